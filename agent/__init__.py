@@ -1,0 +1,1 @@
+"""The device: cameras, inference, decision, reject gate and events. Never imports torch."""

@@ -1,0 +1,171 @@
+"""The bundle: what a workstation hands to a device. A folder whose manifest names every file with its hash, written last."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from agent.calibration import Calibration
+from agent.preprocess import InputContract
+
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 0
+MANIFEST = "manifest.json"
+RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
+
+
+class BundleError(Exception):
+    """A bundle that must not run; the message says which file, what was expected and what to do."""
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """How far an artefact is from the trained model, over the golden and the calibration images.
+
+    Deviations are in units of threshold minus median. executed_precision: read back from the compiled model.
+    """
+
+    images: int
+    score_deviation: float
+    map_deviation: float
+    tolerance: float
+    executed_precision: str
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """One exported model file with the threshold that belongs to it and to no other.
+
+    files: the one to open first, then those it needs. golden_raw: the raw score expected for each golden image.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    files: tuple[str, ...]
+    calibration: Calibration
+    parity: Parity
+    golden_raw: tuple[float, ...]
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """Where a model comes from, enough to make it again."""
+
+    method: str
+    backbone: str
+    weights: str
+    weights_sha256: str
+    data_sha256: str
+    model_sha256: str
+    seed: int
+    n_train: int
+    versions: dict[str, str]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The contract between workstation and device. Raw scores: larger is stranger, judged by each artefact's own table."""
+
+    schema: str
+    bundle_id: str
+    name: str
+    created: str
+    input: InputContract
+    artifacts: tuple[Artifact, ...]
+    golden: tuple[str, ...]
+    provenance: Provenance
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: every hash has been checked."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def artifact_for(self, runtimes: Iterable[str]) -> Artifact:
+        """The first artefact for the most wished runtime. Raises BundleError when there is none."""
+        wished = tuple(runtimes)
+        for runtime in wished:
+            for artifact in self.manifest.artifacts:
+                if artifact.runtime == runtime:
+                    return artifact
+        has = ", ".join(sorted({a.runtime for a in self.manifest.artifacts})) or "none"
+        raise BundleError(f"{self.folder}: no artefact for runtime {' or '.join(wished)}; the bundle has: {has}")
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """The bundle in `folder`, with every file's hash checked. Raises BundleError with the reason where it is not whole."""
+    try:
+        encoded = (folder / MANIFEST).read_bytes()
+    except OSError as e:
+        raise BundleError(f"{folder}: no readable {MANIFEST} ({e.strerror}): not a bundle, or an export that was cut off") from e
+    _check_schema(folder, encoded)
+    try:
+        manifest = msgspec.json.decode(encoded, type=Manifest)
+    except msgspec.DecodeError as e:
+        raise BundleError(f"{folder / MANIFEST}: {e}") from e
+    if manifest.bundle_id != _bundle_id(manifest.files):
+        raise BundleError(f"{folder / MANIFEST}: bundle_id does not match its list of files: export again")
+    for name, expected in manifest.files.items():
+        _check_file(folder, name, expected)
+    used = {name for artifact in manifest.artifacts for name in artifact.files} | set(manifest.golden)
+    if unlisted := used - manifest.files.keys():
+        raise BundleError(f"{folder / MANIFEST}: {', '.join(sorted(unlisted))} used but not among the hashed files")
+    return Bundle(folder, manifest)
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Hashes every file in `folder` and writes the manifest last, with hashes and bundle_id filled in."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    if taken := RESERVED.intersection(names):
+        raise BundleError(f"{folder}: {', '.join(sorted(taken))} is a reserved name in a bundle")
+    files = {name: sha256(folder / name) for name in names}
+    sealed = msgspec.structs.replace(manifest, files=files, bundle_id=_bundle_id(files), schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}")
+    with (folder / MANIFEST).open("wb") as out:
+        out.write(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
+        out.flush()
+        os.fsync(out.fileno())
+    return sealed
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while block := source.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _bundle_id(files: Mapping[str, str]) -> str:
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _check_schema(folder: Path, encoded: bytes) -> None:
+    try:
+        schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema", msgspec.Raw(b'"none"'))
+        major = msgspec.json.decode(schema, type=str).split(".")[0]
+    except msgspec.DecodeError as e:
+        raise BundleError(f"{folder / MANIFEST}: not valid JSON: {e}") from e
+    if major != str(SCHEMA_MAJOR):
+        raise BundleError(
+            f"{folder / MANIFEST}: schema version {major!r}, this agent reads {SCHEMA_MAJOR}: update the agent or export again"
+        )
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise BundleError(f"{folder / MANIFEST}: file name {name!r} leads out of the bundle")
+    path = folder / relative
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{path}: missing, or not a regular file: copy the bundle again")
+    if (found := sha256(path)) != expected:
+        raise BundleError(
+            f"{path}: sha256 {found[:12]}…, the manifest says {expected[:12]}…: changed or cut off, copy the bundle again"
+        )

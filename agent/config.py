@@ -1,0 +1,176 @@
+"""One YAML file to one typed, frozen Line; every mistake is named with its line before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import yaml
+
+from agent.drivers import ConfigError, SectionError, convert, section
+
+if TYPE_CHECKING:
+    from agent.cameras import CameraConfig
+    from agent.ejectors import EjectorConfig
+    from agent.runtimes import RuntimeConfig
+    from agent.triggers import TriggerConfig
+
+_LARGEST_FILE_BYTES = 1 << 20
+_LONGEST_SOCKET_BYTES = 107  # of a Unix socket's path
+SOCKET = "gate.sock"
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Topic = Annotated[str, msgspec.Meta(pattern=r"^[^+#/\x00]+(/[^+#/\x00]+)*$", max_length=200)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=3_600_000)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=3_600_000)]
+
+
+class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The way from camera to reject gate, in ms.
+
+    travel_ms: trigger to gate. lead_ms: how long before the part's arrival the output must switch; a part without a
+    verdict by then is rejected. pulse_ms: how long the output stays on.
+    """
+
+    travel_ms: Positive
+    lead_ms: NotNegative = 20.0
+    pulse_ms: Positive = 30.0
+
+    def __post_init__(self) -> None:
+        if self.lead_ms >= self.travel_ms:
+            raise ValueError(f"lead_ms {self.lead_ms} must be smaller than travel_ms {self.travel_ms}")
+
+
+class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The central broker. topic: prefix of everything this station publishes."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1)]
+    topic: Topic
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1883
+    keepalive_s: Annotated[int, msgspec.Meta(ge=2, le=3600)] = 30
+
+
+class _Sections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file as written, before its driver sections are resolved."""
+
+    station: Name
+    bundle: str
+    state: str
+    gate: Gate
+    mqtt: Mqtt
+    cameras: dict[str, Any]
+    trigger: Any
+    ejector: Any
+    runtime: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One station, resolved. Paths are absolute; relative ones in the file are relative to the file."""
+
+    file: Path
+    station: str
+    bundle: Path
+    state: Path
+    gate: Gate
+    mqtt: Mqtt
+    camera_name: str
+    camera: CameraConfig
+    trigger: TriggerConfig
+    ejector: EjectorConfig
+    runtime_name: str
+    runtime: RuntimeConfig
+
+    @property
+    def socket(self) -> Path:
+        """Where the ejector process listens for the inspection process."""
+        return self.state / SOCKET
+
+
+def load_line(file: Path) -> Line:
+    """The line in a YAML file. Raises ConfigError with file, line number, what was found and what was expected."""
+    content, lines = read_yaml(file)
+    try:
+        written: _Sections = convert(content, _Sections)
+        if len(written.cameras) != 1:
+            raise SectionError(f"expected exactly one camera, found {len(written.cameras)}", "cameras")
+        (camera_name, camera), folder = next(iter(written.cameras.items())), file.resolve().parent
+        if len(str(folder / written.state / SOCKET).encode()) > _LONGEST_SOCKET_BYTES:
+            raise SectionError(f"{folder / written.state} is too long for a Unix socket in it, choose a shorter path", "state")
+        return Line(
+            file=file.resolve(),
+            station=written.station,
+            bundle=folder / written.bundle,
+            state=folder / written.state,
+            gate=written.gate,
+            mqtt=written.mqtt,
+            camera_name=camera_name,
+            camera=_in("cameras", camera_name, package="agent.cameras", content=_absolute(camera, folder)),
+            trigger=_in("trigger", package="agent.triggers", content=_absolute(written.trigger, folder)),
+            ejector=_in("ejector", package="agent.ejectors", content=_absolute(written.ejector, folder)),
+            runtime_name=written.runtime["type"] if isinstance(written.runtime, dict) else "",
+            runtime=_in("runtime", package="agent.runtimes", content=written.runtime),
+        )
+    except SectionError as e:
+        raise located(e, file, lines) from e
+
+
+def read_yaml(file: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """The content of a YAML file and the line of each key path. Refuses duplicate keys, aliases and huge files."""
+    try:
+        text = file.read_bytes()
+    except OSError as e:
+        raise ConfigError(f"{file}: cannot be read: {e.strerror}") from e
+    if len(text) > _LARGEST_FILE_BYTES:
+        raise ConfigError(f"{file}: {len(text)} bytes, a configuration has at most {_LARGEST_FILE_BYTES}")
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{file}: aliases such as *{event.anchor} are not accepted")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[tuple[str, ...], int] = {}
+        if root is not None:
+            _note_lines(root, (), file, lines)
+        return yaml.safe_load(text), lines
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{file}: {e}") from e
+
+
+def located(error: SectionError, file: Path, lines: dict[tuple[str, ...], int]) -> ConfigError:
+    """The error with its place in the file: the line of the culprit, or of the nearest key above it."""
+    path = tuple(map(str, error.path))
+    nearest = next((path[:k] for k in range(len(path), 0, -1) if path[:k] in lines), None)
+    line = lines[nearest] if nearest else 1
+    return ConfigError(f"{file}:{line}: {'.'.join(path) or 'file'}: {error}")
+
+
+def _in(*keys: str, package: str, content: object) -> Any:
+    """A driver section, its errors told from the root of the file."""
+    try:
+        return section(package, content)
+    except SectionError as e:
+        raise SectionError(str(e), *keys, *e.path) from e
+
+
+def _absolute(content: object, folder: Path) -> object:
+    """A driver section whose `path`, if it has one, does not depend on where the process was started."""
+    if isinstance(content, dict) and isinstance(content.get("path"), str):
+        return {**content, "path": str(folder / content["path"])}
+    return content
+
+
+def _note_lines(node: yaml.Node, path: tuple[str, ...], file: Path, lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*path, str(key.value))
+            if below in lines:
+                raise ConfigError(f"{file}:{key.start_mark.line + 1}: key {'.'.join(below)!r} stands here a second time")
+            lines[below] = key.start_mark.line + 1
+            _note_lines(value, below, file, lines)
+    if isinstance(node, yaml.SequenceNode):
+        for k, value in enumerate(node.value):
+            below = (*path, str(k))
+            lines[below] = value.start_mark.line + 1
+            _note_lines(value, below, file, lines)

@@ -1,0 +1,37 @@
+"""The one place that says what passes."""
+
+import math
+from dataclasses import dataclass
+
+from agent.inspection import Cause, Fault, Outcome, Reading, Verdict
+
+_LONGEST_DETAIL = 500  # characters; a verdict must fit the link to the gate many times over
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a station tolerates.
+
+    threshold: a part passes only below it, in the unit of the raw score; bound to the artefact that runs.
+    """
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"expected a finite threshold, got {self.threshold}")
+
+
+def decide(reading: Reading, policy: Policy) -> Verdict:
+    """The verdict on one reading; total: every reading gets one, and only a finite raw score below the threshold passes.
+
+    >>> decide(Fault("camera lost"), Policy(threshold=4.0)).cause
+    <Cause.FAULT: 'fault'>
+    """
+    if isinstance(reading, Fault):
+        return Verdict(Outcome.REJECT, Cause.FAULT, reading.reason[:_LONGEST_DETAIL])
+    if not math.isfinite(reading.raw):
+        return Verdict(Outcome.REJECT, Cause.FAULT, f"raw score is {reading.raw}")
+    passes = reading.raw < policy.threshold
+    detail = f"score {reading.score:.3f}, raw {reading.raw:.6g} against {policy.threshold:.6g}"
+    return Verdict(Outcome.PASS if passes else Outcome.REJECT, Cause.SCORE, detail)

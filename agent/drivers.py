@@ -1,0 +1,66 @@
+"""Drivers by file name: the value of `type:` in the configuration is a module in the package of that kind."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+
+class ConfigError(Exception):
+    """A configuration that must not run; the message gives file, line, what was found and what was expected."""
+
+
+class SectionError(ValueError):
+    """A section of a configuration is wrong. `path`: keys from the section to the culprit."""
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def names(package: str) -> list[str]:
+    """The drivers that exist in a package: its modules.
+
+    >>> names("agent.runtimes")
+    ['onnxruntime', 'openvino']
+    """
+    folder = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))
+
+
+def driver(package: str, name: object) -> ModuleType:
+    """The module `package.name`; only files of the package can be named, so a configuration cannot load anything else."""
+    known = names(package)
+    if name not in known:
+        kind = package.rpartition(".")[2]
+        raise SectionError(f"type {name!r} is not one of the {kind} here: {', '.join(known)}", "type")
+    return importlib.import_module(f"{package}.{name}")
+
+
+def section(package: str, content: object) -> Any:
+    """A driver's own frozen `Config`, built from its section of the configuration (a mapping with `type`)."""
+    if not isinstance(content, dict) or "type" not in content:
+        raise SectionError(f"expected a mapping with `type`, one of: {', '.join(names(package))}")
+    module = driver(package, content["type"])
+    return convert({key: value for key, value in content.items() if key != "type"}, module.Config)
+
+
+def convert(content: object, target: Any) -> Any:
+    """`content` as a msgspec type. Raises SectionError with the path to the first culprit."""
+    try:
+        return msgspec.convert(content, type=target, strict=True)
+    except msgspec.ValidationError as e:
+        message, _, where = str(e).partition(" - at `")
+        path = _path(where.rstrip("`"))
+        if "unknown field" in message:
+            culprit = message.split("`")[1]
+            known = ", ".join(f.encode_name for f in msgspec.structs.fields(target)) if not path else ""
+            raise SectionError(f"unknown key {culprit!r}" + (f", known: {known}" if known else ""), *path, culprit) from e
+        raise SectionError(message[0].lower() + message[1:], *path) from e
+
+
+def _path(dotted: str) -> list[str]:
+    """Keys of a msgspec path such as `$.gate.travel_ms`."""
+    return [key for key in dotted.removeprefix("$").replace("[", ".").replace("]", "").split(".") if key]

@@ -1,0 +1,149 @@
+"""Photograph to network input and anomaly map back to photograph: the same code in training, calibration and on the device."""
+
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.inspection import AnomalyMap, Image
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+_FILL = 0  # grey level of padded borders
+
+
+class RefusedImageError(ValueError):
+    """An image that the model was not made for, or that is no image; the message names what was expected."""
+
+
+class InputContract(msgspec.Struct, frozen=True):
+    """Which images a model accepts, and how they become its input.
+
+    width, height: the network's input in px. fit: `stretch` scales the axes on their own, `pad` keeps the aspect with
+    black borders, `crop` keeps it by cutting the longer axis at the centre. Sizes in px, aspect is width / height;
+    white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are).
+    """
+
+    width: int
+    height: int
+    min_width: int
+    max_width: int
+    min_height: int
+    max_height: int
+    min_aspect: float
+    max_aspect: float
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    white_level: int = 65535
+
+    def check(self, width: int, height: int) -> None:
+        """Raises RefusedImageError for an image size outside the contract."""
+        if not (self.min_width <= width <= self.max_width and self.min_height <= height <= self.max_height):
+            raise RefusedImageError(
+                f"image is {width}x{height} px, expected {self.min_width}-{self.max_width} x "
+                f"{self.min_height}-{self.max_height}: is this the camera and the resolution of the training photographs?"
+            )
+        if not self.min_aspect <= width / height <= self.max_aspect:
+            raise RefusedImageError(
+                f"image is {width}x{height} px, aspect {width / height:.3f}, expected {self.min_aspect:.3f} to "
+                f"{self.max_aspect:.3f}: is it turned or cropped differently from the training photographs?"
+            )
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The photograph as (H, W, 3) RGB, 8 or 16 bit as stored, grey replicated, turned as its EXIF tag says."""
+    try:
+        encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    except OSError as e:
+        raise RefusedImageError(f"{path}: cannot be read: {e.strerror}") from e
+    if encoded.size == 0:
+        raise RefusedImageError(f"{path}: the file is empty, expected an image")
+    try:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as e:
+        raise RefusedImageError(f"{path}: cannot be decoded: {e.err}") from e
+    if image is None:
+        raise RefusedImageError(f"{path}: not an image that can be decoded (or a damaged one)")
+    if image.dtype == np.uint8:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if image.dtype == np.uint16:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint16)
+    raise RefusedImageError(f"{path}: {image.dtype} pixels, expected 8 or 16 bit integers")
+
+
+def to_8_bit(image: NDArray[np.uint8] | NDArray[np.uint16], white_level: int) -> Image:
+    """The image in 8 bit: 0 stays 0, white_level becomes 255, what is brighter saturates; never stretched per image."""
+    if image.dtype == np.uint8:
+        return np.asarray(image, dtype=np.uint8)
+    scaled = image.astype(np.float32) * (255.0 / white_level)
+    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
+
+
+def prepare(image: Image, contract: InputContract) -> Image:
+    """The network's input, (contract.height, contract.width, 3) uint8 RGB.
+
+    image: (H, W, 3) uint8 RGB. Raises RefusedImageError for any other array and for a size outside the contract.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise RefusedImageError(f"expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    height, width = image.shape[:2]
+    contract.check(width, height)
+    target = (contract.width, contract.height)
+    if contract.fit == "stretch":
+        return _resize(image, target)
+    if contract.fit == "crop":
+        x, y, w, h = _crop_box(width, height, contract)
+        return _resize(image[y : y + h, x : x + w], target)
+    x, y, w, h = _pad_box(width, height, contract)
+    padded = np.full((contract.height, contract.width, 3), _FILL, dtype=np.uint8)
+    padded[y : y + h, x : x + w] = _resize(image, (w, h))
+    return padded
+
+
+def enlarge(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContract) -> AnomalyMap:
+    """The map over the photograph: bilinear, half-pixel centres; the only way from native map to picture.
+
+    size: (width, height) of the photograph in px. Returns (height, width) float32; what a crop never looked at gets
+    the map's minimum.
+    """
+    width, height = size
+    if contract.fit == "stretch":
+        return _linear(anomaly_map, size)
+    if contract.fit == "pad":
+        x, y, w, h = _pad_box(width, height, contract)
+        over_input = _linear(anomaly_map, (contract.width, contract.height))
+        return _linear(over_input[y : y + h, x : x + w], size)
+    x, y, w, h = _crop_box(width, height, contract)
+    whole = np.full((height, width), anomaly_map.min(), dtype=np.float32)
+    whole[y : y + h, x : x + w] = _linear(anomaly_map, (w, h))
+    return whole
+
+
+def _resize(image: Image, size: tuple[int, int]) -> Image:
+    """Shrinking axes by area, then growing axes bilinearly: INTER_AREA does not antialias when one axis grows."""
+    height, width = image.shape[:2]
+    smaller = (min(width, size[0]), min(height, size[1]))
+    if smaller != (width, height):
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if smaller != size:
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return image
+
+
+def _linear(anomaly_map: AnomalyMap, size: tuple[int, int]) -> AnomalyMap:
+    return np.asarray(cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def _crop_box(width: int, height: int, contract: InputContract) -> tuple[int, int, int, int]:
+    """x, y, w, h in the photograph: its largest centred box of the network's aspect."""
+    scale = min(width / contract.width, height / contract.height)
+    w, h = round(contract.width * scale), round(contract.height * scale)
+    return (width - w) // 2, (height - h) // 2, w, h
+
+
+def _pad_box(width: int, height: int, contract: InputContract) -> tuple[int, int, int, int]:
+    """x, y, w, h in the network's input: the photograph's place between the borders."""
+    scale = min(contract.width / width, contract.height / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    return (contract.width - w) // 2, (contract.height - h) // 2, w, h
