@@ -1,0 +1,146 @@
+"""The inspection process's end of the link: triggers in, verdicts out, closed parts into the outbox."""
+
+import logging
+import os
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from agent.inspection import Closed, Measured, Part, Verdict
+from agent.link import Attach, Channel, Confirm, LinkLostError, Report, Tell, Triggered, connect
+
+log = logging.getLogger(__name__)
+
+_WAITING_TRIGGERS = 64
+_RECONNECT_S = 0.2
+_LISTEN_S = 0.5
+_READINGS = 2000
+
+
+class Readings:
+    """What was measured on parts whose event is not durable yet; bounded: beyond that the oldest go, their events say less."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[Part, tuple[Measured, ...]] = OrderedDict()
+        self._done: OrderedDict[Part, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def keep(self, part: Part, measured: tuple[Measured, ...]) -> None:
+        """Called before the gate is told; a part that was closed as late meanwhile is not kept any more."""
+        with self._lock:
+            if part in self._done:
+                return
+            self._of[part] = measured
+            if len(self._of) > _READINGS:
+                self._of.popitem(last=False)
+
+    def of(self, part: Part) -> tuple[Measured, ...]:
+        """Still kept afterwards: a part may be reported again until it is confirmed."""
+        with self._lock:
+            return self._of.get(part, ())
+
+    def forget(self, part: Part) -> None:
+        with self._lock:
+            self._of.pop(part, None)
+            self._done[part] = None
+            if len(self._done) > _READINGS:
+                self._done.popitem(last=False)
+
+
+class GateLink:
+    """One thread that attaches to the ejector process, listens, and attaches again for ever when it is gone.
+
+    on_closed: called from that thread for each closed part; calls `confirm` once its event is durable.
+    """
+
+    def __init__(self, socket: Path, on_closed: Callable[[Closed], None]) -> None:
+        self._socket = socket
+        self._on_closed = on_closed
+        self._triggers: queue.Queue[Triggered] = queue.Queue(_WAITING_TRIGGERS)
+        self._channel: Channel | None = None
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self.overrun = 0
+        self._thread = threading.Thread(target=self._run, name="gate", daemon=True)
+
+    def __enter__(self) -> "GateLink":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    @property
+    def is_attached(self) -> bool:
+        return self._channel is not None
+
+    def check(self) -> None:
+        """Raises what ended the thread, if it ended."""
+        if self._failure:
+            raise LinkLostError("the link's thread stopped") from self._failure
+
+    def next_trigger(self, timeout_s: float) -> Triggered | None:
+        """The next part to be inspected; None when none came in time."""
+        try:
+            return self._triggers.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def tell(self, part: Part, verdict: Verdict) -> None:
+        """The gate decides whether it came in time; if it cannot be told, the part is rejected there."""
+        self._send(Tell(part, verdict))
+
+    def confirm(self, part: Part) -> None:
+        self._send(Confirm((part,)))
+
+    def _send(self, message: Tell | Confirm) -> None:
+        channel = self._channel
+        try:
+            if channel is None or not channel.send(message):
+                log.warning("the ejector process could not be told: %s", message)
+        except LinkLostError:
+            log.warning("the ejector process was lost before it was told: %s", message)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._attach_and_listen()
+        except Exception as e:  # noqa: BLE001 - raised in the loop by check()
+            self._failure = e
+
+    def _attach_and_listen(self) -> None:
+        try:
+            channel = connect(self._socket, timeout_s=_LISTEN_S)
+        except LinkLostError:
+            self._stop.wait(_RECONNECT_S)
+            return
+        try:
+            channel.send(Attach(os.getpid()))
+            self._channel = channel
+            log.info("attached to the ejector process")
+            while not self._stop.is_set():
+                self._hear(channel.receive(wait=True))
+        except LinkLostError as e:
+            log.error("ejector process lost: %s", e)
+        finally:
+            self._channel = None
+            channel.close()
+
+    def _hear(self, message: object) -> None:
+        match message:
+            case Triggered():
+                try:
+                    self._triggers.put_nowait(message)
+                except queue.Full:
+                    self.overrun += 1
+                    log.error("part %s triggered while %d wait: not inspected", message.part, _WAITING_TRIGGERS)
+            case Report(closed=parts):
+                for closed in parts:
+                    self._on_closed(closed)

@@ -1,0 +1,153 @@
+"""What the ejector process must not forget when it is killed: parts on the belt, and closed parts not yet in the outbox.
+
+Appended to files with one write() a record and no fsync: a killed process loses nothing, and nothing here waits for a disk.
+Segments are rotated by size and deleted as a whole once each of their parts is confirmed.
+"""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from agent.inspection import Closed, Part
+
+log = logging.getLogger(__name__)
+
+_SEGMENT_BYTES = 1 << 22
+
+
+class _Boot(msgspec.Struct, frozen=True, tag="boot"):
+    """First line of a segment: the machine boot that its times belong to."""
+
+    machine: str
+
+
+class _Opened(msgspec.Struct, frozen=True, tag="opened"):
+    part: Part
+    triggered_ns: int
+
+
+class _Closed(msgspec.Struct, frozen=True, tag="closed"):
+    closed: Closed
+
+
+class _Confirmed(msgspec.Struct, frozen=True, tag="confirmed"):
+    parts: tuple[Part, ...]
+
+
+_Record = _Boot | _Opened | _Closed | _Confirmed
+
+
+class Journal:
+    """The records of one station's gate.
+
+    folder: where the segments are. machine: the machine's boot id; times of another boot mean nothing now.
+    capacity: closed parts kept for an inspection process that does not come back; then the oldest are given up, counted.
+    """
+
+    def __init__(self, folder: Path, machine: str, capacity: int = 20_000, segment_bytes: int = _SEGMENT_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.unconfirmed: dict[Part, Closed] = {}
+        self.given_up = 0
+        self._folder = folder
+        self._machine = machine
+        self._capacity = capacity
+        self._segment_bytes = segment_bytes
+        self._open_parts: dict[Part, tuple[int, bool]] = {}  # triggered_ns, of this machine boot
+        self._segment_of: dict[Part, int] = {}
+        self._alive: Counter[int] = Counter()
+        self._segments = sorted(int(p.stem) for p in folder.glob("*.journal"))
+        for segment in self._segments:
+            self._replay(segment)
+        self._current = (self._segments[-1] if self._segments else 0) + 1
+        self._start_segment()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    @property
+    def left_open(self) -> dict[Part, tuple[int, bool]]:
+        """Parts that were on the belt: trigger instant, and whether that clock still runs (no reboot since)."""
+        return dict(self._open_parts)
+
+    def opened(self, part: Part, triggered_ns: int) -> None:
+        self._write(_Opened(part, triggered_ns))
+        self._note_opened(part, triggered_ns, same_boot=True, segment=self._current)
+
+    def closed(self, closed: Closed) -> None:
+        self._write(_Closed(closed))
+        self._note_closed(closed, self._current)
+        if len(self.unconfirmed) > self._capacity:
+            self._give_up(next(iter(self.unconfirmed)))
+
+    def confirmed(self, parts: tuple[Part, ...]) -> None:
+        self._write(_Confirmed(parts))
+        self._note_confirmed(parts)
+        self._delete_finished()
+
+    def _give_up(self, part: Part) -> None:
+        self.given_up += 1
+        log.error("part %s: no inspection process took its record in time, given up (%d so far)", part, self.given_up)
+        self.confirmed((part,))
+
+    def _write(self, record: _Record) -> None:
+        self._written += self._file.write(msgspec.json.encode(record) + b"\n")
+        if self._written > self._segment_bytes:
+            self._file.close()
+            self._current += 1
+            self._start_segment()
+
+    def _start_segment(self) -> None:
+        self._segments.append(self._current)
+        self._file = self._path(self._current).open("ab", buffering=0)
+        self._written = 0
+        self._write(_Boot(self._machine))
+        self._delete_finished()
+
+    def _delete_finished(self) -> None:
+        """Drops leading segments none of whose parts is alive; later ones may hold the end of an earlier part."""
+        while self._segments[0] != self._current and not self._alive[self._segments[0]]:
+            self._path(self._segments.pop(0)).unlink()
+
+    def _path(self, segment: int) -> Path:
+        return self._folder / f"{segment:08d}.journal"
+
+    def _replay(self, segment: int) -> None:
+        same_boot = False
+        for line in self._path(segment).read_bytes().splitlines():
+            try:
+                record: _Record = msgspec.json.decode(line, type=_Record)
+            except msgspec.DecodeError:
+                log.warning("%s: an unreadable record of %d bytes is left out", self._path(segment), len(line))
+                continue
+            match record:
+                case _Boot(machine=machine):
+                    same_boot = machine == self._machine
+                case _Opened(part=part, triggered_ns=triggered_ns):
+                    self._note_opened(part, triggered_ns, same_boot, segment)
+                case _Closed(closed=closed):
+                    self._note_closed(closed, segment)
+                case _Confirmed(parts=parts):
+                    self._note_confirmed(parts)
+
+    def _note_opened(self, part: Part, triggered_ns: int, same_boot: bool, segment: int) -> None:
+        self._open_parts[part] = (triggered_ns, same_boot)
+        self._segment_of[part] = segment
+        self._alive[segment] += 1
+
+    def _note_closed(self, closed: Closed, segment: int) -> None:
+        self._open_parts.pop(closed.part, None)
+        self.unconfirmed[closed.part] = closed
+        if closed.part not in self._segment_of:
+            self._segment_of[closed.part] = segment
+            self._alive[segment] += 1
+
+    def _note_confirmed(self, parts: tuple[Part, ...]) -> None:
+        for part in parts:
+            if self.unconfirmed.pop(part, None) is not None:
+                self._alive[self._segment_of.pop(part)] -= 1

@@ -1,0 +1,131 @@
+"""What the ejector and the inspection process say to each other, and the socket they say it over."""
+
+import errno
+import socket
+from pathlib import Path
+
+import msgspec
+
+from agent.inspection import Closed, Part, Verdict
+
+_LARGEST_BYTES = 60_000
+PARTS_PER_REPORT = 32
+
+
+class LinkLostError(Exception):
+    """The other process closed the socket, died, or speaks another language."""
+
+
+class Triggered(msgspec.Struct, frozen=True, tag="triggered"):
+    """Ejector to inspection: a part was opened; it reaches the gate at planned_ns."""
+
+    part: Part
+    triggered_ns: int
+    planned_ns: int
+
+
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    """Ejector to inspection: closed parts that have not been confirmed yet; may come again."""
+
+    closed: tuple[Closed, ...]
+
+
+class Attach(msgspec.Struct, frozen=True, tag="attach"):
+    """Inspection to ejector: ready to judge parts from now on."""
+
+    pid: int
+
+
+class Tell(msgspec.Struct, frozen=True, tag="tell"):
+    """Inspection to ejector: the verdict on one part."""
+
+    part: Part
+    verdict: Verdict
+
+
+class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
+    """Inspection to ejector: these parts are in the outbox, durably."""
+
+    parts: tuple[Part, ...]
+
+
+Message = Triggered | Report | Attach | Tell | Confirm
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+class Channel:
+    """One connected end. Sending and receiving may be done from different threads."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, message: Message) -> bool:
+        """False when the other side does not read and its buffer is full. Raises LinkLostError."""
+        try:
+            self._socket.send(msgspec.json.encode(message), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as e:
+            if e.errno == errno.ENOBUFS:
+                return False
+            raise LinkLostError(f"cannot send: {e.strerror or e}") from e
+        return True
+
+    def receive(self, wait: bool) -> Message | None:
+        """The next message; None when there is none (or none in time). Raises LinkLostError."""
+        try:
+            encoded = self._socket.recv(_LARGEST_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+        except (BlockingIOError, TimeoutError):
+            return None
+        except OSError as e:
+            raise LinkLostError(f"cannot receive: {e.strerror or e}") from e
+        if not encoded:
+            raise LinkLostError("the other process closed the link")
+        try:
+            return _decoder.decode(encoded)
+        except msgspec.DecodeError as e:
+            raise LinkLostError(f"not a message of this version: {e}") from e
+
+
+def connect(path: Path, timeout_s: float) -> Channel:
+    """The inspection side. Raises LinkLostError when no ejector process listens there."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    client.settimeout(timeout_s)
+    try:
+        client.connect(str(path))
+    except OSError as e:
+        client.close()
+        raise LinkLostError(f"no ejector process at {path}: {e.strerror or e}") from e
+    return Channel(client)
+
+
+class Listener:
+    """The ejector side: accepts inspection processes, never blocks."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        self._socket.bind(str(path))
+        path.chmod(0o660)
+        self._socket.listen(2)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def accept(self) -> Channel | None:
+        try:
+            connected, _ = self._socket.accept()
+        except OSError:
+            return None
+        return Channel(connected)

@@ -1,0 +1,66 @@
+"""Image to Prediction: preprocessing, runtime and calibration of one artefact, proved on the bundle's own golden images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agent.bundle import Artifact, Bundle, BundleError
+from agent.calibration import Calibration
+from agent.inspection import Image, Prediction
+from agent.preprocess import InputContract, prepare, read_image, to_8_bit
+from agent.runtimes import Runtime, RuntimeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An artefact, compiled and calibrated."""
+
+    contract: InputContract
+    runtime: Runtime
+    calibration: Calibration
+
+    def predict(self, image: Image) -> Prediction:
+        """image: (H, W, 3) uint8 RGB. Raises RefusedImageError and InferenceError."""
+        raw, anomaly_map = self.runtime.infer(prepare(image, self.contract))
+        return Prediction(raw, self.calibration.score(raw), self.calibration.p_value(raw), anomaly_map)
+
+
+@contextmanager
+def open_model(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig) -> Iterator[Model]:
+    """The artefact on this machine, warm, and shown to give the scores it gave when it was exported."""
+    with runtime.open(bundle.path(artifact.files[0])) as opened:
+        model = Model(bundle.manifest.input, opened, artifact.calibration)
+        self_test(bundle, artifact, model)
+        yield model
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCheck:
+    """One golden image: raw score here and at export, and their distance in units of threshold minus median."""
+
+    file: str
+    raw: float
+    expected: float
+    deviation: float
+
+
+def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCheck]:
+    """Every golden image against its recorded raw score. Raises BundleError beyond the artefact's parity tolerance."""
+    checks = [
+        _check_golden(bundle, file, expected, model)
+        for file, expected in zip(bundle.manifest.golden, artifact.golden_raw, strict=True)
+    ]
+    for check in checks:
+        if not check.deviation <= artifact.parity.tolerance:
+            raise BundleError(
+                f"{bundle.path(check.file)}: {artifact.name} gives raw score {check.raw:.6g} here, {check.expected:.6g} at "
+                f"export; deviation {check.deviation:.2g} of (threshold - median), at most {artifact.parity.tolerance:.2g} "
+                "allowed: another runtime version or processor computes differently, do not run this bundle here"
+            )
+    return checks
+
+
+def _check_golden(bundle: Bundle, file: str, expected: float, model: Model) -> GoldenCheck:
+    image = to_8_bit(read_image(bundle.path(file)), model.contract.white_level)
+    raw = model.predict(image).raw
+    return GoldenCheck(file, raw, expected, abs(raw - expected) / model.calibration.scale)

@@ -1,0 +1,72 @@
+"""Both processes of a line under one roof, for a desk, a demo or a test; on a device systemd does this."""
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event as Stop
+from typing import IO
+
+log = logging.getLogger(__name__)
+
+CONFIGURATION_ERROR = 2  # exit status of a process that will fail the same way again
+_RESTART_AFTER_S = 1.0
+_LEAVE_WITHIN_S = 15.0
+
+
+@dataclass(slots=True)
+class _Child:
+    role: str
+    process: subprocess.Popen[bytes]
+    restart_at_s: float | None = field(default=None)
+
+
+def run_both(line_file: Path, stop: Stop, stderr: IO[bytes] | None = None) -> int:
+    """Keeps `eject` and `inspect` running until told to stop, then ends them in the order that loses nothing.
+
+    stderr: where their logs go, this process's own without it. Returns 0, or the status of a child that found its
+    configuration wrong.
+    """
+    children = [_start(role, line_file, stderr) for role in ("eject", "inspect")]
+    status = 0
+    while not stop.wait(0.1) and not status:
+        for child in children:
+            status = status or _keep_alive(child, line_file, stderr)
+    for child in children:  # the gate first: it sees its parts through while inspection still judges them
+        _end(child)
+    return status
+
+
+def _start(role: str, line_file: Path, stderr: IO[bytes] | None) -> _Child:
+    command = [sys.executable, "-m", "kensa", role, str(line_file)]
+    return _Child(role, subprocess.Popen(command, stderr=stderr, start_new_session=True))
+
+
+def _keep_alive(child: _Child, line_file: Path, stderr: IO[bytes] | None) -> int:
+    """Starts a child again a moment after it died; returns its status where that would not help."""
+    status = child.process.poll()
+    if status is None:
+        return 0
+    if status == CONFIGURATION_ERROR:
+        return status
+    if child.restart_at_s is None:
+        log.error("kensa %s ended with status %d, restarted in %s s", child.role, status, _RESTART_AFTER_S)
+        child.restart_at_s = time.monotonic() + _RESTART_AFTER_S
+    elif time.monotonic() >= child.restart_at_s:
+        fresh = _start(child.role, line_file, stderr)
+        child.process, child.restart_at_s = fresh.process, None
+    return 0
+
+
+def _end(child: _Child) -> None:
+    if child.process.poll() is None:
+        child.process.send_signal(signal.SIGTERM)
+        try:
+            child.process.wait(_LEAVE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            log.error("kensa %s did not leave within %s s, killed", child.role, _LEAVE_WITHIN_S)
+            child.process.kill()
+            child.process.wait()

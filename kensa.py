@@ -1,0 +1,57 @@
+"""The one command: a table of sub-commands, imported when asked for."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("training.fit:fit_command", "train a model on photographs of good parts"),
+    "evaluate": ("training.evaluate:evaluate_command", "measure a run or a bundle on a test set"),
+    "export": ("export.pack:export_command", "make the bundle that a device runs"),
+    "selftest": ("agent.commands:selftest", "run a bundle's golden images on this machine"),
+    "check": ("agent.commands:check", "read a line's configuration and say what is wrong with it"),
+    "run": ("agent.commands:run", "run a line: both processes"),
+    "inspect": ("agent.commands:inspect", "run the inspection process alone"),
+    "eject": ("agent.commands:eject", "run the ejector process alone"),
+    "demo": ("export.demo:demo_command", "draw parts, train, export and run a whole line here"),
+}
+
+
+def usage() -> str:
+    """The table, for people."""
+    rows = "\n".join(f"  {name:10s} {purpose}" for name, (_, purpose) in COMMANDS.items())
+    return f"usage: kensa COMMAND ...    (kensa COMMAND --help tells more)\n\n{rows}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one sub-command; the exit status is 0, 2 for wrong input (with one clear line), 130 after Ctrl-C."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in {"-h", "--help"}:
+        print(usage())
+        return 0
+    if name not in COMMANDS:
+        print(f"kensa: no command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    module_name, _, function = COMMANDS[name][0].partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as e:
+        if e.name is None or e.name.partition(".")[0] in {"agent", "training", "export", "deploy"}:
+            raise
+        extra = "export" if module_name.startswith("export") else "train"
+        print(
+            f"kensa {name}: package {e.name} is not installed; this is a workstation command: pip install 'kensa[{extra}]'",
+            file=sys.stderr,
+        )
+        return 2
+    from agent.commands import reporting
+
+    try:
+        return reporting(getattr(module, function), rest)
+    except KeyboardInterrupt:
+        print(f"kensa {name}: stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
