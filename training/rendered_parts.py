@@ -38,7 +38,7 @@ _LABEL_TEXT = [
 ]
 _CODE_PX, _BARS_PX = (432, 260, 496, 324), (318, 336, 494, 364)
 _PRINTS_PX = ((312, 256, 424, 282), (312, 284, 424, 306), (312, 306, 428, 330), _CODE_PX, (312, 334, 498, 380))
-_PAPER, _INK, _STEEL, _DARK_STEEL, _PLASTIC, _BELT = 0.66, 0.03, 0.13, 0.05, 0.018, 0.030  # reflectance, 0 to 1
+_PAPER, _INK, _STEEL, _DARK_STEEL, _PLASTIC, _BELT = 0.60, 0.09, 0.13, 0.05, 0.018, 0.030  # reflectance, 0 to 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,12 +84,12 @@ def write_dataset(
     for kind, (split, defect, count) in enumerate(kinds):
         for k in range(count):
             part = draw(default_rng(SeedSequence(seed, spawn_key=(kind, k))), defect, width, height)
-            _write_png(folder / split / (defect or "good") / f"{k:03d}.png", part.image[..., ::-1])
+            write_png(folder / split / (defect or "good") / f"{k:03d}.png", part.image[..., ::-1])
             if defect is not None:
-                _write_png(folder / "ground_truth" / defect / f"{k:03d}_mask.png", part.mask)
+                write_png(folder / "ground_truth" / defect / f"{k:03d}_mask.png", part.mask)
 
 
-def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     """image: gray or BGR."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image):
@@ -172,9 +172,9 @@ def _written(texts: list[Text]) -> Stencil:
 def _label_print() -> Stencil:
     """Text, something like a data matrix and something like a bar code."""
     stencil = _written(_LABEL_TEXT)
-    bits = default_rng(16).integers(0, 2, (16, 16), np.uint8)
-    bits[:, 0], bits[-1], bits[0], bits[1:, -1] = 1, 1, np.arange(1, 17) % 2, np.arange(15) % 2
-    bars = np.repeat(np.arange(180, dtype=np.uint8) % 2, default_rng(39).integers(1, 4, 180))
+    bits = default_rng(16).integers(0, 2, (12, 12), np.uint8)
+    bits[:, 0], bits[-1], bits[0], bits[1:, -1] = 1, 1, np.arange(1, 13) % 2, np.arange(11) % 2
+    bars = np.repeat(np.arange(180, dtype=np.uint8) % 2, default_rng(39).integers(2, 6, 180))
     for (x0, y0, x1, y1), code in ((_fine(*_CODE_PX), bits), (_fine(*_BARS_PX), bars[None, :176])):
         size = (x1 - x0, y1 - y0)
         stencil[y0:y1, x0:x1] = cv2.resize(code * 255, size, interpolation=cv2.INTER_NEAREST)
@@ -186,7 +186,7 @@ def _where(condition: NDArray[np.bool_]) -> Stencil:
 
 
 def _share(stencil: Stencil) -> Field:
-    return stencil.astype(np.float32) / 255
+    return stencil.astype(np.float32) / np.float32(255)
 
 
 def _step(stencil: Stencil, rise_px: float, edge_px: float) -> Field:
@@ -203,7 +203,7 @@ def _distance(x_px: float, y_px: float, stretch: float = 1.0) -> Field:
     """Distance from a point of the layout, (H, W) px of the canvas."""
     y, x = np.ogrid[: _CANVAS_PX[1], : _CANVAS_PX[0]]
     squared = (x - x_px - _MARGIN_PX) ** 2 + (stretch * (y - y_px - _MARGIN_PX)) ** 2
-    return np.asarray(np.sqrt(squared)).astype(np.float32)
+    return np.asarray(np.sqrt(squared), np.float32)
 
 
 def _unshaded(height: Field) -> Field:
@@ -280,31 +280,31 @@ def _metal() -> NDArray[np.int64]:
 
 def _scratch(part: _Surface, rng: Generator) -> _Surface:
     """A curved furrow with bright edges."""
-    angle, length, bend = rng.uniform(0, 2 * np.pi), rng.uniform(50, 150), rng.normal(0, 0.15)
+    angle, length, bend = rng.uniform(0, 2 * np.pi), rng.uniform(70, 200), rng.normal(0, 0.15)
     along, t = np.array([np.cos(angle), np.sin(angle)]), np.linspace(-0.5, 0.5, 24)[:, None]
     line = rng.choice(_metal()) + _MARGIN_PX + length * (t * along + bend * t**2 * along[::-1] * (-1, 1))
     furrow = np.zeros(part.height.shape, np.uint8)
-    cv2.polylines(furrow, [np.asarray(line * 16, np.int32)], False, 255, int(rng.integers(1, 3)), cv2.LINE_AA, 4)
+    cv2.polylines(furrow, [np.asarray(line * 16, np.int32)], False, 255, int(rng.integers(2, 5)), cv2.LINE_AA, 4)
     depth = _share(furrow) * (part.height > 2)
-    torn = (0.4 - part.albedo) * (depth * rng.uniform(0.25, 0.7))[..., None]
-    return replace(part, height=part.height - rng.uniform(0.6, 1.8) * depth, albedo=part.albedo + torn)
+    torn = (0.4 - part.albedo) * (depth * rng.uniform(0.4, 0.9))[..., None]
+    return replace(part, height=part.height - rng.uniform(1.0, 2.5) * depth, albedo=part.albedo + torn)
 
 
 def _dent(part: _Surface, rng: Generator) -> _Surface:
     """An oval hollow that ends smoothly."""
-    (x, y), radius = rng.choice(_metal()), rng.uniform(9, 24)
+    (x, y), radius = rng.choice(_metal()), rng.uniform(14, 30)
     hollow = np.maximum(1 - (_distance(x, y, rng.uniform(0.8, 1.25)) / radius) ** 2, 0) ** 2 * (part.height > 2)
-    return replace(part, height=part.height - radius * rng.uniform(0.14, 0.32) * hollow)
+    return replace(part, height=part.height - radius * rng.uniform(0.25, 0.5) * hollow)
 
 
 def _stain(part: _Surface, rng: Generator) -> _Surface:
     """Dried oil: brown, ragged, without the metal's sheen."""
-    (x, y), radius = rng.choice(_metal()), rng.uniform(14, 40)
+    (x, y), radius = rng.choice(_metal()), rng.uniform(20, 48)
     ragged = cv2.resize(rng.standard_normal((34, 44), np.float32), _CANVAS_PX, interpolation=cv2.INTER_CUBIC)
     inside = np.clip(2.5 * (1 + 0.3 * np.clip(ragged, -2, 2) - _distance(x, y) / radius), 0, 1) * (part.height > 2)
-    film = np.asarray(rng.uniform(0.4, 0.85) * inside, np.float32)[..., None]
-    albedo = part.albedo * (1 - film * np.array([0.55, 0.7, 0.85], np.float32))
-    return replace(part, albedo=albedo, groove=part.groove * (1 - 0.6 * film))
+    film = np.asarray(rng.uniform(0.6, 0.95) * inside, np.float32)[..., None]
+    albedo = part.albedo * (1 - film * np.array([0.6, 0.8, 0.93], np.float32))
+    return replace(part, albedo=albedo, groove=part.groove * (1 - 0.75 * film))
 
 
 def _missing_print(part: _Surface, rng: Generator) -> _Surface:
@@ -344,7 +344,7 @@ def _difference(good: _Surface, part: _Surface) -> Stencil:
 
 
 def _shade(part: _Surface, towards_lamp: NDArray[np.float64]) -> Field:
-    """Light sent to the camera above, (H, W, 3) linear RGB: Lambert, Blinn, and Kajiya and Kay along machining marks."""
+    """Light sent up to the camera, (H, W, 3) linear RGB: Lambert, Blinn, and Kajiya and Kay along machining marks."""
     light = towards_lamp / np.linalg.norm(towards_lamp)
     half = light + np.array([0, 0, 1])
     (lx, ly, lz), (hx, hy, hz) = map(float, light), map(float, half / np.linalg.norm(half))
@@ -360,11 +360,11 @@ def _shade(part: _Surface, towards_lamp: NDArray[np.float64]) -> Field:
 
 
 def _view(rng: Generator, width: int, height: int) -> NDArray[np.float64]:
-    """(2, 3) affine map from canvas to picture: a few px and up to two degrees beside the ideal pose."""
+    """(2, 3) affine map from canvas to picture: up to 2 px, mostly under 1 and never over 2 degrees off."""
     scale = min(width / _VIEW_PX[0], height / _VIEW_PX[1])
     center = _CANVAS_PX[0] / 2, _CANVAS_PX[1] / 2
-    view = np.asarray(cv2.getRotationMatrix2D(center, float(np.clip(rng.normal(0, 0.8), -2, 2)), scale), np.float64)
-    view[:, 2] += np.array([width, height]) / 2 - center + rng.uniform(-4, 4, 2) * scale
+    view = np.asarray(cv2.getRotationMatrix2D(center, float(np.clip(rng.normal(0, 0.35), -2, 2)), scale), np.float64)
+    view[:, 2] += np.array([width, height]) / 2 - center + rng.uniform(-2, 2, 2) * scale
     return view
 
 

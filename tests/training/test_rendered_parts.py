@@ -1,4 +1,4 @@
-"""The drawn parts are reproducible, differ from each other naturally, and differ from good only where their mask says."""
+"""Drawn parts are reproducible, vary naturally, and a defect differs from good only where its mask says."""
 
 from pathlib import Path
 
