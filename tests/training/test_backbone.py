@@ -1,0 +1,158 @@
+"""Weights: from a file that fits, from the cache, or an error that says what is wanted."""
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from training.backbone import BackboneError, WeightsError, load_backbone
+
+
+def weights_file(folder: Path, name: str) -> Path:
+    """A whole classifier's weights in float16, as they are published."""
+    torch.manual_seed(1)
+    state = timm.create_model(name, pretrained=False).state_dict()
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_file(halves, folder / f"{name}.safetensors")
+    return folder / f"{name}.safetensors"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache and no hub; gives the cache's folder."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet18", (128, 256)), ("mobilenetv2_100", (32, 96)), ("densenet121", (512, 1024))]
+)
+def test_a_file_of_the_whole_network_fills_the_features_of_stride_8_and_16(tmp_path: Path, name: str, channels) -> None:
+    file = weights_file(tmp_path, name)
+    images = torch.randn(1, 3, 64, 64)
+
+    backbone, provenance = load_backbone(name, str(file), seed=0)
+
+    fine, coarse = backbone(images)
+    assert backbone.channels == channels
+    assert (fine.shape, coarse.shape) == ((1, channels[0], 8, 8), (1, channels[1], 4, 4))
+    assert fine.isfinite().all()
+    assert provenance.source.startswith(f"{name}.safetensors, file sha256")
+
+
+def test_the_features_are_those_of_the_weights_in_the_file(tmp_path: Path) -> None:
+    file = weights_file(tmp_path, "densenet121")
+    images = torch.randn(1, 3, 64, 64)
+
+    backbone, _ = load_backbone("densenet121", str(file), seed=0)
+
+    whole = timm.create_model("densenet121", pretrained=False)
+    whole.load_state_dict(load_file(file))
+    names = [name for name, _ in whole.features.named_children()]
+    until_block3 = whole.features[: names.index("denseblock3") + 1].eval()
+    with torch.no_grad():
+        assert torch.allclose(backbone(images)[1], until_block3(images), atol=1e-4)  # the same sums in another order
+
+
+def test_train_mode_does_not_touch_the_statistics(tmp_path: Path) -> None:
+    backbone, _ = load_backbone("resnet18", "random", seed=0)
+    images = torch.randn(2, 3, 64, 64)
+    before = backbone.eval()(images)[1]
+
+    after = backbone.train()(images)[1]
+
+    assert torch.equal(before, after)
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_random_weights_depend_on_the_seed_and_leave_the_global_chance_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+
+    first, second, other = (load_backbone("resnet18", "random", seed)[1].sha256 for seed in (5, 5, 6))
+
+    assert torch.equal(torch.rand(3), expected)
+    assert first == second != other
+
+
+def missing_layer(state: dict) -> None:
+    del state["layer3.0.conv1.weight"]
+
+
+def wrong_shape(state: dict) -> None:
+    state["layer2.0.conv1.weight"] = torch.zeros(1)
+
+
+def not_finite(state: dict) -> None:
+    state["bn1.weight"][3] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (missing_layer, r"1 of \d+ tensors of resnet18 are missing, such as layer3.0.conv1.weight"),
+        (wrong_shape, r"layer2.0.conv1.weight is \(1,\), expected \(128, 64, 3, 3\)"),
+        (not_finite, "not finite in bn1.weight"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_by_tensor(tmp_path: Path, spoil, named: str) -> None:
+    state = timm.create_model("resnet18", pretrained=False).state_dict()
+    spoil(state)
+    save_file(state, tmp_path / "w.safetensors")
+
+    with pytest.raises(WeightsError, match=named):
+        load_backbone("resnet18", str(tmp_path / "w.safetensors"), seed=0)
+
+
+def test_layers_above_stride_16_may_be_missing(tmp_path: Path) -> None:
+    state = timm.create_model("resnet18", pretrained=False).state_dict()
+    save_file({k: v for k, v in state.items() if not k.startswith(("layer4", "fc"))}, tmp_path / "w.safetensors")
+
+    assert load_backbone("resnet18", str(tmp_path / "w.safetensors"), seed=0)[0].channels == (128, 256)
+
+
+@pytest.mark.parametrize("content", [[], [b""], [b"not safetensors at all"]], ids=["missing", "empty", "other"])
+def test_a_file_that_is_no_weights_file_is_named(tmp_path: Path, content: list[bytes]) -> None:
+    file = tmp_path / "w.safetensors"
+    [file.write_bytes(c) for c in content]
+
+    with pytest.raises(WeightsError, match=r"w\.safetensors"):
+        load_backbone("resnet18", str(file), seed=0)
+
+
+def test_weights_out_of_reach_are_an_error_that_names_the_file_and_the_three_ways(offline: Path) -> None:
+    with pytest.raises(WeightsError, match=r"(?s)timm/resnet18.*model\.safetensors.*1\. --weights.*2\. the cache.*3\. the hub"):
+        load_backbone("resnet18", None, seed=0)
+
+
+def test_the_cache_is_used_without_the_hub(offline: Path, tmp_path: Path) -> None:
+    repository = offline / "models--timm--resnet18.a1_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    file = weights_file(tmp_path, "resnet18")
+    (repository / "snapshots" / ("0" * 40) / "model.safetensors").write_bytes(file.read_bytes())
+
+    _, cached = load_backbone("resnet18", None, seed=0)
+    _, given = load_backbone("resnet18", str(file), seed=0)
+
+    assert cached.source.startswith("hub timm/resnet18.a1_in1k")
+    assert cached.sha256 == given.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("resnet81", "resnet18"),
+        ("../evil", "unknown"),
+        ("vit_tiny_patch16_224", "stride"),
+    ],
+)
+def test_a_backbone_that_cannot_be_used_is_explained(name: str, named: str) -> None:
+    with pytest.raises(BackboneError, match=named):
+        load_backbone(name, "random", seed=0)

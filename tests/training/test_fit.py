@@ -1,0 +1,161 @@
+"""`kensa fit`: the same in, the same out; every mistake is one message; nothing half-written stays."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_dataset import save_dataset, small_recipe
+
+from training.evaluate import evaluate_command
+from training.fit import fit, fit_command
+from training.progress import Lines
+from training.run import RunError, open_run
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("KENSA_DATA", ROOT.parent / "shared" / "data"))
+WEIGHTS = Path(os.environ.get("KENSA_WEIGHTS", ROOT.parent / "shared" / "weights"))
+
+SMALL = ["--method", "patchcore", "--weights", "random", "--image-size", "64"]
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "recipe.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_the_same_data_settings_and_seed_give_the_same_bytes(dataset: Path, run_folder: Path, tmp_path: Path) -> None:
+    fit(small_recipe(dataset, tmp_path / "again"), Lines(io.StringIO()))
+    fit(small_recipe(dataset, tmp_path / "other", seed=1), Lines(io.StringIO()))
+
+    model = (run_folder / "model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == model
+    assert (tmp_path / "again" / "run.json").read_bytes() == (run_folder / "run.json").read_bytes()
+    assert (tmp_path / "other" / "model.safetensors").read_bytes() != model
+
+
+def test_the_command_writes_a_run_and_explains_its_threshold(dataset: Path, tmp_path: Path, capsys) -> None:
+    options = ["--data", str(dataset), "--out", str(tmp_path / "run"), "--set", "bank=20", "--fit", "pad"]
+
+    assert fit_command([*SMALL, *options]) == 0
+
+    record = open_run(tmp_path / "run").record
+    assert (record.settings, record.input.fit) == ({"bank": 20}, "pad")
+    out = capsys.readouterr().out
+    assert "6 parts to learn from, 6 held out for the threshold" in out
+    assert "1 % was asked for: that needs 299 held-out parts, 293 more" in out
+
+
+def test_a_recipe_says_the_same_as_options_with_paths_relative_to_it(tmp_path: Path) -> None:
+    save_dataset(tmp_path / "plates")
+    file = written(tmp_path, "method: patchcore\ndata: plates\nout: run\nweights: random\nimage_size: 64\nsettings: {bank: 20}\n")
+
+    assert fit_command([str(file)]) == 0
+
+    assert open_run(tmp_path / "run").record.settings == {"bank": 20}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--method", "patchcoer"], "--method: method 'patchcoer' is not one of the methods here: patchcore"),
+        (["--backbone", "resnet81"], "resnet18"),
+        (["--set", "bnak=5"], "--set bnak: unknown key 'bnak', known: bank, pool, projection"),
+        (["--set", "bank=many"], "--set bank: expected `int`"),
+        (["--set", "bank"], "expected key=value"),
+        (["--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["--image-size", "5"], "--image-size: expected `int` >= 32"),
+        (["--data", "/nowhere"], "/nowhere: no such folder"),
+    ],
+    ids=["method", "backbone", "set-key", "set-type", "set-form", "weights", "size", "data"],
+)
+def test_a_mistake_is_one_message_and_no_run(dataset: Path, tmp_path: Path, capsys, options: list[str], named: str) -> None:
+    out = tmp_path / "run"
+
+    assert fit_command([*SMALL, "--data", str(dataset), "--out", str(out), *options]) == 2
+
+    assert named in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("method: patchcore\ndata: d\nout: r\nimagesize: 64\n", "recipe.yaml:4: imagesize: unknown key 'imagesize'"),
+        ("method: patchcore\ndata: d\n", "recipe.yaml:1: file: object missing required field `out`"),
+        ("data: d\nout: r\nweights: random\nmethod: nope\n", "recipe.yaml:4: method: method 'nope' is not one of"),
+        (
+            "method: patchcore\ndata: d\nout: r\nweights: random\nsettings:\n  bank: 5\n  pol: 7\n",
+            "recipe.yaml:7: settings.pol: unknown key 'pol'",
+        ),
+        ("method: patchcore\nmethod: patchcore\n", "recipe.yaml:2: key 'method' stands here a second time"),
+    ],
+    ids=["unknown", "missing", "method", "setting", "twice"],
+)
+def test_a_mistake_in_a_recipe_is_named_with_its_line(tmp_path: Path, capsys, text: str, named: str) -> None:
+    file = written(tmp_path, text)
+
+    assert fit_command([str(file)]) == 2
+
+    assert named in capsys.readouterr().err
+
+
+def test_parts_that_do_not_differ_carry_no_threshold_and_leave_no_run(tmp_path: Path, capsys) -> None:
+    save_dataset(tmp_path / "data", n_good=2)
+
+    assert fit_command([*SMALL, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
+
+    assert "at least 4 are needed" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
+    data = save_dataset(tmp_path / "data", n_good=40)
+    code = "import sys; from training.fit import fit_command; sys.exit(fit_command(sys.argv[1:]))"
+    options = [*SMALL, "--image-size", "512", "--data", str(data), "--out", str(tmp_path / "out" / "run"), "--set", "bank=20000"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *options],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("features: 20 in")  # the coreset has begun
+
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "interrupted, nothing was written" in told
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(RunError):
+        open_run(tmp_path / "out" / "run")
+
+
+def test_help_has_an_example_and_does_not_load_torch() -> None:
+    command = "import sys; from training.fit import fit_command\ntry: fit_command(['--help'])\n"
+    code = command + "finally: assert 'torch' not in sys.modules"
+
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "example:" in told
+
+
+@pytest.mark.skipif(not (DATA / "mvtec_small" / "hazelnut").is_dir(), reason=f"no real photographs at {DATA} (KENSA_DATA)")
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no weights at {WEIGHTS} (KENSA_WEIGHTS)")
+def test_real_hazelnuts_with_defects_are_told_from_good_ones(tmp_path: Path) -> None:
+    import json
+
+    data, weights = str(DATA / "mvtec_small" / "hazelnut"), str(WEIGHTS / "resnet18_imagenet_fp16.safetensors")
+    run, figures = str(tmp_path / "run"), tmp_path / "figures.json"
+
+    assert fit_command(["--method", "patchcore", "--data", data, "--out", run, "--weights", weights, "--set", "bank=500"]) == 0
+    assert evaluate_command([run, "--data", data, "--json", str(figures)]) == 0
+
+    assert json.loads(figures.read_text())["image_auroc"] > 0.8
+    assert json.loads(figures.read_text())["pixel_auroc"] > 0.9

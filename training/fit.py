@@ -1,0 +1,230 @@
+"""A recipe and photographs of good parts to a RUN."""
+
+import argparse
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from agent.calibration import CalibrationError, calibrate, explain
+from agent.config import located, read_yaml
+from agent.drivers import ConfigError, SectionError, convert
+from agent.preprocess import InputContract, RefusedImageError
+from agent.runtimes import InferenceError
+
+if TYPE_CHECKING:
+    from training.backbone import Provenance
+    from training.data import GoodParts
+    from training.progress import Progress
+    from training.run import Record
+
+_EPILOG = """example:
+  kensa fit --method patchcore --data data/tire --out runs/tire --weights resnet18.safetensors --set bank=4000
+  kensa fit recipe.yaml
+
+DATA has train/good/ (MVTec layout, validation/good/ is used where there is one) or is a plain folder of good
+photographs. test/ is never used. A recipe is a YAML file with the same words: method, data, out, image_size, ...
+"""
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that decides what a fit gives.
+
+    weights: a safetensors file, `random`, or None for timm's cache and hub. image_size: of the square input, px.
+    false_reject_rate: wished share of good parts rejected. settings: of the method.
+    """
+
+    method: str
+    data: str
+    out: str
+    backbone: str = "resnet18"
+    weights: str | None = None
+    image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] = 256
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
+    settings: dict[str, Any] = {}
+
+
+def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False) -> "Record":
+    """Writes the RUN `recipe.out` and gives its record. Raises SectionError (path into the recipe), DataError,
+    BackboneError, WeightsError, RunError, CalibrationError."""
+    from training.backbone import load_backbone
+    from training.data import good_parts, input_contract, load, load_original
+    from training.graph import Deployed, TorchRuntime
+    from training.methods import Parts
+    from training.run import build_method, calibration_file, refuse_existing, seal, unfinished, write_golden, write_model
+
+    out = Path(recipe.out)
+    refuse_existing(out, overwrite)
+    backbone, provenance = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
+    method = build_method(recipe.method, recipe.settings, backbone, recipe.seed)
+    parts = good_parts(Path(recipe.data), recipe.seed)
+    contract = input_contract((*parts.train, *parts.calibration), recipe.image_size, recipe.fit)
+    deployed = Deployed(method, provenance.mean, provenance.std)
+    with unfinished(out, overwrite) as folder:
+        method.fit(Parts(parts.train, contract, deployed.normalize), progress)
+        runtime, scores = TorchRuntime(deployed), []
+        with calibration_file(folder, len(parts.calibration), contract) as images:
+            for k in progress.track(range(len(images)), "calibration"):
+                images[k] = load(parts.calibration[k], contract)
+                scores.append(runtime.infer(images[k])[0])
+        write_golden(folder, [load_original(p, contract) for p in parts.calibration[:4]], recipe.seed)
+        write_model(folder, deployed)
+        return seal(folder, _record(recipe, provenance, contract, parts, scores))
+
+
+def _record(
+    recipe: Recipe, provenance: "Provenance", contract: InputContract, parts: "GoodParts", scores: list[float]
+) -> "Record":
+    from training.run import Record, UsedFile
+
+    data = Path(recipe.data)
+    train = [UsedFile("train", p.path.relative_to(data).as_posix(), p.sha256) for p in parts.train]
+    calibration = [UsedFile("calibration", p.path.relative_to(data).as_posix(), p.sha256) for p in parts.calibration]
+    return Record(
+        method=recipe.method,
+        settings=recipe.settings,
+        backbone=recipe.backbone,
+        weights=provenance.source,
+        weights_sha256=provenance.sha256,
+        mean=provenance.mean,
+        std=provenance.std,
+        input=contract,
+        seed=recipe.seed,
+        data=str(data.resolve()),
+        data_sha256=parts.data_sha256,
+        files=(*train, *calibration),
+        calibration=calibrate(scores, recipe.false_reject_rate),
+        versions=_versions(),
+        left_out=tuple(duplicate.relative_to(data).as_posix() for duplicate, _ in parts.duplicates),
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Of everything that shapes the numbers."""
+    import cv2
+
+    found = {"python": platform.python_version(), "opencv": cv2.__version__}
+    for package in ("kensa", "numpy", "timm", "torch"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def read_recipe(file: Path) -> Recipe:
+    """The recipe in a YAML file, its paths relative to it. Raises ConfigError with the line of the culprit."""
+    content, lines = read_yaml(file)
+    try:
+        recipe: Recipe = convert(content, Recipe)
+    except SectionError as e:
+        raise located(e, file, lines) from e
+    folder = file.resolve().parent
+    weights = recipe.weights if recipe.weights in (None, "random") else str(folder / str(recipe.weights))
+    return msgspec.structs.replace(recipe, data=str(folder / recipe.data), out=str(folder / recipe.out), weights=weights)
+
+
+def fit_command(arguments: list[str]) -> int:
+    """`kensa fit`: 0 done, 2 a mistake that the message names, 130 interrupted."""
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    recipe_file, overwrite = options.pop("recipe"), options.pop("overwrite")
+    given = {key: value for key, value in options.items() if value is not None}
+    if recipe_file is not None and given:
+        parser.error(f"a recipe says everything itself; put {', '.join(given)} into {recipe_file}")
+    try:
+        if recipe_file is None:
+            _fit_options(given, overwrite)
+        else:
+            _fit_file(recipe_file, overwrite)
+    except KeyboardInterrupt:
+        print("kensa fit: interrupted, nothing was written", file=sys.stderr)
+        return 130
+    except _expected_errors() as e:
+        print(f"kensa fit: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _fit_options(given: dict[str, Any], overwrite: bool) -> None:
+    try:
+        settings = dict(_setting(text) for text in given.pop("set", ()))
+        _fit_and_tell(convert({**given, "settings": settings}, Recipe), overwrite)
+    except SectionError as e:
+        first, *rest = map(str, e.path or ("method",))
+        option = "set" if first == "settings" else first.replace("_", "-")
+        raise ConfigError(f"--{' '.join([option, *rest])}: {e}") from e
+
+
+def _fit_file(file: Path, overwrite: bool) -> None:
+    recipe = read_recipe(file)
+    try:
+        _fit_and_tell(recipe, overwrite)
+    except SectionError as e:
+        raise located(e, file, read_yaml(file)[1]) from e
+
+
+def _fit_and_tell(recipe: Recipe, overwrite: bool) -> None:
+    from training.progress import progress_on
+
+    record = fit(recipe, progress_on(sys.stderr), overwrite)
+    roles = [file.role for file in record.files]
+    print(f"{roles.count('train')} parts to learn from, {roles.count('calibration')} held out for the threshold")
+    if record.left_out:
+        print(f"{len(record.left_out)} left out, equal to another photograph: {', '.join(record.left_out[:5])}")
+    print(explain(record.calibration))
+    print(f"written: {recipe.out}")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """`bank=4000` as a key and a YAML scalar.
+
+    >>> _setting("bank=4000")
+    ('bank', 4000)
+    """
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ConfigError(f"--set {text}: expected key=value, such as --set bank=4000")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as e:
+        raise ConfigError(f"--set {text}: {value!r} is not a YAML value") from e
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Mistakes that a message explains; known only once torch is loaded."""
+    from training.backbone import BackboneError, WeightsError
+    from training.data import DataError
+    from training.run import RunError
+
+    ours = (BackboneError, WeightsError, DataError, RunError)
+    return (*ours, ConfigError, SectionError, CalibrationError, RefusedImageError, InferenceError)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kensa fit",
+        description="Learns what good parts look like and writes a RUN.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = {field.name: field.default for field in msgspec.structs.fields(Recipe)}
+    parser.add_argument("recipe", nargs="?", type=Path, help="a YAML file that says all of the following")
+    parser.add_argument("--method", help="patchcore")
+    parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
+    parser.add_argument("--out", metavar="RUN", help="folder to write")
+    parser.add_argument("--backbone", help=f"any timm network with features (default {default['backbone']})")
+    parser.add_argument("--weights", metavar="FILE", help="safetensors, or `random`; else timm's cache, then the hub")
+    parser.add_argument("--image-size", type=int, metavar="PX", help=f"network input (default {default['image_size']})")
+    parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")
+    parser.add_argument("--seed", type=int, help=f"of all chance (default {default['seed']})")
+    parser.add_argument("--false-reject-rate", type=float, metavar="R", help="wished (default 0.01)")
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the method")
+    parser.add_argument("--overwrite", action="store_true", help="replace the RUN that is there")
+    return parser

@@ -1,0 +1,245 @@
+"""The RUN folder: a fitted model with everything that export and evaluation must know of it, whole or not there."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from agent.bundle import sha256
+from agent.calibration import Calibration
+from agent.drivers import SectionError, convert, driver
+from agent.inspection import Image
+from agent.preprocess import InputContract
+from training.backbone import Backbone, BackboneError
+from training.graph import Deployed
+from training.methods import Method
+
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 0
+RECORD, MODEL, CALIBRATION, GOLDEN = "run.json", "model.safetensors", "calibration.npy", "golden"
+_UNFINISHED = ".unfinished-"
+_GOLDEN_GOOD, _GOLDEN_DAMAGED = 4, 2
+
+
+class RunError(Exception):
+    """A RUN that cannot be used or written; the message says which file and what to do."""
+
+
+class UsedFile(msgspec.Struct, frozen=True):
+    """A photograph the model has seen."""
+
+    role: Literal["train", "calibration"]
+    path: str
+    sha256: str
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What a RUN is, in run.json.
+
+    settings: of the method. weights: where they came from. calibration: of torch's raw scores on calibration.npy, whose
+    rows are in the order of the calibration files. left_out: photographs equal to another one. content: sha256 of every
+    other file of the RUN, filled in by `seal`.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    backbone: str
+    weights: str
+    weights_sha256: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input: InputContract
+    seed: int
+    data: str
+    data_sha256: str
+    files: tuple[UsedFile, ...]
+    calibration: Calibration
+    versions: dict[str, str]
+    left_out: tuple[str, ...] = ()
+    weights_licence: str = "unknown"
+    content: dict[str, str] = {}
+    schema: str = f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An opened RUN: hashes checked, the model ready in eval mode."""
+
+    folder: Path
+    record: Record
+    deployed: Deployed
+
+    @property
+    def calibration_images(self) -> NDArray[np.uint8]:
+        """(N, H, W, 3) uint8 network inputs, read-only and on disk."""
+        images: NDArray[np.uint8] = np.load(self.folder / CALIBRATION, mmap_mode="r", allow_pickle=False)
+        return images
+
+    @property
+    def golden(self) -> tuple[Path, ...]:
+        """Photographs at their own size for parity and self-test, good ones first."""
+        found = sorted((self.folder / GOLDEN).glob("*.png"))
+        return tuple(sorted(found, key=lambda p: not p.name.startswith("good")))
+
+
+def build_method(name: str, settings: dict[str, Any], backbone: Backbone, seed: int) -> Method:
+    """The unfitted method. Raises SectionError, with path `method` or `settings`."""
+    try:
+        module = driver("training.methods", name)
+    except SectionError as e:
+        raise SectionError(str(e).replace("type ", "method ", 1), "method") from e
+    try:
+        method: Method = convert(settings, module.Config).build(backbone, seed)
+    except SectionError as e:
+        raise SectionError(str(e), "settings", *e.path) from e
+    return method
+
+
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raises RunError where `out` is in the way; asked before hours of work."""
+    if out.exists() and not overwrite:
+        raise RunError(f"{out}: exists already; choose another --out, or --overwrite to replace it")
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out}: is no RUN, so --overwrite will not replace it; choose another --out")
+
+
+@contextmanager
+def unfinished(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
+    refuse_existing(out, overwrite)
+    folder = out.parent / f"{_UNFINISHED}{out.name}-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a dead process that had our number
+    try:
+        (folder / GOLDEN).mkdir(parents=True)
+        yield folder
+        if out.exists():
+            old = folder.with_name(f"{folder.name}-old")
+            out.rename(old)
+            folder.rename(out)
+            shutil.rmtree(old)
+        else:
+            folder.rename(out)
+    except OSError as e:
+        raise RunError(f"{out}: cannot be written: {e.strerror or e}") from e
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def calibration_file(folder: Path, n: int, contract: InputContract) -> Iterator[NDArray[np.uint8]]:
+    """(n, H, W, 3) uint8 to be filled, kept on disk and not in memory."""
+    shape = (n, contract.height, contract.width, 3)
+    images = np.lib.format.open_memmap(folder / CALIBRATION, mode="w+", dtype=np.uint8, shape=shape)
+    yield images
+    images.flush()
+
+
+def write_golden(folder: Path, originals: Sequence[Image], seed: int) -> None:
+    """The first photographs as they are, and two of them with a painted defect. originals: 8 bit, own size."""
+    random = np.random.default_rng(seed)
+    for k, image in enumerate(originals[:_GOLDEN_GOOD]):
+        _write_png(folder / GOLDEN / f"good_{k}.png", image)
+    for k, (image, paint) in enumerate(zip(originals[:_GOLDEN_DAMAGED], (paint_blob, paint_scratch), strict=False)):
+        _write_png(folder / GOLDEN / f"damaged_{k}.png", paint(image, random))
+
+
+def paint_blob(image: Image, random: np.random.Generator) -> Image:
+    """The image with a spot near its middle, dark on bright ground and bright on dark."""
+    height, width = image.shape[:2]
+    center = (int(width * random.uniform(0.35, 0.65)), int(height * random.uniform(0.35, 0.65)))
+    axes = (max(3, int(width * random.uniform(0.05, 0.09))), max(3, int(height * random.uniform(0.04, 0.07))))
+    damaged = image.copy()
+    cv2.ellipse(damaged, center, axes, random.uniform(0, 180), 0, 360, _contrast(image, center), -1, cv2.LINE_AA)
+    return damaged
+
+
+def paint_scratch(image: Image, random: np.random.Generator) -> Image:
+    """The image with a crooked line across its middle."""
+    height, width = image.shape[:2]
+    x = np.linspace(0.25, 0.75, 8) + random.uniform(-0.03, 0.03, 8)
+    y = np.linspace(random.uniform(0.25, 0.75), random.uniform(0.25, 0.75), 8) + random.uniform(-0.03, 0.03, 8)
+    points = np.stack([x * width, y * height], axis=1).astype(np.int32)
+    damaged = image.copy()
+    color = _contrast(image, (width // 2, height // 2))
+    cv2.polylines(damaged, [points], False, color, max(2, min(width, height) // 60), cv2.LINE_AA)
+    return damaged
+
+
+def write_model(folder: Path, deployed: Deployed) -> None:
+    """Every parameter and buffer of the graph, backbone included."""
+    state = {key: value.contiguous() for key, value in deployed.state_dict().items()}
+    try:
+        save_file(state, folder / MODEL)
+    except SafetensorError as e:  # its only way to say that the disk is full
+        raise RunError(f"{folder / MODEL}: cannot be written: {e}") from e
+
+
+def seal(folder: Path, record: Record) -> Record:
+    """Hashes every file and writes run.json last."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    for name in names:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    sealed = msgspec.structs.replace(record, content={name: sha256(folder / name) for name in names})
+    with (folder / RECORD).open("wb") as out:
+        out.write(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
+        out.flush()
+        os.fsync(out.fileno())
+    return sealed
+
+
+def open_run(folder: Path) -> Run:
+    """The RUN in `folder`, checked file by file. Raises RunError."""
+    if folder.resolve().name.startswith(_UNFINISHED):
+        raise RunError(f"{folder}: left over from a fit that was cut off; remove it and fit again")
+    record = read_record(folder)
+    for name, expected in record.content.items():
+        path = folder / name
+        if not path.is_file():
+            raise RunError(f"{path}: missing; copy the RUN again or fit again")
+        if (found := sha256(path)) != expected:
+            raise RunError(f"{path}: sha256 {found[:12]}…, {RECORD} says {expected[:12]}…: changed or cut off")
+    try:
+        method = build_method(record.method, record.settings, Backbone(record.backbone), record.seed)
+        deployed = Deployed(method, record.mean, record.std)
+        deployed.load_state_dict(load_file(folder / MODEL))
+    except (SectionError, BackboneError, RuntimeError, SafetensorError) as e:
+        raise RunError(f"{folder}: does not fit this version of Kensa, timm or torch; fit again: {e}") from e
+    return Run(folder, record, deployed.eval())
+
+
+def read_record(folder: Path) -> Record:
+    """run.json alone, its version checked. Raises RunError."""
+    try:
+        encoded = (folder / RECORD).read_bytes()
+    except OSError as e:
+        raise RunError(f"{folder}: no readable {RECORD} ({e.strerror}): not a RUN, or a fit that was cut off") from e
+    try:
+        schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema", msgspec.Raw(b'"none"'))
+        major = msgspec.json.decode(schema, type=str).split(".")[0]
+        if major != str(SCHEMA_MAJOR):
+            raise RunError(f"{folder / RECORD}: schema major version {major!r}, this Kensa reads {SCHEMA_MAJOR}: fit again")
+        record = msgspec.json.decode(encoded, type=Record)
+    except msgspec.DecodeError as e:
+        raise RunError(f"{folder / RECORD}: {e}") from e
+    if MODEL not in record.content or CALIBRATION not in record.content:
+        raise RunError(f"{folder / RECORD}: lists no {MODEL} or no {CALIBRATION}: fit again")
+    return record
+
+
+def _contrast(image: Image, at: tuple[int, int]) -> tuple[int, int, int]:
+    return (20, 20, 20) if image[at[1], at[0]].mean() > 127 else (235, 235, 235)
+
+
+def _write_png(path: Path, image: Image) -> None:
+    encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    path.write_bytes(encoded.tobytes())
