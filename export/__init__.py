@@ -1,0 +1,1 @@
+"""The bridge: a trained run becomes a bundle that a device runs."""

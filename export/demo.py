@@ -1,0 +1,288 @@
+"""The whole of Kensa on one machine: parts drawn, a model trained and exported, a line run, its events counted."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event as Stop
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from agent.bundle import Bundle, open_bundle
+from agent.decide import Policy, decide
+from agent.drivers import section
+from agent.event import parse
+from agent.inspection import Outcome
+from agent.model import open_model
+from agent.preprocess import read_image, to_8_bit
+from agent.supervisor import run_both
+from export.broker import HOST, BrokerError, broker
+from export.contact_sheet import Inspected, contact_sheet
+from export.pack import describe, export
+from training.data import unseen_parts
+from training.evaluate import evaluate, open_judge, table
+from training.fit import Recipe, fit
+from training.progress import progress_on
+from training.rendered_parts import DEFECTS, draw, write_dataset, write_png
+from training.run import open_run
+
+_TEST, _TEST_DEFECTS = 20, 4
+_DEFECT_SHARE = 0.25
+_START_MS = 6000.0  # the inspection process opens its model meanwhile
+_TRAVEL_MS, _LEAD_MS = 800.0, 40.0
+_GRACE_S = 30.0
+_TOPIC = "demo/line-1/station-1"
+_MARKER = ".kensa-demo"
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What an independent subscriber got, by event id; copies of an event count once."""
+
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    copies: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, message: bytes) -> None:
+        event = parse(message)
+        with self.lock:
+            self.copies += event["id"] in self.events
+            self.events[event["id"]] = event
+
+    def all(self) -> list[dict[str, Any]]:
+        with self.lock:
+            return sorted(self.events.values(), key=lambda event: int(event["seq"]))
+
+
+def demo_command(arguments: list[str]) -> int:
+    """`kensa demo`: 0 when every triggered part has one verdict and one event."""
+    parser = argparse.ArgumentParser(
+        prog="kensa demo",
+        description="Draws parts, trains PatchCore on good ones, exports it, runs a whole line here and counts its events.",
+        epilog="example: kensa demo --parts 60 --rate 5 --headless",
+    )
+    parser.add_argument("--parts", type=int, default=120, help="how many parts go over the belt (default 120)")
+    parser.add_argument("--rate", type=float, default=5.0, help="parts per second (default 5)")
+    parser.add_argument("--train", type=int, default=200, help="how many good parts are drawn to train on (default 200)")
+    parser.add_argument("--headless", action="store_true", help="no live table, one line now and then")
+    parser.add_argument("--weights", metavar="FILE", help="safetensors of the backbone; else timm's cache; else random ones")
+    parser.add_argument("--backbone", default="resnet18", help="any timm network with features (default resnet18)")
+    parser.add_argument("--out", type=Path, default=Path("kensa-demo"), help="folder for all it makes (default kensa-demo)")
+    parser.add_argument("--seed", type=int, default=0, help="of parts and model (default 0)")
+    options = parser.parse_args(arguments)
+    if options.parts < 1 or options.rate <= 0 or options.train < 4:
+        parser.error("--parts must be at least 1, --rate above 0 and --train at least 4")
+    console = Console(highlight=False, soft_wrap=True)
+    folder = _fresh_folder(options.out)
+    weights = _weights(options.backbone, options.weights, console)
+    console.print("The parts are [bold]drawn[/bold]: no camera, no photograph of a real part is involved.")
+    truth = _draw(folder, options.train, options.parts, options.seed, console)
+    bundle = _train_and_export(folder, options.backbone, weights, options.seed, console)
+    seen, account = _run_line(folder, options.parts, options.rate, options.headless, console)
+    _write_contact_sheet(folder, bundle, truth)
+    console.print(f"contact sheet: {folder / 'contact_sheet.png'} (photograph, heat map, score)")
+    return _report(seen, account, truth, console)
+
+
+def _fresh_folder(out: Path) -> Path:
+    """The demo's own folder, emptied; a folder that is not the demo's is left alone."""
+    if out.exists() and not (out / _MARKER).exists():
+        raise SystemExit(f"kensa demo: {out} exists and was not made by the demo; choose another --out")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / _MARKER).touch()
+    return out.resolve()
+
+
+def _weights(backbone: str, given: str | None, console: Console) -> str | None:
+    """The weights given, else those in timm's cache, else random ones, and says which."""
+    from training.backbone import RANDOM, WeightsError, load_backbone
+
+    if given is not None:
+        return given
+    os.environ["HF_HUB_OFFLINE"] = "1"  # the demo must not depend on a network, not even on waiting for one
+    try:
+        load_backbone(backbone, None, seed=0)
+    except WeightsError:
+        console.print(
+            f"[bold yellow]No trained weights of {backbone} in reach: the demo goes on with a random backbone.[/bold yellow] "
+            "It shows the whole line, but finds fewer defects than a trained one; give weights with --weights FILE."
+        )
+        return RANDOM
+    return None
+
+
+def _draw(folder: Path, train: int, parts: int, seed: int, console: Console) -> list[str | None]:
+    """Photographs to train and test on, and the parts of the line; returns the defect of each part of the line."""
+    start_s = time.monotonic()
+    write_dataset(folder / "data", seed, train, _TEST, _TEST_DEFECTS)
+    random = np.random.default_rng([seed, 1])
+    truth = [str(random.choice(DEFECTS)) if random.random() < _DEFECT_SHARE else None for _ in range(parts)]
+    for k, defect in enumerate(truth):
+        part = draw(np.random.default_rng([seed, 2, k]), defect)
+        write_png(folder / "belt" / f"{k:05d}.png", part.image[..., ::-1])
+    n_drawn = train + _TEST + _TEST_DEFECTS * len(DEFECTS) + parts
+    console.print(f"{n_drawn} parts drawn in {time.monotonic() - start_s:.1f} s; defects: {', '.join(DEFECTS)}")
+    return truth
+
+
+def _train_and_export(folder: Path, backbone: str, weights: str | None, seed: int, console: Console) -> Bundle:
+    data, run, bundle = folder / "data", folder / "run", folder / "bundle"
+    fit(
+        Recipe("patchcore", str(data), str(run), backbone, weights, seed=seed, settings={"bank": 2000, "pool": 32_768}),
+        progress_on(sys.stderr),
+    )
+    console.print(describe(export(open_run(run), bundle, "drawn part")))
+    with ExitStack() as stack:
+        judge, _ = open_judge(bundle, None, stack)
+        console.print("test set, through the bundle:\n" + table(evaluate(judge, unseen_parts(data), progress_on(sys.stderr))))
+    return open_bundle(bundle)
+
+
+def _run_line(folder: Path, parts: int, rate: float, headless: bool, console: Console) -> tuple[_Seen, dict[str, int]]:
+    """Runs the two processes until each part's event has come; returns what was seen and the gate's own account."""
+    with broker(folder) as (name, port):
+        console.print(f"broker: {name} on port {port}")
+        line = folder / "line.yaml"
+        line.write_text(_line_yaml(parts, rate, port))
+        stop, seen = Stop(), _Seen()
+        with _subscriber(port, seen), (folder / "line.log").open("wb") as log:
+            runner = threading.Thread(target=run_both, args=(line, stop, log), name="line")
+            runner.start()
+            try:
+                _watch(seen, parts, rate, headless, runner, console)
+            finally:
+                stop.set()
+                runner.join()
+    return seen, _account(folder / "line.log")
+
+
+def _line_yaml(parts: int, rate: float, port: int) -> str:
+    return f"""station: demo
+bundle: bundle
+state: state
+cameras:
+  top: {{type: folder, path: belt, repeat: false}}
+trigger: {{type: timer, period_ms: {1000 / rate:.3f}, count: {parts}, delay_ms: {_START_MS}}}
+ejector: {{type: dryrun}}
+gate: {{travel_ms: {_TRAVEL_MS}, lead_ms: {_LEAD_MS}}}
+runtime: {{type: openvino}}
+mqtt: {{host: {HOST}, port: {port}, topic: {_TOPIC}}}
+"""
+
+
+@contextmanager
+def _subscriber(port: int, seen: _Seen) -> Iterator[None]:
+    """A client that knows nothing of the line but the broker's address."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="demo-subscriber")
+    subscribed = threading.Event()
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.on_message = lambda _, __, message: seen.take(bytes(message.payload))
+    client.connect(HOST, port)
+    client.subscribe(f"{_TOPIC}/result/+", qos=1)
+    client.loop_start()
+    if not subscribed.wait(10):
+        raise BrokerError("the demo's subscriber was not accepted by the broker")
+    try:
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def _watch(seen: _Seen, parts: int, rate: float, headless: bool, runner: threading.Thread, console: Console) -> None:
+    """Shows events as they come, until there is one for each part or it has taken far too long."""
+    until_s = time.monotonic() + _START_MS / 1000 + parts / rate + _TRAVEL_MS / 1000 + _GRACE_S
+    live = Live(console=console, refresh_per_second=5) if console.is_terminal and not headless else None
+    shown = 0
+    with live or nullcontext():
+        while time.monotonic() < until_s and runner.is_alive() and len(seen.events) < parts:
+            time.sleep(0.2)
+            events = seen.all()
+            if live:
+                live.update(_latest(events[-12:], Counter(_label(event) for event in events), parts))
+            elif len(events) - shown >= max(1, parts // 6):
+                shown = len(events)
+                console.print(f"{shown} of {parts} parts: {_counts(Counter(_label(event) for event in events))}")
+
+
+def _latest(events: list[dict[str, Any]], counts: Counter[str], parts: int) -> Table:
+    rows = Table(title=f"{sum(counts.values())} of {parts} parts: {_counts(counts)}", expand=False)
+    for column in ("part", "verdict", "cause", "score", "p-value", "latency ms"):
+        rows.add_column(column, justify="right")
+    for event in events:
+        data, reading = event["data"], (event["data"]["readings"] or [{}])[0]
+        color = "green" if data["outcome"] == "pass" else "bold red"
+        cells = (f"{reading.get(key):.3f}" if reading.get(key) is not None else "-" for key in ("score", "p_value", "latency_ms"))
+        rows.add_row(str(data["part"]["n"]), f"[{color}]{data['outcome']}[/]", data["cause"], *cells)
+    return rows
+
+
+def _label(event: dict[str, Any]) -> str:
+    outcome, cause = event["data"]["outcome"], event["data"]["cause"]
+    return outcome if outcome == "pass" else f"{outcome} ({cause})"
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} {label}" for label, n in sorted(counts.items()))
+
+
+def _account(log: Path) -> dict[str, int]:
+    """The gate's own last word in the log."""
+    accounts = [json.loads(line)["account"] for line in log.read_text().splitlines() if '"account"' in line]
+    return dict(accounts[-1]) if accounts else {}
+
+
+def _write_contact_sheet(folder: Path, bundle: Bundle, truth: list[str | None]) -> None:
+    """Two good parts and two of each defect, as many as went over the belt."""
+    wanted = [k for kind in (None, *DEFECTS) for k in [i for i, defect in enumerate(truth) if defect == kind][:2]]
+    artifact = bundle.artifact_for(["openvino"])
+    policy, inspected = Policy(artifact.calibration.threshold), []
+    with open_model(bundle, artifact, section("agent.runtimes", {"type": "openvino"})) as model:
+        for k in wanted:
+            image = to_8_bit(read_image(folder / "belt" / f"{k:05d}.png"), model.contract.white_level)
+            prediction = model.predict(image)
+            passed = decide(prediction, policy).outcome is Outcome.PASS
+            title = f"part {k + 1}: {truth[k] or 'good'}"
+            inspected.append(Inspected(image, prediction, title, passed, truth[k] is not None))
+    contact_sheet(inspected, bundle.manifest.input, folder / "contact_sheet.png")
+
+
+def _report(seen: _Seen, account: dict[str, int], truth: list[str | None], console: Console) -> int:
+    """Prints the account and whether everything adds up; 0 only then."""
+    events = seen.all()
+    triggers, passed, rejected = (account.get(key, 0) for key in ("triggers", "pass", "reject"))
+    causes = {key.removeprefix("reject_"): n for key, n in sorted(account.items()) if key.startswith("reject_")}
+    told = ", ".join(f"{cause} {n}" for cause, n in causes.items()) or "none"
+    console.print(f"\naccount at the gate: {triggers} triggers = {passed} pass + {rejected} reject ({told})")
+    console.print(f"independent subscriber: {len(events)} events, {seen.copies} copies, seq {_gaps(events)}")
+    outcome_of = {event["data"]["part"]["n"]: event["data"]["outcome"] for event in events}
+    by_kind: dict[str, Counter[str]] = {}
+    for k, defect in enumerate(truth):
+        by_kind.setdefault(defect or "good", Counter())[outcome_of.get(k + 1, "no event")] += 1
+    for kind, counts in sorted(by_kind.items(), key=lambda item: (item[0] != "good", item[0])):
+        n, rejects = sum(counts.values()), counts["reject"]
+        console.print(f"  {kind:14s} {n:4d} parts, {rejects:4d} rejected")
+    adds_up = triggers == passed + rejected == len(truth) == len(events) and not account.get("unconfirmed")
+    console.print("[bold green]everything adds up[/]" if adds_up else "[bold red]the account does not add up[/]: see line.log")
+    return 0 if adds_up else 1
+
+
+def _gaps(events: list[dict[str, Any]]) -> str:
+    numbers = [int(event["seq"]) for event in events]
+    missing = set(range(1, max(numbers, default=0) + 1)) - set(numbers)
+    return f"1 to {max(numbers, default=0)} with {len(missing)} missing"

@@ -1,0 +1,49 @@
+"""Whether an exported artefact computes what the trained model computes; without that there is no bundle."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.bundle import Parity
+from agent.inspection import AnomalyMap, Image
+from agent.runtimes import Runtime
+
+TOLERANCE = 1e-3  # of the unit: a thousandth of the way from a typical good part to a reject, or of the maps' range
+
+
+class ParityError(Exception):
+    """An artefact that deviates; the message says by how much and where most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a runtime says of one network input."""
+
+    raw: float
+    anomaly_map: AnomalyMap
+
+
+def answers(runtime: Runtime, inputs: Iterable[Image]) -> list[Answer]:
+    """One answer per network input, in order."""
+    return [Answer(*runtime.infer(np.ascontiguousarray(image))) for image in inputs]
+
+
+def compare(name: str, reference: list[Answer], found: list[Answer], scale: float, executed_precision: str) -> Parity:
+    """The worst deviation of scores, in units of `scale`, and of maps, in units of the range of all reference maps.
+
+    Maps decide nothing and may hold distances near zero, whose square root magnifies rounding (docs/decisions.md 3).
+    Raises ParityError beyond the tolerance; a deviation that is not a number is beyond it.
+    """
+    map_range = max(r.anomaly_map.max() for r in reference) - min(r.anomaly_map.min() for r in reference)
+    pairs = list(zip(reference, found, strict=True))
+    scores = np.array([abs(f.raw - r.raw) for r, f in pairs]) / scale
+    maps = np.array([np.abs(f.anomaly_map - r.anomaly_map).max() for r, f in pairs]) / max(map_range, np.finfo(np.float32).tiny)
+    parity = Parity(len(reference), float(scores.max()), float(maps.max()), TOLERANCE, executed_precision)
+    if not (parity.score_deviation <= TOLERANCE and parity.map_deviation <= TOLERANCE):
+        raise ParityError(
+            f"{name} deviates from the trained model: score {parity.score_deviation:.2g} of (threshold - median), map "
+            f"{parity.map_deviation:.2g} of its range, at most {TOLERANCE:.2g} allowed; worst image {int(maps.argmax())} of "
+            f"{len(reference)}, computed in {executed_precision}. No bundle was written"
+        )
+    return parity

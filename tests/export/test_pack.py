@@ -1,0 +1,94 @@
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from agent.bundle import BundleError, open_bundle
+from agent.calibration import Calibration
+from agent.drivers import section
+from agent.model import open_model
+from export.pack import describe, export, export_command
+from training.run import Run
+
+
+def test_a_bundle_has_two_artefacts_each_with_its_own_threshold_and_parity(bundle_folder: Path) -> None:
+    manifest = open_bundle(bundle_folder).manifest
+
+    assert [(a.runtime, a.precision) for a in manifest.artifacts] == [("onnxruntime", "f32"), ("openvino", "f32")]
+    assert all(a.parity.score_deviation <= 1e-3 and a.parity.map_deviation <= 1e-3 for a in manifest.artifacts)
+    assert all(a.parity.executed_precision == "f32" for a in manifest.artifacts)
+    assert all(len(a.calibration.raw_scores) == 6 for a in manifest.artifacts)  # half of the 12 good parts
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_golden_images_give_the_recorded_scores_and_damage_scores_higher(bundle_folder: Path, runtime: str) -> None:
+    bundle = open_bundle(bundle_folder)
+    artifact = bundle.artifact_for([runtime])
+
+    with open_model(bundle, artifact, section("agent.runtimes", {"type": runtime})):  # opening it is the self-test
+        raw = dict(zip(bundle.manifest.golden, artifact.golden_raw, strict=True))
+
+    damaged = [score for name, score in raw.items() if "damaged" in name]
+    good = [score for name, score in raw.items() if "good" in name]
+    assert len(damaged) == 2
+    assert min(damaged) > max(good)
+
+
+def test_the_manifest_says_how_to_make_the_model_again(bundle_folder: Path, run: Run) -> None:
+    provenance = open_bundle(bundle_folder).manifest.provenance
+
+    assert provenance.method == "patchcore"
+    assert provenance.weights_sha256 == run.record.weights_sha256
+    assert provenance.n_train == 6
+    assert {"torch", "timm", "opencv"} <= provenance.versions.keys()
+
+
+def test_no_bundle_where_an_artefact_deviates_from_the_model(run: Run, tmp_path: Path) -> None:
+    """The run's calibration is replaced by one so narrow that float32 rounding is beyond the tolerance."""
+    exact = run.record.calibration
+    narrow = Calibration(exact.raw_scores, float(np.nextafter(np.float32(exact.median), np.float32(np.inf))), 0.1, 0.1, 0.95)
+    tampered = Run(run.folder, msgspec.structs.replace(run.record, calibration=narrow), run.deployed)
+
+    with pytest.raises(Exception, match="deviates from the trained model"):
+        export(tampered, tmp_path / "bundle", "plate")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_not_overwritten(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+
+    with pytest.raises(BundleError, match="exists already"):
+        export_command([str(run_folder), "--out", str(tmp_path / "bundle")])
+
+
+def _limit_file_size() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))  # the model has 11 MB: a disk that is full
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(run_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kensa", "export", str(run_folder), "--out", str(tmp_path / "bundle")]
+
+    finished = subprocess.run(command, capture_output=True, text=True, preexec_fn=_limit_file_size, env=os.environ)
+
+    assert finished.returncode == 2
+    assert "cannot be written" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"no readable run\.json"):
+        export_command([str(tmp_path), "--out", str(tmp_path / "bundle")])
+
+
+def test_the_bundle_is_described_for_people(bundle_folder: Path) -> None:
+    text = describe(open_bundle(bundle_folder).manifest)
+
+    assert "openvino-f32" in text
+    assert "good parts rejected (95 % confidence)" in text

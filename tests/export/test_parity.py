@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from export.parity import TOLERANCE, Answer, ParityError, compare
+
+
+def answer(raw: float, corner: float = 0.0) -> Answer:
+    """Its map ranges from 0 to 1, but for one corner."""
+    return Answer(raw, np.array([[0.0, 1.0], [0.5, corner]], np.float32))
+
+
+def test_the_worst_deviation_is_recorded_in_units_of_threshold_minus_median() -> None:
+    parity = compare("x", [answer(1.0), answer(2.0)], [answer(1.0), answer(2.001)], scale=2.0, executed_precision="f32")
+
+    assert parity.score_deviation == pytest.approx(0.0005)
+    assert parity.images == 2
+
+
+@pytest.mark.parametrize(
+    ("found"),
+    [answer(1.0 + 2 * TOLERANCE), answer(1.0, 2 * TOLERANCE), answer(float("nan")), answer(1.0, float("nan"))],
+    ids=["score", "map", "score is nan", "map is nan"],
+)
+def test_a_deviation_beyond_the_tolerance_is_refused(found: Answer) -> None:
+    with pytest.raises(ParityError, match="No bundle was written"):
+        compare("model.onnx", [answer(1.0)], [found], scale=1.0, executed_precision="f32")
