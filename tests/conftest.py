@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):  # noqa: ANN201 - pytest's own type
+def pytest_runtest_makereport(item: pytest.Item):
     """In CI a test that skips has failed: its real part (data, broker) was expected to be there."""
     outcome = yield
     report = outcome.get_result()

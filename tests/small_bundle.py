@@ -61,5 +61,15 @@ def write_bundle(folder: Path, openvino_too: bool = False) -> Manifest:
     provenance = Provenance("brightness", "none", "none", "0" * 64, "0" * 64, "0" * 64, 7, 60, {})
     return seal(
         folder,
-        Manifest("", "", "small", utc_now(), CONTRACT, tuple(artifacts), ("reference/golden_0.png", "reference/golden_1.png"), provenance, {}),
+        Manifest(
+            "",
+            "",
+            "small",
+            utc_now(),
+            CONTRACT,
+            tuple(artifacts),
+            ("reference/golden_0.png", "reference/golden_1.png"),
+            provenance,
+            {},
+        ),
     )
