@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import msgspec
 
@@ -23,7 +24,8 @@ class BundleError(Exception):
 class Parity(msgspec.Struct, frozen=True):
     """How far an artefact is from the trained model, over the golden and the calibration images.
 
-    Deviations are in units of threshold minus median. executed_precision: read back from the compiled model.
+    score_deviation: in units of threshold minus median. map_deviation: in units of the maps' range.
+    executed_precision: read back from the compiled model.
     """
 
     images: int
@@ -42,7 +44,7 @@ class Artifact(msgspec.Struct, frozen=True):
     name: str
     runtime: str
     precision: str
-    files: tuple[str, ...]
+    files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     calibration: Calibration
     parity: Parity
     golden_raw: tuple[float, ...]
@@ -106,7 +108,7 @@ def open_bundle(folder: Path) -> Bundle:
     _check_schema(folder, encoded)
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise BundleError(f"{folder / MANIFEST}: {e}") from e
     if manifest.bundle_id != _bundle_id(manifest.files):
         raise BundleError(f"{folder / MANIFEST}: bundle_id does not match its list of files: export again")
@@ -115,6 +117,11 @@ def open_bundle(folder: Path) -> Bundle:
     used = {name for artifact in manifest.artifacts for name in artifact.files} | set(manifest.golden)
     if unlisted := used - manifest.files.keys():
         raise BundleError(f"{folder / MANIFEST}: {', '.join(sorted(unlisted))} used but not among the hashed files")
+    for artifact in manifest.artifacts:
+        if len(artifact.golden_raw) != len(manifest.golden):
+            raise BundleError(
+                f"{folder / MANIFEST}: {artifact.name} has {len(artifact.golden_raw)} raw scores for {len(manifest.golden)} golden images"
+            )
     return Bundle(folder, manifest)
 
 
@@ -150,7 +157,7 @@ def _check_schema(folder: Path, encoded: bytes) -> None:
     try:
         schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema", msgspec.Raw(b'"none"'))
         major = msgspec.json.decode(schema, type=str).split(".")[0]
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise BundleError(f"{folder / MANIFEST}: not valid JSON: {e}") from e
     if major != str(SCHEMA_MAJOR):
         raise BundleError(
@@ -163,9 +170,13 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
     if relative.is_absolute() or ".." in relative.parts:
         raise BundleError(f"{folder / MANIFEST}: file name {name!r} leads out of the bundle")
     path = folder / relative
-    if path.is_symlink() or not path.is_file():
-        raise BundleError(f"{path}: missing, or not a regular file: copy the bundle again")
-    if (found := sha256(path)) != expected:
+    try:
+        if path.resolve() != folder.resolve() / relative or not path.is_file():  # resolve: no symbolic link on the way
+            raise BundleError(f"{path}: missing, or not a regular file: copy the bundle again")
+        found = sha256(path)
+    except (OSError, ValueError) as e:
+        raise BundleError(f"{path}: cannot be read: {e}: copy the bundle again") from e
+    if found != expected:
         raise BundleError(
             f"{path}: sha256 {found[:12]}…, the manifest says {expected[:12]}…: changed or cut off, copy the bundle again"
         )

@@ -25,9 +25,14 @@ class Calibration(msgspec.Struct, frozen=True):
     wished_rate: float
     confidence: float
 
+    def __post_init__(self) -> None:
+        if not self.raw_scores or not self.threshold > self.median:
+            raise CalibrationError(f"expected a threshold above the median of the calibration scores, got {self.threshold}")
+
     @property
     def median(self) -> float:
-        return float(np.median(self.raw_scores))
+        n = len(self.raw_scores)
+        return (self.raw_scores[(n - 1) // 2] + self.raw_scores[n // 2]) / 2.0
 
     @property
     def scale(self) -> float:
@@ -97,9 +102,10 @@ def calibrate(raw_scores: ArrayLike, wished_rate: float = 0.01, confidence: floa
         raise CalibrationError(f"{np.count_nonzero(~np.isfinite(ordered))} of {n} calibration scores are not finite")
     rank = threshold_rank(n, wished_rate, confidence)
     rate = wished_rate if rank else supported_rate(n, confidence)
-    threshold = float(np.nextafter(ordered[-max(rank, 1)], np.float32(np.inf)))
+    largest_passing = ordered[-max(rank, 1)]
+    threshold = float(np.nextafter(largest_passing, np.float32(np.inf)))
     median = float(np.median(ordered))
-    if threshold - median <= 1e-6 * abs(threshold):
+    if largest_passing == median or threshold - median <= 1e-6 * abs(threshold):
         raise CalibrationError(
             f"the threshold {threshold:.6g} is not above the median {median:.6g} of {n} calibration parts: their scores "
             "do not differ; are these photographs copies of one another?"
