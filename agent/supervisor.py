@@ -1,5 +1,6 @@
 """Both processes of a line under one roof, for a desk, a demo or a test; on a device systemd does this."""
 
+import importlib.util
 import logging
 import signal
 import subprocess
@@ -41,7 +42,10 @@ def run_both(line_file: Path, stop: Stop, stderr: IO[bytes] | None = None) -> in
 
 
 def _start(role: str, line_file: Path, stderr: IO[bytes] | None) -> _Child:
-    command = [sys.executable, "-m", "kensa", role, str(line_file)]
+    program = importlib.util.find_spec("kensa")  # by its file: `-m` would look into the current folder first
+    if program is None or program.origin is None:
+        raise RuntimeError("kensa is not installed in this environment")
+    command = [sys.executable, program.origin, role, str(line_file)]
     return _Child(role, subprocess.Popen(command, stderr=stderr, start_new_session=True))
 
 

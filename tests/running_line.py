@@ -79,10 +79,10 @@ class Subscriber:
 class RunningLine:
     """`kensa run` as a process; `log` is what it and its children wrote so far."""
 
-    def __init__(self, file: Path, log: Path) -> None:
+    def __init__(self, file: Path, log: Path, python: str = sys.executable) -> None:
         self._log = log
         with log.open("ab") as out:
-            self.process = subprocess.Popen([sys.executable, "-m", "kensa", "run", str(file)], stderr=out, stdout=out)
+            self.process = subprocess.Popen([python, "-m", "kensa", "run", str(file)], stderr=out, stdout=out)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ class RunningLine:
 
     def kill(self, role: str, file: Path) -> None:
         """SIGKILL to the newest process of a role."""
-        subprocess.run(["pkill", "-KILL", "-f", f"kensa {role} {file}"], check=True)
+        subprocess.run(["pkill", "-KILL", "-f", f"kensa.py {role} {file}"], check=True)
 
     def wait_for_log(self, where: Callable[[dict[str, Any]], bool], timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
