@@ -31,7 +31,7 @@ from agent.model import Model, open_model
 from agent.mqtt import Publisher
 from agent.only_one import only_one
 from agent.outbox import Entry, Outbox
-from agent.preprocess import RefusedImageError
+from agent.preprocess import RefusedImageError, to_8_bit
 from agent.runtimes import InferenceError
 
 log = logging.getLogger(__name__)
@@ -127,9 +127,10 @@ class Station:
             if trigger is None:
                 yield None
                 continue
-            image = self._camera.shoot(trigger.triggered_ns)
+            pixels = self._camera.shoot(trigger.triggered_ns)
             if time.monotonic_ns() > trigger.planned_ns:
-                image = Fault("not inspected: its moment at the gate had passed before its image was there")
+                pixels = Fault("not inspected: its moment at the gate had passed before its image was there")
+            image = pixels if isinstance(pixels, Fault) else to_8_bit(pixels, self.model.contract.white_level)
             yield Shot(trigger.part, self._camera_name, trigger.triggered_ns, image)
 
     def check(self) -> None:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from agent.inspection import AnomalyMap, Image
 
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W, 3) RGB as a camera or a file gives it, 8 or 16 bit."""
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 _FILL = 0  # grey level of padded borders
 
@@ -51,7 +54,7 @@ class InputContract(msgspec.Struct, frozen=True):
             )
 
 
-def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_image(path: Path) -> Pixels:
     """The photograph as (H, W, 3) RGB, 8 or 16 bit as stored, grey replicated, turned as its EXIF tag says."""
     try:
         encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
@@ -72,7 +75,7 @@ def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     raise RefusedImageError(f"{path}: {image.dtype} pixels, expected 8 or 16 bit integers")
 
 
-def to_8_bit(image: NDArray[np.uint8] | NDArray[np.uint16], white_level: int) -> Image:
+def to_8_bit(image: Pixels, white_level: int) -> Image:
     """The image in 8 bit: 0 stays 0, white_level becomes 255, what is brighter saturates; never stretched per image."""
     if image.dtype == np.uint8:
         return np.asarray(image, dtype=np.uint8)
@@ -138,7 +141,7 @@ def _linear(anomaly_map: AnomalyMap, size: tuple[int, int]) -> AnomalyMap:
 def _crop_box(width: int, height: int, contract: InputContract) -> tuple[int, int, int, int]:
     """x, y, w, h in the photograph: its largest centred box of the network's aspect."""
     scale = min(width / contract.width, height / contract.height)
-    w, h = round(contract.width * scale), round(contract.height * scale)
+    w, h = max(1, round(contract.width * scale)), max(1, round(contract.height * scale))
     return (width - w) // 2, (height - h) // 2, w, h
 
 

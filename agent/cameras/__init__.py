@@ -8,7 +8,8 @@ Vendor SDKs are imported inside `open()`.
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from agent.inspection import Fault, Image
+from agent.inspection import Fault
+from agent.preprocess import Pixels
 
 
 class CameraLostError(Exception):
@@ -18,8 +19,10 @@ class CameraLostError(Exception):
 class Camera(Protocol):
     """An opened camera."""
 
-    def shoot(self, triggered_ns: int) -> Image | Fault:
-        """The image that belongs to the trigger at triggered_ns (CLOCK_MONOTONIC): (H, W, 3) uint8 RGB, read-only.
+    def shoot(self, triggered_ns: int) -> Pixels | Fault:
+        """The image that belongs to the trigger at triggered_ns (CLOCK_MONOTONIC): (H, W, 3) RGB, 8 or 16 bit as it came.
+
+        What becomes white in 8 bit is the bundle's business, not the camera's.
 
         A frame that is missing, torn or in the wrong format is a Fault with the reason, never an exception.
         """
