@@ -120,7 +120,8 @@ def open_bundle(folder: Path) -> Bundle:
     for artifact in manifest.artifacts:
         if len(artifact.golden_raw) != len(manifest.golden):
             raise BundleError(
-                f"{folder / MANIFEST}: {artifact.name} has {len(artifact.golden_raw)} raw scores for {len(manifest.golden)} golden images"
+                f"{folder / MANIFEST}: {artifact.name} has {len(artifact.golden_raw)} raw scores "
+                f"for {len(manifest.golden)} golden images: export again"
             )
     return Bundle(folder, manifest)
 

@@ -134,8 +134,13 @@ def read_yaml(file: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
         if root is not None:
             _note_lines(root, (), file, lines)
         return yaml.safe_load(text), lines
+    except yaml.MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise ConfigError(f"{file}:{line}: not valid YAML: {e.problem}") from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{file}: {e}") from e
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(e).split())}") from e
+    except RecursionError as e:
+        raise ConfigError(f"{file}: nested too deeply for a configuration") from e
 
 
 def located(error: SectionError, file: Path, lines: dict[tuple[str, ...], int]) -> ConfigError:

@@ -42,6 +42,7 @@ class Gate:
     def __init__(self, boot: str, delay_ns: int, pulse_ns: int, ejector: Ejector, journal: Journal) -> None:
         self.account: Counter[str] = Counter()
         self._boot = boot
+        self._delay_ns = delay_ns
         self._pulse_ns = pulse_ns
         self._ejector = ejector
         self._journal = journal
@@ -57,11 +58,11 @@ class Gate:
         """Puts the parts a killed ejector process left on the belt back on the line, to be rejected."""
         for part, (triggered_ns, same_boot) in self._journal.left_open.items():
             self.account["triggers"] += 1
-            in_flight = self._schedule.open(part, triggered_ns, _RESTARTED)
-            if not same_boot or in_flight.planned_ns < now_ns:
-                log.error("part %s went by the gate while no ejector process ran: look for it behind the gate", part)
-        for in_flight in self._schedule.due(now_ns):
-            self._close(in_flight, actual_ns=None)
+            if same_boot and triggered_ns + self._delay_ns > now_ns:
+                self._schedule.open(part, triggered_ns, _RESTARTED)
+                continue
+            log.error("part %s went by the gate while no ejector process ran: look for it behind the gate", part)
+            self._close(InFlight(part, triggered_ns, triggered_ns + self._delay_ns, _RESTARTED), actual_ns=None)
 
     def trigger(self, triggered_ns: int, attached: bool) -> InFlight:
         """Opens the next part; without an inspection process it is rejected already."""
@@ -131,7 +132,8 @@ class InspectionSide:
         self._send(Triggered(in_flight.part, in_flight.triggered_ns, in_flight.planned_ns))
 
     def closed(self, parts: list[Closed]) -> None:
-        self._to_report.extend(closed.part for closed in parts)
+        if self.is_attached:  # else they are reported from the journal when somebody is
+            self._to_report.extend(closed.part for closed in parts)
 
     def serve(self, now_ns: int) -> None:
         """Takes in what the inspection process said and tells it what it may know; never blocks."""
@@ -227,7 +229,7 @@ def eject_forever(line: Line, stop: Stop) -> None:
                     in_flight = gate.trigger(edge_ns, inspection.is_attached)
                     if inspection.is_attached:
                         inspection.announce(in_flight)
-            elif not len(gate):
+            elif gate.wake_ns() is None:  # no part in flight and no pulse to end
                 leave_ns = leave_ns or now_ns + _GOODBYE_NS
                 if not journal.unconfirmed or not inspection.is_attached or now_ns > leave_ns:
                     break
@@ -237,7 +239,8 @@ def eject_forever(line: Line, stop: Stop) -> None:
             _wait(inspection.filenos(), min((ns for ns in wakes if ns is not None), default=None))
         gate.switch_off()
         notify("STOPPING=1")
-        account = dict(gate.account) | {"unconfirmed": len(journal.unconfirmed), "given_up": journal.given_up}
+        held = {"unconfirmed": len(journal.unconfirmed), "given_up": journal.given_up, "unwritten": journal.unwritten}
+        account = dict(gate.account) | held
         log.info("account", extra={"data": {"account": account}})
 
 

@@ -1,7 +1,8 @@
 """What the ejector process must not forget when it is killed: parts on the belt, and closed parts not yet in the outbox.
 
 Appended to files with one write() a record and no fsync: a killed process loses nothing, and nothing here waits for a disk.
-Segments are rotated by size and deleted as a whole once each of their parts is confirmed.
+Segments are rotated by size and deleted as a whole once each of their parts is confirmed. A disk that is full or read-only
+costs the memory of a kill, counted, and never the line.
 """
 
 import logging
@@ -51,6 +52,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.unconfirmed: dict[Part, Closed] = {}
         self.given_up = 0
+        self.unwritten = 0
         self._folder = folder
         self._machine = machine
         self._capacity = capacity
@@ -96,15 +98,27 @@ class Journal:
         self.confirmed((part,))
 
     def _write(self, record: _Record) -> None:
-        self._written += self._file.write(msgspec.json.encode(record) + b"\n")
-        if self._written > self._segment_bytes:
-            self._file.close()
+        """Each record begins and ends a line, so that one cut short by a full disk spoils no other."""
+        if self._written > self._segment_bytes:  # before writing: a record belongs to the segment that is current after it
+            self._rotate()
+        try:
+            self._written += self._file.write(b"\n" + msgspec.json.encode(record) + b"\n")
+        except OSError as e:
+            self._degraded("a record was not written", e)
+
+    def _rotate(self) -> None:
+        old, self._written = self._file, 0
+        try:
             self._current += 1
             self._start_segment()
+            old.close()
+        except OSError as e:  # go on with the old segment; its size is looked at again after as many bytes
+            self._current -= 1
+            self._degraded("no new segment", e)
 
     def _start_segment(self) -> None:
-        self._segments.append(self._current)
         self._file = self._path(self._current).open("ab", buffering=0)
+        self._segments.append(self._current)
         self._written = 0
         self._write(_Boot(self._machine))
         self._delete_finished()
@@ -112,17 +126,27 @@ class Journal:
     def _delete_finished(self) -> None:
         """Drops leading segments none of whose parts is alive; later ones may hold the end of an earlier part."""
         while self._segments[0] != self._current and not self._alive[self._segments[0]]:
-            self._path(self._segments.pop(0)).unlink()
+            try:
+                self._path(self._segments[0]).unlink(missing_ok=True)
+            except OSError as e:
+                self._degraded("a finished segment was not deleted", e)
+                return
+            self._segments.pop(0)
+
+    def _degraded(self, what: str, error: OSError) -> None:
+        self.unwritten += 1
+        if self.unwritten == 1 or self.unwritten % 1000 == 0:
+            log.error("%s: %s (%s), %d times so far; the line goes on", self._folder, what, error.strerror, self.unwritten)
 
     def _path(self, segment: int) -> Path:
         return self._folder / f"{segment:08d}.journal"
 
     def _replay(self, segment: int) -> None:
         same_boot = False
-        for line in self._path(segment).read_bytes().splitlines():
+        for line in filter(None, self._path(segment).read_bytes().splitlines()):
             try:
                 record: _Record = msgspec.json.decode(line, type=_Record)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 log.warning("%s: an unreadable record of %d bytes is left out", self._path(segment), len(line))
                 continue
             match record:

@@ -1,6 +1,7 @@
 """What the ejector and the inspection process say to each other, and the socket they say it over."""
 
 import errno
+import select
 import socket
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 
 from agent.inspection import Closed, Part, Verdict
 
-_LARGEST_BYTES = 60_000
+_LARGEST_BYTES = 120_000  # a full report whose details (500 characters) need six bytes a character in JSON
 PARTS_PER_REPORT = 32
 
 
@@ -54,10 +55,15 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 class Channel:
-    """One connected end. Sending and receiving may be done from different threads."""
+    """One connected end. Sending and receiving may be done from different threads.
 
-    def __init__(self, connected: socket.socket) -> None:
+    wait_s: how long `receive` waits where it may.
+    """
+
+    def __init__(self, connected: socket.socket, wait_s: float = 0.0) -> None:
+        connected.setblocking(False)  # a socket with a timeout would wait in send, too
         self._socket = connected
+        self._wait_s = wait_s
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -68,7 +74,7 @@ class Channel:
     def send(self, message: Message) -> bool:
         """False when the other side does not read and its buffer is full. Raises LinkLostError."""
         try:
-            self._socket.send(msgspec.json.encode(message), socket.MSG_DONTWAIT)
+            self._socket.send(msgspec.json.encode(message))
         except BlockingIOError:
             return False
         except OSError as e:
@@ -80,8 +86,10 @@ class Channel:
     def receive(self, wait: bool) -> Message | None:
         """The next message; None when there is none (or none in time). Raises LinkLostError."""
         try:
-            encoded = self._socket.recv(_LARGEST_BYTES, 0 if wait else socket.MSG_DONTWAIT)
-        except (BlockingIOError, TimeoutError):
+            if wait:
+                select.select([self._socket], [], [], self._wait_s)
+            encoded = self._socket.recv(_LARGEST_BYTES)
+        except BlockingIOError:
             return None
         except OSError as e:
             raise LinkLostError(f"cannot receive: {e.strerror or e}") from e
@@ -89,7 +97,7 @@ class Channel:
             raise LinkLostError("the other process closed the link")
         try:
             return _decoder.decode(encoded)
-        except msgspec.DecodeError as e:
+        except (msgspec.DecodeError, UnicodeDecodeError) as e:
             raise LinkLostError(f"not a message of this version: {e}") from e
 
 
@@ -102,7 +110,7 @@ def connect(path: Path, timeout_s: float) -> Channel:
     except OSError as e:
         client.close()
         raise LinkLostError(f"no ejector process at {path}: {e.strerror or e}") from e
-    return Channel(client)
+    return Channel(client, timeout_s)
 
 
 class Listener:

@@ -103,7 +103,8 @@ class Publisher:
         """Publishes waiting events in order until told to stop and nothing waits; raises BrokerLostError."""
         newest, generation, leave_s = 0, -1, None
         while True:
-            rows = self._outbox.waiting(newest, _IN_FLIGHT - session.in_flight)
+            room = _IN_FLIGHT - session.in_flight
+            rows = self._outbox.waiting(newest, room)
             for row in rows:
                 session.publish(row, envelope(self._station, self._outbox.stream, row.seq, row.time, row.data))
                 newest = row.seq
@@ -113,11 +114,12 @@ class Publisher:
                 else:
                     log.error("event %d refused by the broker, set aside: %s", seq, refusal)
                     self._outbox.refused(seq)
+            is_idle = room > 0 and not rows and not session.in_flight
             if self._stop.is_set():
                 leave_s = leave_s or time.monotonic() + _GOODBYE_S
-                if (not rows and not session.in_flight) or time.monotonic() > leave_s:
+                if is_idle or time.monotonic() > leave_s:
                     return
-            elif not rows and not session.in_flight:
+            elif is_idle:
                 session.check()
                 generation = self._outbox.wait_for_commit(generation, timeout_s=0.5)
 

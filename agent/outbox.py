@@ -197,5 +197,9 @@ class Outbox:
                 self._committed.notify_all()
 
     def _prune(self, db: sqlite3.Connection) -> None:
-        db.execute("DELETE FROM event WHERE state != 0 AND seq <= (SELECT max(seq) FROM event) - ?", (self._keep_delivered,))
-        db.commit()
+        try:
+            db.execute("DELETE FROM event WHERE state != 0 AND seq <= (SELECT max(seq) FROM event) - ?", (self._keep_delivered,))
+            db.commit()
+        except sqlite3.OperationalError as e:  # as in _write_forever; there will be a next time
+            db.rollback()
+            log.error("%s: delivered events are not deleted yet: %s", self._file, e)

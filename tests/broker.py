@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def find_mosquitto() -> str | None:
 class Broker:
     """A running mosquitto; host and port stay the same over stop(), kill() and start()."""
 
-    def __init__(self, program: str, folder: Path, persistence: bool) -> None:
+    def __init__(self, program: str, folder: Path, persistence: bool, settings: Sequence[str]) -> None:
         self.host = HOST
         self.port = free_port()
         self._command = [program, "-c", str(folder / "mosquitto.conf")]
@@ -38,7 +38,7 @@ class Broker:
         user = f"user {getpass.getuser()}"  # started by root it would become `mosquitto`, who may not write here
         lines = [f"listener {self.port} {HOST}", user, "allow_anonymous true", "max_queued_messages 0", "max_inflight_messages 0"]
         on_disk = ["persistence true", f"persistence_location {folder}/", "autosave_interval 1"]
-        Path(self._command[-1]).write_text("\n".join([*lines, *(on_disk if persistence else []), ""]))
+        Path(self._command[-1]).write_text("\n".join([*lines, *(on_disk if persistence else []), *settings, ""]))
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -84,12 +84,15 @@ class Broker:
 
 
 @contextmanager
-def mosquitto(folder: Path, persistence: bool = False) -> Iterator[Broker]:
-    """A broker whose files lie in `folder`, ended with the block; skips the test where the program is not installed."""
+def mosquitto(folder: Path, persistence: bool = False, settings: Sequence[str] = ()) -> Iterator[Broker]:
+    """A broker whose files lie in `folder`, ended with the block; skips the test where the program is not installed.
+
+    settings: further lines of mosquitto.conf.
+    """
     program = find_mosquitto()
     if program is None:
         pytest.skip("needs mosquitto (Debian: apt install mosquitto); not on PATH nor in /usr/sbin")
-    broker = Broker(program, folder, persistence)
+    broker = Broker(program, folder, persistence, settings)
     try:
         yield broker
     finally:

@@ -1,0 +1,73 @@
+"""The log: whatever is said, one JSON object per line."""
+
+import json
+import logging
+import sys
+
+import pytest
+from kensa_process import python
+
+from agent.log import JsonFormatter
+
+
+def formatted(message: str, *arguments: object, **record: object) -> str:
+    return JsonFormatter("eject").format(
+        logging.makeLogRecord(
+            {"name": "agent.link", "levelno": 30, "levelname": "WARNING", "msg": message, "args": arguments, **record}
+        )
+    )
+
+
+def exc_info_of(error: Exception) -> object:
+    try:
+        raise error
+    except Exception:  # noqa: BLE001 - only to have its traceback
+        return sys.exc_info()
+
+
+def test_an_entry_says_when_how_bad_who_where_and_what() -> None:
+    entry = json.loads(formatted("part %s: %d ms late", "boot/7", 12))
+
+    assert entry.pop("time").endswith("Z")
+    assert entry == {"level": "warning", "role": "eject", "where": "agent.link", "message": "part boot/7: 12 ms late"}
+
+
+def test_data_become_fields() -> None:
+    entry = json.loads(formatted("account", data={"account": {"triggers": 3}}))
+
+    assert entry["account"] == {"triggers": 3}
+
+
+@pytest.mark.parametrize("message", ["two\nlines", 'tab\tquote"', "Größe 画像", "\x00\x1b[31m", "\u2028 separator"], ids=repr)
+def test_every_message_is_one_line_and_comes_back_as_it_was(message: str) -> None:
+    line = formatted(message)
+
+    assert "\n" not in line
+    assert json.loads(line)["message"] == message
+
+
+def test_a_traceback_is_part_of_its_line() -> None:
+    line = formatted("died", exc_info=exc_info_of(ValueError("expected 3")))
+
+    assert "\n" not in line
+    assert "ValueError: expected 3" in json.loads(line)["traceback"]
+
+
+def test_what_json_cannot_say_is_written_as_text() -> None:
+    entry = json.loads(formatted("configuration", data={"kind": ValueError}))
+
+    assert entry["kind"] == str(ValueError)
+
+
+def test_a_process_logs_json_lines_and_nothing_else_on_stderr() -> None:
+    ended = python(
+        "-c",
+        "import logging; from agent.log import start_log; start_log('inspect');"
+        "logging.getLogger('x').info('first'); logging.getLogger('x').debug('not this'); logging.getLogger('y').error('second')",
+    )
+
+    entries = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [(entry["role"], entry["level"], entry["message"]) for entry in entries] == [
+        ("inspect", "info", "first"),
+        ("inspect", "error", "second"),
+    ]
