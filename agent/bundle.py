@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -110,8 +110,8 @@ def open_bundle(folder: Path) -> Bundle:
         manifest = msgspec.json.decode(encoded, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise BundleError(f"{folder / MANIFEST}: {e}") from e
-    if manifest.bundle_id != _bundle_id(manifest.files):
-        raise BundleError(f"{folder / MANIFEST}: bundle_id does not match its list of files: export again")
+    if manifest.bundle_id != _bundle_id(encoded):
+        raise BundleError(f"{folder / MANIFEST}: bundle_id does not match its content, it has been changed: export again")
     for name, expected in manifest.files.items():
         _check_file(folder, name, expected)
     used = {name for artifact in manifest.artifacts for name in artifact.files} | set(manifest.golden)
@@ -127,12 +127,16 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hashes every file in `folder` and writes the manifest last, with hashes and bundle_id filled in."""
+    """Hashes every file in `folder` and writes the manifest last, with hashes and bundle_id filled in.
+
+    bundle_id: sha256 of the manifest, and so of every file's hash and every threshold; not of the time it was made.
+    """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     if taken := RESERVED.intersection(names):
         raise BundleError(f"{folder}: {', '.join(sorted(taken))} is a reserved name in a bundle")
     files = {name: sha256(folder / name) for name in names}
-    sealed = msgspec.structs.replace(manifest, files=files, bundle_id=_bundle_id(files), schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}")
+    listed = msgspec.structs.replace(manifest, files=files, schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}")
+    sealed = msgspec.structs.replace(listed, bundle_id=_bundle_id(msgspec.json.encode(listed)))
     with (folder / MANIFEST).open("wb") as out:
         out.write(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
         out.flush()
@@ -149,9 +153,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _bundle_id(files: Mapping[str, str]) -> str:
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+def _bundle_id(manifest: bytes) -> str:
+    """Of the JSON as it stands, so that fields which only a newer Kensa knows count too."""
+    content = msgspec.json.decode(manifest, type=dict[str, Any])
+    content |= {"bundle_id": "", "created": ""}
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 
 def _check_schema(folder: Path, encoded: bytes) -> None:

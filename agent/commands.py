@@ -24,16 +24,8 @@ from agent.supervisor import CONFIGURATION_ERROR
 
 log = logging.getLogger(__name__)
 
-_EXPECTED = (
-    AlreadyRunningError,
-    BundleError,
-    CameraLostError,
-    ConfigError,
-    EjectorError,
-    InferenceError,
-    OutboxError,
-    RefusedImageError,
-)
+_WRONG_INPUT = (AlreadyRunningError, BundleError, ConfigError, RefusedImageError)  # will fail the same way again
+_FAILED = (CameraLostError, EjectorError, InferenceError, OutboxError)  # may be there again after a restart
 
 
 def check(arguments: list[str]) -> int:
@@ -41,8 +33,11 @@ def check(arguments: list[str]) -> int:
     line = load_line(_file(check, arguments, "kensa check line.yaml"))
     bundle = open_bundle(line.bundle)
     artifact = bundle.artifact_for([line.runtime_name])
-    with line.camera.open():
-        print(describe(line))
+    try:
+        with line.camera.open():
+            print(describe(line))
+    except CameraLostError as e:
+        raise ConfigError(f"{line.file}: cameras.{line.camera_name}: {e}") from e
     print(
         f"bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
         f"{artifact.calibration.threshold:.6g} from {len(artifact.calibration.raw_scores)} good parts"
@@ -74,9 +69,9 @@ def run(arguments: list[str]) -> int:
     from agent.supervisor import run_both
 
     file = _file(run, arguments, "kensa run line.yaml")
-    load_line(file)
+    line = load_line(file)
     start_log("run")
-    return run_both(file, _stop_on_signal())
+    return run_both(file, line.gate.travel_ms, _stop_on_signal())
 
 
 def inspect(arguments: list[str]) -> int:
@@ -109,12 +104,15 @@ def describe(line: Line) -> str:
 
 
 def reporting(command: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Runs a command; what can be expected to go wrong is one line on stderr, never a stack trace."""
+    """Runs a command; what can be expected to go wrong is one line on stderr, never a stack trace.
+
+    The exit status is 2 for wrong input, and 1 for a device that is not there: that process is worth starting again.
+    """
     try:
         return command(arguments)
-    except _EXPECTED as e:
+    except (*_WRONG_INPUT, *_FAILED) as e:
         print(f"kensa {command.__name__}: {e}", file=sys.stderr)
-        return CONFIGURATION_ERROR
+        return CONFIGURATION_ERROR if isinstance(e, _WRONG_INPUT) else 1
 
 
 def _parser(command: Callable[[list[str]], int], example: str) -> argparse.ArgumentParser:

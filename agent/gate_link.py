@@ -4,7 +4,7 @@ import logging
 import os
 import queue
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 _WAITING_TRIGGERS = 64
 _RECONNECT_S = 0.2
-_LISTEN_S = 0.5
+_LISTEN_S = 0.1
+_PARTS_PER_CONFIRM = 256
 _READINGS = 2000
 
 
@@ -63,6 +64,7 @@ class GateLink:
         self._socket = socket
         self._on_closed = on_closed
         self._triggers: queue.Queue[Triggered] = queue.Queue(_WAITING_TRIGGERS)
+        self._to_confirm: deque[Part] = deque()
         self._channel: Channel | None = None
         self._stop = threading.Event()
         self._failure: Exception | None = None
@@ -98,7 +100,8 @@ class GateLink:
         self._send(Tell(part, verdict))
 
     def confirm(self, part: Part) -> None:
-        self._send(Confirm((part,)))
+        """The part's event is durable. Told a moment later, many at once: a burst of messages must not hold up a verdict."""
+        self._to_confirm.append(part)
 
     def _send(self, message: Tell | Confirm) -> None:
         channel = self._channel
@@ -107,6 +110,12 @@ class GateLink:
                 log.warning("the ejector process could not be told: %s", message)
         except LinkLostError:
             log.warning("the ejector process was lost before it was told: %s", message)
+
+    def _send_confirmations(self) -> None:
+        """What does not get through is reported by the gate again, and confirmed again."""
+        while self._to_confirm:
+            batch = [self._to_confirm.popleft() for _ in range(min(len(self._to_confirm), _PARTS_PER_CONFIRM))]
+            self._send(Confirm(tuple(batch)))
 
     def _run(self) -> None:
         try:
@@ -127,6 +136,7 @@ class GateLink:
             log.info("attached to the ejector process")
             while not self._stop.is_set():
                 self._hear(channel.receive(wait=True))
+                self._send_confirmations()
         except LinkLostError as e:
             log.error("ejector process lost: %s", e)
         finally:

@@ -12,7 +12,6 @@ Threads of the two processes of a station:
 """
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,7 +30,7 @@ from agent.model import Model, open_model
 from agent.mqtt import Publisher
 from agent.only_one import only_one
 from agent.outbox import Entry, Outbox
-from agent.preprocess import RefusedImageError, to_8_bit
+from agent.preprocess import to_8_bit
 from agent.runtimes import InferenceError
 
 log = logging.getLogger(__name__)
@@ -57,12 +56,9 @@ def read(model: Model, shot: Shot) -> Reading:
     if isinstance(shot.image, Fault):
         return shot.image
     try:
-        prediction = model.predict(shot.image)
-    except (RefusedImageError, InferenceError) as e:
+        return model.read(shot.image)
+    except InferenceError as e:
         return Fault(str(e))
-    if not math.isfinite(prediction.raw):
-        return Fault(f"the model gave a raw score of {prediction.raw}")
-    return prediction
 
 
 def measured(shot: Shot, reading: Reading) -> Measured:

@@ -1,13 +1,16 @@
 """Image to Prediction: preprocessing, runtime and calibration of one artefact, proved on the bundle's own golden images."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from agent.bundle import Artifact, Bundle, BundleError
 from agent.calibration import Calibration
-from agent.inspection import Image, Prediction
-from agent.preprocess import InputContract, prepare, read_image, to_8_bit
+from agent.inspection import Fault, Image, Prediction, Reading
+from agent.preprocess import InputContract, RefusedImageError, prepare, read_image, to_8_bit
 from agent.runtimes import Runtime, RuntimeConfig
 
 
@@ -23,6 +26,16 @@ class Model:
         """image: (H, W, 3) uint8 RGB. Raises RefusedImageError and InferenceError."""
         raw, anomaly_map = self.runtime.infer(prepare(image, self.contract))
         return Prediction(raw, self.calibration.score(raw), self.calibration.p_value(raw), anomaly_map)
+
+    def read(self, image: Image) -> Reading:
+        """The prediction, or the Fault of an image outside the contract or of numbers that are none. Raises InferenceError."""
+        try:
+            prediction = self.predict(image)
+        except RefusedImageError as e:
+            return Fault(str(e))
+        if not (math.isfinite(prediction.raw) and np.isfinite(prediction.anomaly_map).all()):
+            return Fault(f"the model gave a raw score of {prediction.raw}, or a map, that is not finite")
+        return prediction
 
 
 @contextmanager

@@ -77,12 +77,12 @@ class Publisher:
     def _publish_forever(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
+            started_s = time.monotonic()
             try:
                 with _Session(self._config, self._station, self._protocol) as session:
                     log.info("broker %s:%d connected, %d events waiting", *self._address, self._outbox.backlog())
                     session.say("birth", {**self._birth, "stream": self._outbox.stream, "time": utc_now()})
                     session.say("state", {"state": "online", "time": utc_now()})
-                    pause_s = _FIRST_PAUSE_S
                     self._drain(session)
                     session.say("state", {"state": "offline", "time": utc_now(), "reason": "stopped"}, wait_s=_GOODBYE_S)
             except _OtherProtocolError as e:
@@ -90,7 +90,8 @@ class Publisher:
                 log.warning("broker %s:%d: %s; next try with %s", *self._address, e, self._protocol.name)
                 self._stop.wait(_FIRST_PAUSE_S)
             except BrokerLostError as e:
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                lasted = time.monotonic() - started_s > _LONGEST_PAUSE_S  # else it accepts only to throw us out
+                pause_s = _FIRST_PAUSE_S if lasted else min(2 * pause_s, _LONGEST_PAUSE_S)
                 wait_s = random.uniform(pause_s / 2, pause_s)
                 log.warning("broker %s:%d: %s; next try in %.1f s", *self._address, e, wait_s)
                 self._stop.wait(wait_s)
@@ -142,7 +143,11 @@ class _Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._client.disconnect()
+        """Left by an error, the broker is asked for the last will (MQTT 5): the state must not stay `online`."""
+        if error is not None and self._protocol == paho.MQTTv5:
+            self._client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        else:
+            self._client.disconnect()
         self._client.loop_stop()
 
     @property

@@ -25,11 +25,11 @@ class _Child:
     restart_at_s: float | None = field(default=None)
 
 
-def run_both(line_file: Path, stop: Stop, stderr: IO[bytes] | None = None) -> int:
+def run_both(line_file: Path, travel_ms: float, stop: Stop, stderr: IO[bytes] | None = None) -> int:
     """Keeps `eject` and `inspect` running until told to stop, then ends them in the order that loses nothing.
 
-    stderr: where their logs go, this process's own without it. Returns 0, or the status of a child that found its
-    configuration wrong.
+    travel_ms: how long parts in flight may still need to the gate. stderr: where the logs of both go, this process's own
+    without it. Returns 0, or the status of a child that found its configuration wrong.
     """
     children = [_start(role, line_file, stderr) for role in ("eject", "inspect")]
     status = 0
@@ -37,7 +37,7 @@ def run_both(line_file: Path, stop: Stop, stderr: IO[bytes] | None = None) -> in
         for child in children:
             status = status or _keep_alive(child, line_file, stderr)
     for child in children:  # the gate first: it sees its parts through while inspection still judges them
-        _end(child)
+        _end(child, travel_ms / 1000 + _LEAVE_WITHIN_S)
     return status
 
 
@@ -65,12 +65,12 @@ def _keep_alive(child: _Child, line_file: Path, stderr: IO[bytes] | None) -> int
     return 0
 
 
-def _end(child: _Child) -> None:
+def _end(child: _Child, within_s: float) -> None:
     if child.process.poll() is None:
         child.process.send_signal(signal.SIGTERM)
         try:
-            child.process.wait(_LEAVE_WITHIN_S)
+            child.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            log.error("kensa %s did not leave within %s s, killed", child.role, _LEAVE_WITHIN_S)
+            log.error("kensa %s did not leave within %s s, killed", child.role, within_s)
             child.process.kill()
             child.process.wait()

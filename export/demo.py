@@ -34,7 +34,7 @@ from export.broker import HOST, BrokerError, broker
 from export.contact_sheet import Inspected, contact_sheet
 from export.pack import describe, export
 from training.data import unseen_parts
-from training.evaluate import evaluate, open_judge, table
+from training.evaluate import evaluate, open_trained, table
 from training.fit import Recipe, fit
 from training.progress import progress_on
 from training.rendered_parts import DEFECTS, draw, write_dataset, write_png
@@ -148,8 +148,8 @@ def _train_and_export(folder: Path, backbone: str, weights: str | None, seed: in
     )
     console.print(describe(export(open_run(run), bundle, "drawn part")))
     with ExitStack() as stack:
-        judge, _ = open_judge(bundle, None, stack)
-        console.print("test set, through the bundle:\n" + table(evaluate(judge, unseen_parts(data), progress_on(sys.stderr))))
+        trained, _ = open_trained(bundle, None, stack)
+        console.print("test set, through the bundle:\n" + table(evaluate(trained, unseen_parts(data), progress_on(sys.stderr))))
     return open_bundle(bundle)
 
 
@@ -161,7 +161,7 @@ def _run_line(folder: Path, parts: int, rate: float, headless: bool, console: Co
         line.write_text(_line_yaml(parts, rate, port))
         stop, seen = Stop(), _Seen()
         with _subscriber(port, seen), (folder / "line.log").open("wb") as log:
-            runner = threading.Thread(target=run_both, args=(line, stop, log), name="line")
+            runner = threading.Thread(target=run_both, args=(line, _TRAVEL_MS, stop, log), name="line")
             runner.start()
             try:
                 _watch(seen, parts, rate, headless, runner, console)

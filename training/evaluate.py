@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,12 @@ import msgspec
 import numpy as np
 
 from agent.bundle import MANIFEST, BundleError, open_bundle
-from agent.calibration import Calibration
 from agent.decide import Policy, decide
 from agent.drivers import SectionError, section
 from agent.inspection import AnomalyMap, Fault, Outcome, Prediction, Reading
-from agent.preprocess import InputContract, RefusedImageError, enlarge, prepare
-from agent.runtimes import InferenceError, Runtime
+from agent.model import Model
+from agent.preprocess import InputContract, RefusedImageError, enlarge
+from agent.runtimes import InferenceError
 from training.data import DataError, Photograph, load_original, read_mask, unseen_parts
 from training.metrics import (
     Interval,
@@ -40,25 +39,6 @@ _EPILOG = """example:
 
 DATA has test/good/, test/<defect>/ and ground_truth/<defect>/<stem>_mask.png (MVTec layout).
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """What decides on a part, whatever it runs on."""
-
-    runtime: Runtime
-    contract: InputContract
-    calibration: Calibration
-
-    def read(self, photograph: Photograph) -> Reading:
-        """What the device would read of this photograph."""
-        try:
-            raw, anomaly_map = self.runtime.infer(prepare(load_original(photograph, self.contract), self.contract))
-        except RefusedImageError as e:
-            return Fault(str(e))
-        if not (np.isfinite(raw) and np.isfinite(anomaly_map).all()):
-            return Fault(f"raw score {raw} or its map is not finite")
-        return Prediction(raw, self.calibration.score(raw), self.calibration.p_value(raw), anomaly_map)
 
 
 class DefectResult(msgspec.Struct, frozen=True):
@@ -101,15 +81,15 @@ class Evaluation(msgspec.Struct, frozen=True):
     without_mask: tuple[str, ...]
 
 
-def evaluate(judge: Judge, photographs: Sequence[Photograph], progress: Progress, seed: int = 0) -> Evaluation:
-    """Judges every test part as the device would. seed: of the bootstrap. Memory: one native map per photograph."""
-    readings = [judge.read(p) for p in progress.track(photographs, "inspection")]
-    policy = Policy(judge.calibration.threshold)
+def evaluate(model: Model, photographs: Sequence[Photograph], progress: Progress, seed: int = 0) -> Evaluation:
+    """Reads every test part as the device would. seed: of the bootstrap. Memory: one native map per photograph."""
+    readings = [model.read(load_original(p, model.contract)) for p in progress.track(photographs, "inspection")]
+    policy = Policy(model.calibration.threshold)
     raw = np.array([r.raw if isinstance(r, Prediction) else np.inf for r in readings])
     rejected = np.array([decide(r, policy).outcome is Outcome.REJECT for r in readings])
     defect = np.array([p.defect or "" for p in photographs])
     good = defect == ""
-    curves, without_mask = _pixel_curves(judge, photographs, readings, progress)
+    curves, without_mask = _pixel_curves(model.contract, photographs, readings, progress)
     interval = bootstrap_interval(raw[good], raw[~good], seed)
     return Evaluation(
         image_auroc=image_auroc(raw[good], raw[~good]),
@@ -120,7 +100,7 @@ def evaluate(judge: Judge, photographs: Sequence[Photograph], progress: Progress
         f1_max=f1_max(raw[good], raw[~good]),
         n_good=int(good.sum()),
         n_defect=int((~good).sum()),
-        threshold=judge.calibration.threshold,
+        threshold=model.calibration.threshold,
         false_rejects=_rate(rejected[good]),
         escapes=_rate(~rejected[~good]),
         per_defect={
@@ -135,7 +115,7 @@ def evaluate(judge: Judge, photographs: Sequence[Photograph], progress: Progress
 
 
 def _pixel_curves(
-    judge: Judge, photographs: Sequence[Photograph], readings: Sequence[Reading], progress: Progress
+    contract: InputContract, photographs: Sequence[Photograph], readings: Sequence[Reading], progress: Progress
 ) -> tuple[PixelCurves | None, tuple[str, ...]]:
     """The curves over all images with a map and a mask, None when there is none; and those without a mask."""
     pairs: list[tuple[Photograph, AnomalyMap]] = []
@@ -150,7 +130,7 @@ def _pixel_curves(
 
     def enlarged() -> Iterator["NDArray[np.float32]"]:
         for photograph, anomaly_map in pairs:
-            yield enlarge(anomaly_map, (photograph.width, photograph.height), judge.contract)
+            yield enlarge(anomaly_map, (photograph.width, photograph.height), contract)
 
     curves = PixelCurves(score_edges(enlarged()))
     for (photograph, _), anomaly_map in zip(progress.track(pairs, "pixel figures"), enlarged(), strict=True):
@@ -192,10 +172,10 @@ def _as_text(rate: Rate) -> str:
     return f"{rate.count} of {rate.n} = {100 * rate.count / max(rate.n, 1):.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
-def open_judge(folder: Path, runtime: str | None, stack: ExitStack) -> tuple[Judge, dict[str, str]]:
-    """The judge in a RUN or a bundle, and the parts it must not be tested with (sha256 to path; a bundle knows none).
+def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> tuple[Model, dict[str, str]]:
+    """The model in a RUN or a bundle, and the parts it must not be tested with (sha256 to path; a bundle knows none).
 
-    runtime: None is torch for a RUN and the bundle's first for a bundle. The judge works until `stack` is closed.
+    runtime: None is torch for a RUN and the bundle's first for a bundle. The model works until `stack` is closed.
     """
     if (folder / MANIFEST).is_file():
         if runtime == "torch":
@@ -204,7 +184,7 @@ def open_judge(folder: Path, runtime: str | None, stack: ExitStack) -> tuple[Jud
         artifact = bundle.artifact_for([runtime]) if runtime else bundle.manifest.artifacts[0]
         config = section("agent.runtimes", {"type": artifact.runtime})
         opened = stack.enter_context(config.open(bundle.path(artifact.files[0])))
-        return Judge(opened, bundle.manifest.input, artifact.calibration), {}
+        return Model(bundle.manifest.input, opened, artifact.calibration), {}
     from training.graph import TorchRuntime
     from training.run import RunError, open_run
 
@@ -212,7 +192,7 @@ def open_judge(folder: Path, runtime: str | None, stack: ExitStack) -> tuple[Jud
         raise RunError(f"{folder}: a RUN is run by torch only; `kensa export` makes a bundle for {runtime}")
     run = open_run(folder)
     seen = {file.sha256: f"{run.record.data}/{file.path}" for file in run.record.files}
-    return Judge(TorchRuntime(run.deployed), run.record.input, run.record.calibration), seen
+    return Model(run.record.input, TorchRuntime(run.deployed), run.record.calibration), seen
 
 
 def refuse_seen(photographs: Sequence[Photograph], seen: dict[str, str]) -> None:
@@ -227,10 +207,10 @@ def evaluate_command(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         with ExitStack() as stack:
-            judge, seen = open_judge(options.model, options.runtime, stack)
+            model, seen = open_trained(options.model, options.runtime, stack)
             photographs = unseen_parts(options.data)
             refuse_seen(photographs, seen)
-            evaluation = evaluate(judge, photographs, progress_on(sys.stderr))
+            evaluation = evaluate(model, photographs, progress_on(sys.stderr))
         if options.json is not None:
             write_json(options.json, evaluation)
         print(table(evaluation))

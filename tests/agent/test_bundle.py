@@ -11,20 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_bundle import write_bundle
+from small_bundle import edit_manifest, write_bundle
 
 from agent.bundle import MANIFEST, BundleError, open_bundle, seal
 
 Content = dict[str, Any]
-
-
-def edit_manifest(folder: Path, edit: Callable[[Content], object]) -> None:
-    """Changes the manifest as someone would who knows how bundle_id is made."""
-    content = json.loads((folder / MANIFEST).read_text())
-    edit(content)
-    listed = "".join(f"{name} {digest}\n" for name, digest in sorted(content["files"].items()))
-    content["bundle_id"] = hashlib.sha256(listed.encode()).hexdigest()
-    (folder / MANIFEST).write_text(json.dumps(content))
 
 
 @contextmanager
@@ -253,6 +244,15 @@ def test_sealing_the_same_files_gives_the_same_manifest(tmp_path: Path) -> None:
     seal(tmp_path / "second", first)
 
     assert (tmp_path / "second" / MANIFEST).read_bytes() == (tmp_path / "first" / MANIFEST).read_bytes()
+
+
+def test_a_threshold_changed_by_hand_is_refused(own_bundle: Path) -> None:
+    content = json.loads((own_bundle / MANIFEST).read_text())
+    content["artifacts"][0]["calibration"]["threshold"] += 1.0
+    (own_bundle / MANIFEST).write_text(json.dumps(content))
+
+    with pytest.raises(BundleError, match="has been changed"):
+        open_bundle(own_bundle)
 
 
 def test_another_file_is_another_bundle_id(tmp_path: Path) -> None:

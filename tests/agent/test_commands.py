@@ -113,8 +113,10 @@ def test_selftest_refuses_a_damaged_bundle_in_one_line(own_bundle: Path) -> None
     assert "model.bin: sha256" in ended.stderr
 
 
-@pytest.mark.parametrize("broken", ["bundle", "photographs", "outbox"])
-def test_inspect_that_cannot_start_ends_with_one_clear_line_after_its_log(state: Path, small_bundle: Path, broken: str) -> None:
+@pytest.mark.parametrize(("broken", "status"), [("bundle", 2), ("photographs", 1), ("outbox", 1)])
+def test_inspect_that_cannot_start_says_why_in_one_line_and_whether_trying_again_may_help(
+    state: Path, small_bundle: Path, broken: str, status: int
+) -> None:
     file = write_line(state, small_bundle)
     says = {"bundle": "no readable manifest.json", "photographs": "has no images", "outbox": "cannot be opened as an outbox"}[
         broken
@@ -124,7 +126,7 @@ def test_inspect_that_cannot_start_ends_with_one_clear_line_after_its_log(state:
     ended = kensa("inspect", str(file))
 
     said = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
-    assert ended.returncode == 2
+    assert ended.returncode == status
     assert len(said) == 1
     assert says in said[0]
 

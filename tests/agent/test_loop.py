@@ -36,13 +36,14 @@ DEFECT = photograph(np.random.default_rng(1), defect=True)
 
 @dataclasses.dataclass
 class Gives:
-    """A runtime that gives this raw score."""
+    """A runtime that gives this raw score, and this map or one of zeros."""
 
     raw: float
     executed_precision: str = "f32"
+    anomaly_map: AnomalyMap | None = None
 
     def infer(self, image: Image) -> tuple[float, AnomalyMap]:
-        return self.raw, np.zeros((8, 8), dtype=np.float32)
+        return self.raw, np.zeros((8, 8), dtype=np.float32) if self.anomaly_map is None else self.anomaly_map
 
 
 @dataclasses.dataclass
@@ -126,7 +127,18 @@ def test_a_runtime_that_fails_is_a_fault() -> None:
 def test_a_raw_score_that_is_no_number_is_a_fault(raw: float) -> None:
     reading = read(Model(CONTRACT, Gives(raw), TABLE), shot_of(GOOD))
 
-    assert reading == Fault(f"the model gave a raw score of {raw}")
+    assert isinstance(reading, Fault)
+    assert "not finite" in reading.reason
+
+
+def test_a_map_with_a_hole_in_it_is_a_fault_whatever_its_score() -> None:
+    """Not every runtime's maximum lets a NaN through."""
+    model = Model(CONTRACT, Gives(0.1, anomaly_map=np.full((8, 8), np.nan, np.float32)), TABLE)
+
+    reading = read(model, shot_of(GOOD))
+
+    assert isinstance(reading, Fault)
+    assert "not finite" in reading.reason
 
 
 def test_what_was_measured_is_numbers_or_a_reason_never_both() -> None:

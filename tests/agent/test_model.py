@@ -1,6 +1,5 @@
 """A model proves itself on its own golden images before it judges a part."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_bundle import photograph, raw_score
+from small_bundle import edit_manifest, photograph, raw_score
 
-from agent.bundle import MANIFEST, Bundle, BundleError, open_bundle
+from agent.bundle import Bundle, BundleError, open_bundle
 from agent.drivers import section
 from agent.model import open_model, self_test
 from agent.preprocess import RefusedImageError
@@ -20,9 +19,7 @@ both = pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 
 def edit_artifact(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Bundle:
     """The bundle with its first artefact's entry in the manifest changed."""
-    content = json.loads((folder / MANIFEST).read_text())
-    edit(content["artifacts"][0])
-    (folder / MANIFEST).write_text(json.dumps(content))
+    edit_manifest(folder, lambda content: edit(content["artifacts"][0]))
     return open_bundle(folder)
 
 

@@ -30,7 +30,7 @@ class Supervised:
 
     def _run(self, line_file: Path) -> None:
         with self._log.open("ab") as stderr:
-            self.status = run_both(line_file, self.stop, stderr)
+            self.status = run_both(line_file, 400, self.stop, stderr)
 
     def join(self) -> None:
         self._thread.join(timeout=40)

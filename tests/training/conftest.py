@@ -1,26 +1,5 @@
-"""One tiny data set and one fitted RUN for the tests of training; torch on one thread, for the machine is shared."""
+"""What the tests of training share."""
 
-from pathlib import Path
+from fitted import dataset, run_folder
 
-import pytest
-import torch
-from small_dataset import save_dataset, small_recipe
-
-from training.fit import fit
-from training.progress import Lines
-
-torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_dataset(tmp_path_factory.mktemp("plates"))
-
-
-@pytest.fixture(scope="session")
-def run_folder(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fitted RUN, not to be changed."""
-    out = tmp_path_factory.mktemp("fitted") / "run"
-    with (out.parent / "progress.txt").open("w") as stream:
-        fit(small_recipe(dataset, out), Lines(stream))
-    return out
+__all__ = ["dataset", "run_folder"]

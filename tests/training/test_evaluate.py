@@ -10,9 +10,10 @@ from small_bundle import write_bundle
 from small_dataset import plate, save, save_dataset
 
 from agent.calibration import calibrate
+from agent.model import Model
 from agent.preprocess import InputContract
 from training.data import unseen_parts
-from training.evaluate import Judge, evaluate, evaluate_command, write_json
+from training.evaluate import evaluate, evaluate_command, write_json
 
 CONTRACT = InputContract(64, 64, 60, 200, 60, 200, 0.5, 2.0)
 
@@ -38,12 +39,12 @@ class Broken(Brightest):
         return float("nan"), super().infer(image)[1]
 
 
-def judge(runtime) -> Judge:
-    return Judge(runtime, CONTRACT, calibrate(np.linspace(100, 160, 61)))
+def model(runtime) -> Model:
+    return Model(CONTRACT, runtime, calibrate(np.linspace(100, 160, 61)))
 
 
 def test_a_perfect_model_gets_perfect_image_figures_and_exact_limits(dataset: Path) -> None:
-    found = evaluate(judge(Brightest()), unseen_parts(dataset), Quiet())
+    found = evaluate(model(Brightest()), unseen_parts(dataset), Quiet())
 
     assert (found.image_auroc, found.f1_max, found.n_good, found.n_defect) == (1.0, 1.0, 4, 4)
     assert (found.false_rejects.count, found.false_rejects.n) == (0, 4)
@@ -57,7 +58,7 @@ def test_a_picture_outside_the_contract_is_rejected_listed_and_not_in_the_pixel_
     save_dataset(tmp_path)
     save(tmp_path / "test" / "good" / "huge.png", plate(0, 400, 300))
 
-    found = evaluate(judge(Brightest()), unseen_parts(tmp_path), Quiet())
+    found = evaluate(model(Brightest()), unseen_parts(tmp_path), Quiet())
 
     assert len(found.refused) == 1
     assert "huge.png: image is 400x300 px" in found.refused[0]
@@ -67,7 +68,7 @@ def test_a_picture_outside_the_contract_is_rejected_listed_and_not_in_the_pixel_
 
 
 def test_a_score_that_is_no_number_is_a_reject(dataset: Path) -> None:
-    found = evaluate(judge(Broken()), unseen_parts(dataset), Quiet())
+    found = evaluate(model(Broken()), unseen_parts(dataset), Quiet())
 
     assert (found.false_rejects.count, found.escapes.count) == (4, 0)
     assert found.image_auroc == 0.5
@@ -79,7 +80,7 @@ def test_defects_nobody_has_drawn_are_counted_and_left_out_of_the_pixel_figures(
     (tmp_path / "ground_truth" / "scratch" / "000_mask.png").unlink()
     save(tmp_path / "ground_truth" / "scratch" / "001_mask.png", np.zeros((80, 96, 3), np.uint8))
 
-    found = evaluate(judge(Brightest()), unseen_parts(tmp_path), Quiet())
+    found = evaluate(model(Brightest()), unseen_parts(tmp_path), Quiet())
 
     assert len(found.without_mask) == 2
     assert found.n_defect == 4
@@ -141,6 +142,6 @@ def test_a_mistake_is_one_message(dataset: Path, run_folder: Path, capsys, model
 
 
 def test_what_is_no_number_becomes_null_in_json(dataset: Path, tmp_path: Path) -> None:
-    write_json(tmp_path / "figures.json", evaluate(judge(Broken()), unseen_parts(dataset), Quiet()))
+    write_json(tmp_path / "figures.json", evaluate(model(Broken()), unseen_parts(dataset), Quiet()))
 
     assert json.loads((tmp_path / "figures.json").read_text())["aupro"] is None
