@@ -25,21 +25,23 @@ broker:
 demo: setup
 	$(BIN)/kensa demo
 
+# One thread for torch in each of the many small processes: on a busy machine more threads wait for each other.
 test: setup broker
-	$(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --durations=10
 
 check: setup broker
 	@echo "ruff format"; $(BIN)/ruff format --check --quiet .
 	@echo "ruff"; $(BIN)/ruff check --quiet .
 	@echo "mypy"; $(BIN)/mypy --no-error-summary
 	@echo "imports"; $(BIN)/lint-imports --no-logo >/tmp/kensa-imports.$$$$ || { cat /tmp/kensa-imports.$$$$; exit 1; }
-	@echo "pytest"; $(BIN)/python -m pytest --quiet
+	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --quiet
 
 fix: setup
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 # The device's own environment: no extras, so no torch.
 device:
+	rm -rf build
 	$(PYTHON) -m venv .venv-device
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
 

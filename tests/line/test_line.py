@@ -122,9 +122,7 @@ def real_bundle(real_data: Path, real_weights: Path, tmp_path_factory: pytest.Te
     for photograph in sorted((real_data / "magnetic_tile/train/good").iterdir())[:120]:
         (folder / "data" / photograph.name).symlink_to(photograph)
     settings = {"bank": 500, "pool": 8000}
-    recipe = Recipe(
-        "patchcore", str(folder / "data"), str(folder / "run"), weights=str(real_weights), image_size=128, settings=settings
-    )
+    recipe = Recipe("patchcore", str(folder / "data"), str(folder / "run"), "resnet18", str(real_weights), 128, settings=settings)
     fit(recipe, progress_on(sys.stderr))
     export(open_run(folder / "run"), folder / "bundle", "magnetic tile")
     return folder / "bundle"
