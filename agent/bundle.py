@@ -62,6 +62,7 @@ class Provenance(msgspec.Struct, frozen=True):
     seed: int
     n_train: int
     versions: dict[str, str]
+    weights_licence: str = "unknown"
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +89,8 @@ def export_command(arguments: list[str]) -> int:
     except OSError as e:
         raise BundleError(f"{options.out}: cannot be written: {e.strerror or e}") from e
     print(describe(manifest))
+    if warning := licence_warning(manifest.provenance.weights_licence):
+        print(f"kensa export: {warning}", file=sys.stderr)
     return 0
 
 
@@ -99,6 +103,19 @@ def describe(manifest: Manifest) -> str:
         for a in manifest.artifacts
     ]
     return "\n".join([f"bundle {manifest.bundle_id[:12]} {manifest.name}", *rows])
+
+
+def licence_warning(licence: str) -> str:
+    """What to think of before a bundle earns money; empty where the backbone's licence allows it.
+
+    >>> licence_warning("Apache-2.0")
+    ''
+    """
+    if re.search(r"non-?commercial|\bNC\b|research", licence, re.IGNORECASE):
+        return f"WARNING: the backbone's weights are {licence!r}: not for production; fit again with another --backbone"
+    if licence == "unknown":
+        return "the licence of the backbone's weights is not stated: make sure that it allows your use (see --backbone)"
+    return ""
 
 
 @contextmanager
@@ -155,4 +172,5 @@ def _provenance(run: Run) -> Provenance:
         seed=record.seed,
         n_train=sum(file.role == "train" for file in record.files),
         versions=record.versions,
+        weights_licence=record.weights_licence,
     )

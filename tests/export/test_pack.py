@@ -12,7 +12,7 @@ from agent.bundle import BundleError, open_bundle
 from agent.calibration import Calibration
 from agent.drivers import section
 from agent.model import open_model
-from export.pack import describe, export, export_command
+from export.pack import describe, export, export_command, licence_warning
 from training.run import Run
 
 
@@ -92,3 +92,20 @@ def test_the_bundle_is_described_for_people(bundle_folder: Path) -> None:
 
     assert "openvino-f32" in text
     assert "good parts rejected (95 % confidence)" in text
+
+
+@pytest.mark.parametrize(
+    ("licence", "says"),
+    [
+        ("CC-BY-NC-4.0", "not for production"),
+        ("non-commercial", "not for production"),
+        ("unknown", "not stated"),
+        ("Apache-2.0", ""),
+        ("BSD-3-Clause", ""),
+    ],
+)
+def test_a_backbone_that_may_not_earn_money_is_warned_of(licence: str, says: str) -> None:
+    warning = licence_warning(licence)
+
+    assert says in warning
+    assert bool(warning) == bool(says)
