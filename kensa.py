@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("training.fit:fit_command", "train a model on photographs of good parts"),
+    "distill": ("training.distill:distill_command", "make a small backbone from large ones"),
     "evaluate": ("training.evaluate:evaluate_command", "measure a run or a bundle on a test set"),
     "export": ("export.pack:export_command", "make the bundle that a device runs"),
     "selftest": ("agent.commands:selftest", "run a bundle's golden images on this machine"),

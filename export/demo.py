@@ -23,6 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agent.bundle import Bundle, open_bundle
+from agent.calibration import CalibrationError
 from agent.decide import Policy, decide
 from agent.drivers import section
 from agent.event import parse
@@ -33,12 +34,14 @@ from agent.supervisor import run_both
 from export.broker import HOST, BrokerError, broker
 from export.contact_sheet import Inspected, contact_sheet
 from export.pack import describe, export
-from training.data import unseen_parts
+from export.parity import ParityError
+from training.backbone import EMBEDDED, RANDOM, BackboneError, WeightsError, load_backbone
+from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained, table
 from training.fit import Recipe, fit
 from training.progress import progress_on
 from training.rendered_parts import DEFECTS, draw, write_dataset, write_png
-from training.run import open_run
+from training.run import RunError, open_run
 
 _TEST, _TEST_DEFECTS = 20, 4
 _DEFECT_SHARE = 0.25
@@ -79,19 +82,28 @@ def demo_command(arguments: list[str]) -> int:
     parser.add_argument("--rate", type=float, default=5.0, help="parts per second (default 5)")
     parser.add_argument("--train", type=int, default=200, help="how many good parts are drawn to train on (default 200)")
     parser.add_argument("--headless", action="store_true", help="no live table, one line now and then")
-    parser.add_argument("--weights", metavar="FILE", help="safetensors of the backbone; else timm's cache; else random ones")
-    parser.add_argument("--backbone", default="resnet18", help="any timm network with features (default resnet18)")
+    parser.add_argument("--weights", metavar="FILE", help="safetensors of a timm backbone")
+    parser.add_argument("--backbone", help="any timm network with features (default: embedded, or resnet18 with --weights)")
     parser.add_argument("--out", type=Path, default=Path("kensa-demo"), help="folder for all it makes (default kensa-demo)")
     parser.add_argument("--seed", type=int, default=0, help="of parts and model (default 0)")
     options = parser.parse_args(arguments)
     if options.parts < 1 or options.rate <= 0 or options.train < 4:
         parser.error("--parts must be at least 1, --rate above 0 and --train at least 4")
+    try:
+        return _demo(options)
+    except (BackboneError, BrokerError, CalibrationError, DataError, ParityError, RunError, WeightsError) as e:
+        print(f"kensa demo: {e}", file=sys.stderr)
+        return 2
+
+
+def _demo(options: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
+    backbone = options.backbone or ("resnet18" if options.weights else EMBEDDED)
+    weights = _weights(backbone, options.weights, console)
     folder = _fresh_folder(options.out)
-    weights = _weights(options.backbone, options.weights, console)
     console.print("The parts are [bold]drawn[/bold]: no camera, no photograph of a real part is involved.")
     truth = _draw(folder, options.train, options.parts, options.seed, console)
-    bundle = _train_and_export(folder, options.backbone, weights, options.seed, console)
+    bundle = _train_and_export(folder, backbone, weights, options.seed, console)
     seen, account = _run_line(folder, options.parts, options.rate, options.headless, console)
     _write_contact_sheet(folder, bundle, truth)
     console.print(f"contact sheet: {folder / 'contact_sheet.png'} (photograph, heat map, score)")
@@ -109,9 +121,7 @@ def _fresh_folder(out: Path) -> Path:
 
 
 def _weights(backbone: str, given: str | None, console: Console) -> str | None:
-    """The weights given, else those in timm's cache, else random ones, and says which."""
-    from training.backbone import RANDOM, WeightsError, load_backbone
-
+    """The weights given, else the backbone's own, else random ones; says which it takes where they are not trained."""
     if given is not None:
         return given
     os.environ["HF_HUB_OFFLINE"] = "1"  # the demo must not depend on a network, not even on waiting for one

@@ -1,9 +1,10 @@
-"""Pretrained features: two levels of any timm network, and where its weights came from."""
+"""Pretrained features: levels of the embedded network or any of timm's, and where the weights came from."""
 
 import difflib
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,37 @@ import timm
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import LocalEntryNotFoundError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from agent.bundle import sha256
 
 RANDOM = "random"  # the value of `weights` that asks for a seeded network without knowledge
-_STRIDES = (8, 16)  # PatchCore's "layer2+3": fine enough to find small defects, deep enough to know the part
+STRIDES = (8, 16)  # PatchCore's "layer2+3": fine enough to find small defects, deep enough to know the part
+UNKNOWN = "unknown"  # a licence nobody has stated
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_FOLDER = Path(__file__).parent / "weights"
 _HUB_FILE = "model.safetensors"
 _HUB_TIMEOUT_S = 5  # a workstation without internet must hear so at once
+
+
+Colors = tuple[float, float, float]  # red, green, blue
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """Weights inside this package; their preprocessing and licence are in the file. network: timm's name."""
+
+    network: str
+    file: str
+    sha256: str
+
+
+EMBEDDED = "embedded"
+_EMBEDDED = {
+    EMBEDDED: _Embedded("resnet18", "pyramid-r18.safetensors", "8138a9db571302fffaef621d221207bdf38e7d9677c6e500ea85bfba389ec77e")
+}
 
 
 class BackboneError(ValueError):
@@ -36,27 +58,50 @@ class Provenance:
     """Where weights came from.
 
     source: the file, hub name or seed. sha256: of the tensors used, whatever container they came in.
-    mean, std: of the pixels (0..1) they were trained on, per colour.
+    mean, std: of the pixels (0..1) they were trained on, per colour. network: timm's name of it.
+    options: given to timm.create_model.
     """
 
     source: str
     sha256: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Colors
+    std: Colors
+    network: str
+    options: dict[str, Any]
+    licence: str = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What is said of weights because their file does not say it, or says it wrongly.
+
+    options: given to timm.create_model. mean, std: of the pixels (0..1) they were trained on. licence: of their use.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mean: Colors | None = None
+    std: Colors | None = None
+    licence: str = UNKNOWN
+
+    def over(self, told: "Stated") -> "Stated":
+        """This, and what is left open from `told`."""
+        options = {**told.options, **self.options}
+        licence = told.licence if self.licence == UNKNOWN else self.licence
+        return Stated(options, self.mean or told.mean, self.std or told.std, licence)
 
 
 class Backbone(nn.Module):
-    """Frozen features of stride 8 and 16 of a timm network; always in eval mode.
+    """Frozen features of a timm network, by default of stride 8 and 16; always in eval mode.
 
-    channels: of the two levels.
+    channels: of its levels.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None, strides: tuple[int, ...] = STRIDES) -> None:
         super().__init__()
-        self.name = name
-        network = _create(name)
+        self.name, self.options = name, dict(options or {})
+        network = _create(name, self.options, strides)
         self.network: nn.Module = network
-        self.channels: tuple[int, int] = tuple(network.feature_info.channels())
+        self.channels: tuple[int, ...] = tuple(network.feature_info.channels())
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -65,55 +110,104 @@ class Backbone(nn.Module):
         super().train(False)
         return self
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) normalized to (B, C8, H/8, W/8) and (B, C16, H/16, W/16)."""
-        fine, coarse = self.network(images)
-        return fine, coarse
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) normalized to (B, C8, H/8, W/8) and (B, C16, H/16, W/16), or of the strides asked for."""
+        return tuple(self.network(images))
 
 
-def load_backbone(name: str, weights: str | None, seed: int) -> tuple[Backbone, Provenance]:
-    """The backbone with its weights: from a safetensors file, `random`, or (None) timm's cache, then the hub.
+def load_backbone(
+    name: str, weights: str | None, seed: int, stated: Stated | None = None, strides: tuple[int, ...] = STRIDES
+) -> tuple[Backbone, Provenance]:
+    """The backbone with its weights: from a safetensors file, `random`, or (None) its own: those inside this package for
+    `embedded`, else from timm's cache, then the hub.
 
-    No network is touched when a file or `random` is given. Raises BackboneError and WeightsError.
+    No network is touched for `embedded`, a file or `random`. Raises BackboneError and WeightsError.
     """
+    stated = stated or Stated()
+    topology = _EMBEDDED[name].network if name in _EMBEDDED else name
     if weights == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone = Backbone(name)
-        return backbone, _provenance(backbone, f"random, seed {seed}")
-    backbone = Backbone(name)
-    if weights is None:
+            backbone = Backbone(topology, stated.options, strides)
+        _open_residuals(backbone)
+        return backbone, _provenance(backbone, f"random, seed {seed}", stated)
+    if name in _EMBEDDED and weights is not None:
+        raise WeightsError(
+            f"backbone {name!r} brings its own weights, so --weights {weights} cannot be used with it: name the network of "
+            f"that file too, such as --backbone {topology}"
+        )
+    if name in _EMBEDDED:
+        file, source = _embedded_file(name), f"{name} {_EMBEDDED[name].file}"
+    elif weights is None:
         file, source = _from_hub(name), f"hub {_hub_name(name)}"
     else:
         file, source = Path(weights), Path(weights).name
-    _load(backbone, _from_file(file, name), str(file))
-    return backbone, _provenance(backbone, f"{source}, file sha256 {sha256(file)}")
+    tensors, told = _from_file(file, name)
+    stated = stated.over(told)
+    backbone = Backbone(topology, stated.options, strides)
+    _load(backbone, tensors, str(file))
+    return backbone, _provenance(backbone, f"{source}, file sha256 {sha256(file)}", stated)
 
 
-def _create(name: str) -> Any:
-    """The network up to stride 16, weights undefined."""
+def _embedded_file(name: str) -> Path:
+    """The file inside this package, its content checked."""
+    file = _FOLDER / _EMBEDDED[name].file
+    if not file.is_file():
+        raise WeightsError(f"{file}: missing from the installation, install kensa again or give --backbone resnet18")
+    if (found := sha256(file)) != _EMBEDDED[name].sha256:
+        raise WeightsError(
+            f"{file}: sha256 {found[:12]}…, expected {_EMBEDDED[name].sha256[:12]}…: changed or cut off, install kensa again"
+        )
+    return file
+
+
+def _open_residuals(backbone: Backbone) -> None:
+    """timm starts the last gain of each residual branch at zero: good for training, but an untrained branch is then silent."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.ones_(module.weight)
+
+
+def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> Any:
+    """The network up to the last of the strides, weights undefined."""
     if "/" in name or not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"close names: {', '.join(close)}" if close else "timm.list_models() lists them"
         raise BackboneError(f"backbone {name!r} is unknown to timm {timm.__version__}; {hint}")
     try:
-        whole: Any = timm.create_model(name, pretrained=False, features_only=True)
+        whole: Any = timm.create_model(name, pretrained=False, features_only=True, **options)
         strides: list[int] = whole.feature_info.reduction()
     except (RuntimeError, AttributeError, AssertionError) as e:
         raise BackboneError(f"backbone {name!r} gives no intermediate features (features_only): {e}") from e
-    if not set(_STRIDES) <= set(strides):
-        raise BackboneError(f"backbone {name!r} has features of stride {strides}, needed: {_STRIDES}; try resnet18")
-    levels = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in _STRIDES)
-    return timm.create_model(name, pretrained=False, features_only=True, out_indices=levels)
+    except (TypeError, ValueError, KeyError) as e:
+        if not options:
+            raise
+        raise BackboneError(f"backbone {name!r} does not take the options {dict(options)}: {e}") from e
+    if not set(wanted) <= set(strides):
+        raise BackboneError(f"backbone {name!r} has features of stride {strides}, needed: {wanted}; try resnet18")
+    levels = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in wanted)
+    return timm.create_model(name, pretrained=False, features_only=True, out_indices=levels, **options)
 
 
-def _from_file(file: Path, name: str) -> dict[str, Tensor]:
+def _from_file(file: Path, name: str) -> tuple[dict[str, Tensor], Stated]:
+    """Tensors, and what the file's metadata say: `mean`, `std`, `timm_options` (JSON) and `licence`."""
     if not file.is_file():
         raise WeightsError(f"{file}: no such file, expected the weights of {name} as safetensors")
     try:
-        return dict(load_file(file))
+        with safe_open(file, framework="pt") as opened:
+            told = _told(file, opened.metadata() or {})
+        return dict(load_file(file)), told
     except (SafetensorError, OSError) as e:
         raise WeightsError(f"{file}: cannot be read as safetensors ({e})") from e
+
+
+def _told(file: Path, metadata: Mapping[str, str]) -> Stated:
+    try:
+        options = dict(json.loads(metadata.get("timm_options", "{}")))
+        mean, std = (_rgb(json.loads(metadata[key])) if key in metadata else None for key in ("mean", "std"))
+    except (ValueError, TypeError) as e:
+        raise WeightsError(f"{file}: mean, std or timm_options in its metadata cannot be read: {e}") from e
+    return Stated(options, mean, std, metadata.get("licence", UNKNOWN))
 
 
 def _from_hub(name: str) -> Path:
@@ -176,17 +270,24 @@ def _plain(key: str) -> str:
     return key.removeprefix("model.").replace(".", "_")
 
 
-def _provenance(backbone: Backbone, source: str) -> Provenance:
+def _provenance(backbone: Backbone, source: str, stated: Stated) -> Provenance:
     digest = hashlib.sha256()
     for key, value in sorted(backbone.network.state_dict().items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().numpy().tobytes())
     config = timm.get_pretrained_cfg(backbone.name)
     mean, std = (config.mean, config.std) if config is not None else (None, None)
-    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return Provenance(source, digest.hexdigest(), _rgb(mean or imagenet[0]), _rgb(std or imagenet[1]))
+    return Provenance(
+        source,
+        digest.hexdigest(),
+        stated.mean or _rgb(mean or IMAGENET_MEAN),
+        stated.std or _rgb(std or IMAGENET_STD),
+        backbone.name,
+        dict(backbone.options),
+        stated.licence,
+    )
 
 
-def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
+def _rgb(values: tuple[float, ...]) -> Colors:
     red, green, blue = map(float, values)
     return red, green, blue

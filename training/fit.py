@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from training.run import Record
 
 _EPILOG = """example:
-  kensa fit --method patchcore --data data/tire --out runs/tire --weights resnet18.safetensors --set bank=4000
+  kensa fit --method patchcore --data data/tire --out runs/tire
+  kensa fit --method patchcore --data data/tire --out runs/tire --backbone resnet18 --weights resnet18.safetensors --set bank=4000
   kensa fit recipe.yaml
 
 DATA has train/good/ (MVTec layout, validation/good/ is used where there is one) or is a plain folder of good
@@ -31,29 +32,37 @@ photographs. test/ is never used. A recipe is a YAML file with the same words: m
 """
 
 
+_Deviation = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that decides what a fit gives.
 
-    weights: a safetensors file, `random`, or None for timm's cache and hub. image_size: of the square input, px.
-    false_reject_rate: wished share of good parts rejected. settings: of the method.
+    weights: a safetensors file, `random`, or None for the backbone's own: inside the package for `embedded`, timm's cache
+    and hub for others. image_size: of the square input, px. false_reject_rate: wished share of good parts rejected.
+    settings: of the method. backbone_options: of the timm network. mean, std: of the pixels (0..1) the weights were trained
+    on, where neither their file nor timm says it rightly.
     """
 
     method: str
     data: str
     out: str
-    backbone: str = "resnet18"
+    backbone: str = "embedded"
     weights: str | None = None
     image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] = 256
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
     settings: dict[str, Any] = {}
+    backbone_options: dict[str, Any] = {}
+    mean: tuple[float, float, float] | None = None
+    std: tuple[_Deviation, _Deviation, _Deviation] | None = None
 
 
 def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False) -> "Record":
     """Writes the RUN `recipe.out` and gives its record. Raises SectionError (path into the recipe), DataError,
     BackboneError, WeightsError, RunError, CalibrationError."""
-    from training.backbone import load_backbone
+    from training.backbone import Stated, load_backbone
     from training.data import good_parts, input_contract, load, load_original
     from training.graph import Deployed, TorchRuntime
     from training.methods import Parts
@@ -61,7 +70,9 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False) -> "Recor
 
     out = Path(recipe.out)
     refuse_existing(out, overwrite)
-    backbone, provenance = load_backbone(recipe.backbone, recipe.weights, recipe.seed)
+    backbone, provenance = load_backbone(
+        recipe.backbone, recipe.weights, recipe.seed, Stated(recipe.backbone_options, recipe.mean, recipe.std)
+    )
     method = build_method(recipe.method, recipe.settings, backbone, recipe.seed)
     parts = good_parts(Path(recipe.data), recipe.seed)
     contract = input_contract((*parts.train, *parts.calibration), recipe.image_size, recipe.fit)
@@ -89,7 +100,7 @@ def _record(
     return Record(
         method=recipe.method,
         settings=recipe.settings,
-        backbone=recipe.backbone,
+        backbone=provenance.network,
         weights=provenance.source,
         weights_sha256=provenance.sha256,
         mean=provenance.mean,
@@ -101,6 +112,8 @@ def _record(
         files=(*train, *calibration),
         calibration=calibrate(scores, recipe.false_reject_rate),
         versions=_versions(),
+        backbone_options=provenance.options,
+        weights_licence=provenance.licence,
         left_out=tuple(duplicate.relative_to(data).as_posix() for duplicate, _ in parts.duplicates),
     )
 
@@ -154,11 +167,12 @@ def fit_command(arguments: list[str]) -> int:
 
 def _fit_options(given: dict[str, Any], overwrite: bool) -> None:
     try:
-        settings = dict(_setting(text) for text in given.pop("set", ()))
-        _fit_and_tell(convert({**given, "settings": settings}, Recipe), overwrite)
+        settings = dict(_setting(text, "set") for text in given.pop("set", ()))
+        options = dict(_setting(text, "set-backbone") for text in given.pop("set_backbone", ()))
+        _fit_and_tell(convert({**given, "settings": settings, "backbone_options": options}, Recipe), overwrite)
     except SectionError as e:
         first, *rest = map(str, e.path or ("method",))
-        option = "set" if first == "settings" else first.replace("_", "-")
+        option = {"settings": "set", "backbone_options": "set-backbone"}.get(first, first.replace("_", "-"))
         raise ConfigError(f"--{' '.join([option, *rest])}: {e}") from e
 
 
@@ -182,19 +196,19 @@ def _fit_and_tell(recipe: Recipe, overwrite: bool) -> None:
     print(f"written: {recipe.out}")
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def _setting(text: str, option: str) -> tuple[str, Any]:
     """`bank=4000` as a key and a YAML scalar.
 
-    >>> _setting("bank=4000")
+    >>> _setting("bank=4000", "set")
     ('bank', 4000)
     """
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise ConfigError(f"--set {text}: expected key=value, such as --set bank=4000")
+        raise ConfigError(f"--{option} {text}: expected key=value, such as --{option} bank=4000")
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as e:
-        raise ConfigError(f"--set {text}: {value!r} is not a YAML value") from e
+        raise ConfigError(f"--{option} {text}: {value!r} is not a YAML value") from e
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
@@ -219,12 +233,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", help="patchcore")
     parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
     parser.add_argument("--out", metavar="RUN", help="folder to write")
-    parser.add_argument("--backbone", help=f"any timm network with features (default {default['backbone']})")
-    parser.add_argument("--weights", metavar="FILE", help="safetensors, or `random`; else timm's cache, then the hub")
+    parser.add_argument("--backbone", help=f"{default['backbone']} (default), or any timm network with features")
+    parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
     parser.add_argument("--image-size", type=int, metavar="PX", help=f"network input (default {default['image_size']})")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")
     parser.add_argument("--seed", type=int, help=f"of all chance (default {default['seed']})")
     parser.add_argument("--false-reject-rate", type=float, metavar="R", help="wished (default 0.01)")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the method")
+    parser.add_argument("--set-backbone", action="append", metavar="KEY=VALUE", help="an option of the timm network")
+    for name in ("mean", "std"):
+        meaning = "of the weights' pixels (0..1), where their file does not say it"
+        parser.add_argument(f"--{name}", nargs=3, type=float, metavar=("R", "G", "B"), help=meaning)
     parser.add_argument("--overwrite", action="store_true", help="replace the RUN that is there")
     return parser

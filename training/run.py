@@ -24,7 +24,7 @@ from training.backbone import Backbone, BackboneError
 from training.graph import Deployed
 from training.methods import Method
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 0
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
 RECORD, MODEL, CALIBRATION, GOLDEN = "run.json", "model.safetensors", "calibration.npy", "golden"
 _UNFINISHED = ".unfinished-"
 _GOLDEN_GOOD, _GOLDEN_DAMAGED = 4, 2
@@ -46,8 +46,8 @@ class Record(msgspec.Struct, frozen=True):
     """What a RUN is, in run.json.
 
     settings: of the method. weights: where they came from. calibration: of torch's raw scores on calibration.npy, whose
-    rows are in the order of the calibration files. left_out: photographs equal to another one. content: sha256 of every
-    other file of the RUN, filled in by `seal`.
+    rows are in the order of the calibration files. left_out: photographs equal to another one. backbone: timm's name;
+    backbone_options: given to it. content: sha256 of every other file of the RUN, filled in by `seal`.
     """
 
     method: str
@@ -66,6 +66,7 @@ class Record(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     left_out: tuple[str, ...] = ()
     weights_licence: str = "unknown"
+    backbone_options: dict[str, Any] = {}
     content: dict[str, str] = {}
     schema: str = f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
 
@@ -209,7 +210,8 @@ def open_run(folder: Path) -> Run:
         if (found := sha256(path)) != expected:
             raise RunError(f"{path}: sha256 {found[:12]}…, {RECORD} says {expected[:12]}…: changed or cut off")
     try:
-        method = build_method(record.method, record.settings, Backbone(record.backbone), record.seed)
+        backbone = Backbone(record.backbone, record.backbone_options)
+        method = build_method(record.method, record.settings, backbone, record.seed)
         deployed = Deployed(method, record.mean, record.std)
         deployed.load_state_dict(load_file(folder / MODEL))
     except (SectionError, BackboneError, RuntimeError, SafetensorError) as e:

@@ -31,3 +31,13 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert finished.returncode != 0
     assert "was not made by the demo" in finished.stderr
     assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_weights_that_are_not_there_are_one_clear_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kensa", "demo", "--weights", str(tmp_path / "no.safetensors"), "--train", "4"]
+
+    finished = subprocess.run([*command, "--out", str(tmp_path / "d")], capture_output=True, text=True, timeout=60)
+
+    assert finished.returncode == 2
+    assert "no.safetensors: no such file" in finished.stderr
+    assert "Traceback" not in finished.stderr

@@ -8,7 +8,11 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.backbone import BackboneError, WeightsError, load_backbone
+import training.backbone
+from agent.bundle import sha256
+from training.backbone import BackboneError, Stated, WeightsError, load_backbone
+
+WEIGHTS_FOLDER = Path(training.backbone.__file__).parent / "weights"
 
 
 def weights_file(folder: Path, name: str) -> Path:
@@ -156,3 +160,85 @@ def test_the_cache_is_used_without_the_hub(offline: Path, tmp_path: Path) -> Non
 def test_a_backbone_that_cannot_be_used_is_explained(name: str, named: str) -> None:
     with pytest.raises(BackboneError, match=named):
         load_backbone(name, "random", seed=0)
+
+
+def test_the_embedded_backbone_needs_neither_hub_nor_file(offline: Path) -> None:
+    backbone, provenance = load_backbone("embedded", None, seed=0)
+
+    assert backbone.channels == (128, 256)
+    assert all(level.isfinite().all() for level in backbone(torch.randn(1, 3, 64, 64)))
+    assert (provenance.network, provenance.licence) == ("resnet18", "Apache-2.0")
+    assert provenance.source.startswith("embedded pyramid-r18.safetensors, file sha256")
+
+
+def test_the_embedded_file_is_small_and_has_a_card_that_names_it() -> None:
+    (file,) = WEIGHTS_FOLDER.glob("*.safetensors")
+
+    card = file.with_suffix(".md").read_text()
+
+    assert file.stat().st_size <= 6_000_000
+    assert sha256(file) in card
+    assert "kensa distill" in card
+
+
+def test_other_weights_for_the_embedded_backbone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"brings its own weights.*--backbone resnet18"):
+        load_backbone("embedded", str(weights_file(tmp_path, "resnet18")), seed=0)
+
+
+def test_random_weights_leave_no_residual_branch_silent() -> None:
+    backbone, _ = load_backbone("resnet18", "random", seed=0)
+
+    gains = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(gains) > 10
+    assert all(gain.all() for gain in gains)
+
+
+@pytest.fixture
+def same_padding(tmp_path: Path) -> tuple[str, str]:
+    """A file without metadata, and one that says how it is to be used."""
+    plain, told = weights_file(tmp_path, "mobilenetv2_050"), tmp_path / "told.safetensors"
+    metadata = {"mean": "[0.5, 0.5, 0.5]", "std": "[0.4, 0.4, 0.4]", "timm_options": '{"pad_type": "same"}', "licence": "ours"}
+    save_file(load_file(plain), told, metadata)
+    return str(plain), str(told)
+
+
+def test_what_a_file_says_of_itself_is_the_same_as_stating_it(same_padding: tuple[str, str]) -> None:
+    plain, told = same_padding
+    stated = Stated({"pad_type": "same"}, (0.5, 0.5, 0.5), (0.4, 0.4, 0.4))
+    images = torch.randn(1, 3, 64, 64)
+
+    unsaid, unknown = load_backbone("mobilenetv2_050", plain, 0)
+    by_hand, given = load_backbone("mobilenetv2_050", plain, 0, stated)
+    by_file, found = load_backbone("mobilenetv2_050", told, 0)
+
+    assert (found.mean, found.std, found.options, found.licence) == (stated.mean, stated.std, {"pad_type": "same"}, "ours")
+    assert (given.mean, given.std, given.options, given.licence) == (stated.mean, stated.std, {"pad_type": "same"}, "unknown")
+    assert (unknown.options, unknown.mean) == ({}, (0.485, 0.456, 0.406))
+    assert torch.equal(by_hand(images)[1], by_file(images)[1])
+    assert not torch.equal(by_hand(images)[1], unsaid(images)[1])
+
+
+def test_what_is_stated_outdoes_what_the_file_says(same_padding: tuple[str, str]) -> None:
+    _, provenance = load_backbone("mobilenetv2_050", same_padding[1], 0, Stated({"pad_type": ""}, (0.1, 0.2, 0.3)))
+
+    assert (provenance.mean, provenance.std) == ((0.1, 0.2, 0.3), (0.4, 0.4, 0.4))
+    assert provenance.options == {"pad_type": ""}
+
+
+def test_metadata_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors", {"mean": "dark"})
+
+    with pytest.raises(WeightsError, match=r"w\.safetensors: mean, std or timm_options"):
+        load_backbone("resnet18", str(tmp_path / "w.safetensors"), 0)
+
+
+def test_an_option_that_the_network_does_not_know_is_explained() -> None:
+    with pytest.raises(BackboneError, match=r"does not take the options \{'colour': 1\}"):
+        load_backbone("resnet18", "random", 0, Stated({"colour": 1}))
+
+
+def test_other_strides_can_be_asked_for() -> None:
+    backbone, _ = load_backbone("resnet18", "random", 0, strides=(4, 8, 16))
+
+    assert [tuple(level.shape[1:]) for level in backbone(torch.randn(1, 3, 64, 64))] == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]

@@ -2,16 +2,22 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from interruptible import heed_ctrl_c
+from safetensors.torch import save_file
 from small_dataset import save_dataset, small_recipe
 
 from training.evaluate import evaluate_command
 from training.fit import fit, fit_command
+from training.graph import TorchRuntime
 from training.progress import Lines
 from training.run import RunError, open_run
 
@@ -67,11 +73,14 @@ def test_a_recipe_says_the_same_as_options_with_paths_relative_to_it(tmp_path: P
         (["--set", "bnak=5"], "--set bnak: unknown key 'bnak', known: bank, pool, projection"),
         (["--set", "bank=many"], "--set bank: expected `int`"),
         (["--set", "bank"], "expected key=value"),
-        (["--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["--backbone", "resnet18", "--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["--weights", "mine.safetensors"], "backbone 'embedded' brings its own weights"),
+        (["--set-backbone", "colour=1"], "does not take the options {'colour': 1}"),
+        (["--std", "1", "0", "1"], "--std 1: expected `float` > 0.0"),
         (["--image-size", "5"], "--image-size: expected `int` >= 32"),
         (["--data", "/nowhere"], "/nowhere: no such folder"),
     ],
-    ids=["method", "backbone", "set-key", "set-type", "set-form", "weights", "size", "data"],
+    ids=["method", "backbone", "set-key", "set-type", "set-form", "weights", "embedded", "option", "std", "size", "data"],
 )
 def test_a_mistake_is_one_message_and_no_run(dataset: Path, tmp_path: Path, capsys, options: list[str], named: str) -> None:
     out = tmp_path / "run"
@@ -123,6 +132,7 @@ def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("features: 20 in")  # the coreset has begun
@@ -146,15 +156,58 @@ def test_help_has_an_example_and_does_not_load_torch() -> None:
     assert "example:" in told
 
 
+def test_without_network_cache_and_weights_the_embedded_backbone_is_used(dataset: Path, tmp_path: Path) -> None:
+    options = ["--method", "patchcore", "--data", str(dataset), "--out", str(tmp_path / "run"), "--image-size", "64"]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty"), "OMP_NUM_THREADS": "1"}
+
+    subprocess.run([sys.executable, "-m", "kensa", "fit", *options], cwd=ROOT, env={**os.environ, **offline}, check=True)
+
+    record = open_run(tmp_path / "run").record
+    assert (record.backbone, record.weights_licence) == ("resnet18", "Apache-2.0")
+    assert record.weights.startswith("embedded pyramid-r18.safetensors, file sha256")
+
+
+def test_an_embedded_file_that_was_changed_is_refused(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "training", tmp_path / "training", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "agent").symlink_to(ROOT / "agent")
+    (file,) = (tmp_path / "training" / "weights").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    code = "import sys; from training.fit import fit_command; sys.exit(fit_command(sys.argv[1:]))"
+    options = ["--method", "patchcore", "--data", str(dataset), "--out", str(tmp_path / "run")]
+
+    finished = subprocess.run([sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True)
+
+    assert finished.returncode == 2
+    assert "pyramid-r18.safetensors: sha256" in finished.stderr
+    assert "changed or cut off" in finished.stderr
+
+
+def test_a_run_opens_with_the_options_its_backbone_was_made_with(dataset: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_file(timm.create_model("mobilenetv2_050").state_dict(), tmp_path / "w.safetensors")
+    used = ["--backbone", "mobilenetv2_050", "--weights", str(tmp_path / "w.safetensors"), "--set-backbone", "pad_type=same"]
+    colors = ["--mean", "0.5", "0.5", "0.5", "--std", "0.4", "0.4", "0.4"]
+
+    assert fit_command([*SMALL, *used, *colors, "--data", str(dataset), "--out", str(tmp_path / "run")]) == 0
+
+    run = open_run(tmp_path / "run")
+    assert (run.record.backbone_options, run.record.mean) == ({"pad_type": "same"}, (0.5, 0.5, 0.5))
+    scores = sorted(TorchRuntime(run.deployed).infer(image)[0] for image in run.calibration_images)
+    assert scores == list(run.record.calibration.raw_scores)
+
+
 @pytest.mark.skipif(not (DATA / "mvtec_small" / "hazelnut").is_dir(), reason=f"no real photographs at {DATA} (KENSA_DATA)")
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no weights at {WEIGHTS} (KENSA_WEIGHTS)")
 def test_real_hazelnuts_with_defects_are_told_from_good_ones(tmp_path: Path) -> None:
     import json
 
     data, weights = str(DATA / "mvtec_small" / "hazelnut"), str(WEIGHTS / "resnet18_imagenet_fp16.safetensors")
+    options = ["--backbone", "resnet18", "--weights", weights]
     run, figures = str(tmp_path / "run"), tmp_path / "figures.json"
 
-    assert fit_command(["--method", "patchcore", "--data", data, "--out", run, "--weights", weights, "--set", "bank=500"]) == 0
+    assert fit_command(["--method", "patchcore", "--data", data, "--out", run, *options, "--set", "bank=500"]) == 0
     assert evaluate_command([run, "--data", data, "--json", str(figures)]) == 0
 
     assert json.loads(figures.read_text())["image_auroc"] > 0.8

@@ -1,0 +1,194 @@
+"""`kensa distill`: the same command gives the same file, however often it was cut off; what it makes can be used."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from interruptible import heed_ctrl_c
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from small_dataset import plate, save
+
+from training.backbone import load_backbone
+from training.distill import DistillError, Plan, Teacher, distill, distill_command
+
+ROOT = Path(__file__).parents[2]
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network's file; what it knows does not matter here."""
+    file = tmp_path_factory.mktemp("teacher") / "mobilenetv2.safetensors"
+    torch.manual_seed(1)
+    save_file(timm.create_model("mobilenetv2_050", pretrained=False).state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures") / "plates"
+    for k in range(3):
+        save(folder / f"{k}.png", plate(k))
+    return folder
+
+
+@pytest.fixture
+def plan(teacher: Path, photographs: Path) -> Plan:
+    stated = {"pad_type": "same", "mean": 0.5, "std": 0.5, "licence": "theirs"}
+    return Plan((Teacher("mobilenetv2_050", str(teacher), stated),), (str(photographs),), STEPS, batch=2, crop=32, licence="ours")
+
+
+def losses_of(plan: Plan, out: Path) -> list[float]:
+    losses: list[float] = []
+    distill(plan, out, lambda _, loss: losses.append(loss))
+    return losses[1:]
+
+
+def stopping_at(step: int) -> Callable[[int, float], None]:
+    def report(done: int, loss: float) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def silent(done: int, loss: float) -> None:
+    pass
+
+
+def test_the_same_plan_gives_the_same_bytes_and_another_seed_others(plan: Plan, tmp_path: Path) -> None:
+    first = distill(plan, tmp_path / "a.safetensors", silent)
+    again = distill(plan, tmp_path / "b.safetensors", silent)
+    other = distill(replace(plan, seed=1), tmp_path / "c.safetensors", silent)
+
+    assert first == again != other
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("cut_off_at", [3, 4], ids=["between-checkpoints", "at-a-checkpoint"])
+def test_a_resumed_run_gives_the_bytes_of_an_uninterrupted_one(plan: Plan, tmp_path: Path, cut_off_at: int) -> None:
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    distill(plan, whole, silent, checkpoint_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        distill(plan, cut, stopping_at(cut_off_at), checkpoint_steps=2)
+    assert not cut.exists()
+    steps: list[int] = []
+
+    distill(plan, cut, lambda done, _: steps.append(done), resume=True, checkpoint_steps=2)
+
+    assert steps[0] == cut_off_at - cut_off_at % 2
+    assert cut.read_bytes() == whole.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.md", "cut.safetensors", "whole.md", "whole.safetensors"]
+
+
+def test_the_student_learns(plan: Plan, tmp_path: Path) -> None:
+    losses = losses_of(replace(plan, steps=40, batch=4), tmp_path / "s.safetensors")
+
+    assert all(map(math.isfinite, losses))
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_the_student_is_a_backbone_and_says_what_it_is(plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "s.safetensors"
+
+    digest = distill(plan, out, silent)
+
+    backbone, provenance = load_backbone("resnet18", str(out), seed=0)
+    assert all(level.isfinite().all() for level in backbone(torch.randn(1, 3, 64, 64)))
+    assert (provenance.licence, provenance.mean) == ("ours", (0.485, 0.456, 0.406))
+    assert {value.dtype for value in load_file(out).values()} == {torch.float16}
+    assert out.stat().st_size < 6_000_000
+    card = (tmp_path / "s.md").read_text()
+    assert digest in card
+    assert "mobilenetv2_050, licence: theirs" in card
+    assert "kensa distill --teacher mobilenetv2_050=mobilenetv2.safetensors,pad_type=same,mean=0.5,std=0.5" in card
+    assert str(tmp_path) not in card
+
+
+def test_photographs_and_textures_are_mixed_and_named_in_the_card(plan: Plan, tmp_path: Path) -> None:
+    distill(replace(plan, images=("procedural", *plan.images), steps=1), tmp_path / "s.safetensors", silent)
+
+    card = (tmp_path / "s.md").read_text()
+    assert "| images | procedural (" in card
+    assert "| images | 3 photographs of plates (" in card
+
+
+def test_a_checkpoint_of_another_command_is_refused(plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "s.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        distill(plan, out, stopping_at(2), checkpoint_steps=2)
+
+    with pytest.raises(DistillError, match="--resume"):
+        distill(plan, out, silent)
+    with pytest.raises(DistillError, match="other teachers, images or options"):
+        distill(replace(plan, seed=1), out, silent, resume=True)
+    (tmp_path / "s.safetensors.checkpoint").write_bytes(b"half")
+    with pytest.raises(DistillError, match="remove it and begin again"):
+        distill(plan, out, silent, resume=True)
+
+
+def test_what_stands_at_out_is_not_overwritten(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "s.safetensors").touch()
+
+    with pytest.raises(DistillError, match="exists already"):
+        distill(plan, tmp_path / "s.safetensors", silent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"--teacher": "mobilenetv2_500"}, "mobilenetv2_500"),
+        ({"--teacher": "mobilenetv2_050=nowhere.safetensors"}, "nowhere.safetensors: no such file"),
+        ({"--teacher": "mobilenetv2_050,pad_type"}, "expected NAME[=FILE][,KEY=VALUE...]"),
+        ({"--images": "empty"}, "no photographs"),
+        ({"--out": "student.bin"}, ".safetensors"),
+        ({"--out": "nowhere/student.safetensors"}, "in a folder that exists"),
+    ],
+    ids=["teacher", "file", "form", "images", "suffix", "folder"],
+)
+def test_a_mistake_is_one_message(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, changes: dict[str, str], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    options = {"--teacher": f"mobilenetv2_050={teacher}", "--images": "procedural", "--out": "student.safetensors"} | changes
+
+    assert distill_command([word for pair in options.items() for word in pair] + ["--steps", "1"]) == 2
+
+    assert named in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(teacher: Path, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.safetensors"
+    options = ["--teacher", f"mobilenetv2_050={teacher}", "--images", str(photographs), "--out", str(out), "--steps", "100000"]
+    code = "import sys; from training.distill import distill_command; sys.exit(distill_command(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *options, "--batch", "1", "--crop", "32"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any(line.startswith("step 75/100000  loss ") for line in lines)
+
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "interrupted; --resume goes on from the last checkpoint" in told
+    assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors.checkpoint"]
+    with safe_open(tmp_path / "s.safetensors.checkpoint", framework="pt") as checkpoint:
+        assert int(checkpoint.metadata()["step"]) >= 50
