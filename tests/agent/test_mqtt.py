@@ -168,7 +168,7 @@ def test_an_event_the_broker_will_never_take_is_set_aside_and_the_next_ones_move
             wait_until(lambda: outbox.backlog() == 0)
             wait_until(lambda: 5 in heard.sequence())
 
-    assert heard.sequence() == [1, 3, 5]
+    assert without_repeats(heard.sequence()) == [1, 3, 5]
 
 
 def test_an_event_too_large_for_the_broker_is_set_aside_and_the_next_ones_move(tmp_path: Path, outbox: Outbox) -> None:
@@ -184,7 +184,7 @@ def test_an_event_too_large_for_the_broker_is_set_aside_and_the_next_ones_move(t
             wait_until(lambda: outbox.backlog() == 0)
             wait_until(lambda: 3 in heard.sequence())
 
-    assert heard.sequence() == [1, 3]
+    assert without_repeats(heard.sequence()) == [1, 3]  # the connection was lost, so a copy may come
 
 
 def test_a_publisher_whose_thread_died_is_loud_in_check(broker: Broker, tmp_path: Path) -> None:
