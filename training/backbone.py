@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from agent.bundle import sha256
+from training.pdn import OUTPUTS, STRIDE, PdnS
 
+PDN_S = "pdn-s"  # the one network that is not timm's
 RANDOM = "random"  # the value of `weights` that asks for a seeded network without knowledge
 STRIDES = (8, 16)  # PatchCore's "layer2+3": fine enough to find small defects, deep enough to know the part
 UNKNOWN = "unknown"  # a licence nobody has stated
@@ -32,7 +34,7 @@ Colors = tuple[float, float, float]  # red, green, blue
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """Weights inside this package; their preprocessing and licence are in the file. network: timm's name."""
+    """Weights inside this package; their preprocessing and licence are in the file. network: timm's name, or `pdn-s`."""
 
     network: str
     file: str
@@ -91,17 +93,17 @@ class Stated:
 
 
 class Backbone(nn.Module):
-    """Frozen features of a timm network, by default of stride 8 and 16; always in eval mode.
+    """Frozen features of a timm network, by default of stride 8 and 16, or PDN-S's one level of stride 4; always in eval mode.
 
-    channels: of its levels.
+    channels: of its levels, finest first.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None, strides: tuple[int, ...] = STRIDES) -> None:
         super().__init__()
         self.name, self.options = name, dict(options or {})
-        network = _create(name, self.options, strides)
-        self.network: nn.Module = network
-        self.channels: tuple[int, ...] = tuple(network.feature_info.channels())
+        self.network: nn.Module
+        self.channels: tuple[int, ...]
+        self.network, self.channels = (_create_pdn if name == PDN_S else _create)(name, self.options, strides)
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -111,8 +113,12 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) normalized to (B, C8, H/8, W/8) and (B, C16, H/16, W/16), or of the strides asked for."""
-        return tuple(self.network(images))
+        """(B, 3, H, W) normalized to (B, C8, H/8, W/8) and (B, C16, H/16, W/16), or of the strides asked for.
+
+        PDN-S, which knows no padding: to (B, 384, H/4 - 8, W/4 - 8) alone.
+        """
+        levels = self.network(images)
+        return (levels,) if isinstance(levels, Tensor) else tuple(levels)
 
 
 def load_backbone(
@@ -168,7 +174,15 @@ def _open_residuals(backbone: Backbone) -> None:
             nn.init.ones_(module.weight)
 
 
-def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> Any:
+def _create_pdn(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+    if options:
+        raise BackboneError(f"backbone {name!r} does not take the options {dict(options)}")
+    if wanted not in (STRIDES, (STRIDE,)):
+        raise BackboneError(f"backbone {name!r} has features of stride {STRIDE} only, needed: {wanted}")
+    return PdnS(), (OUTPUTS,)
+
+
+def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
     """The network up to the last of the strides, weights undefined."""
     if "/" in name or not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
@@ -186,7 +200,8 @@ def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> A
     if not set(wanted) <= set(strides):
         raise BackboneError(f"backbone {name!r} has features of stride {strides}, needed: {wanted}; try resnet18")
     levels = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in wanted)
-    return timm.create_model(name, pretrained=False, features_only=True, out_indices=levels, **options)
+    network: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=levels, **options)
+    return network, tuple(network.feature_info.channels())
 
 
 def _from_file(file: Path, name: str) -> tuple[dict[str, Tensor], Stated]:
@@ -232,10 +247,15 @@ def _from_hub(name: str) -> Path:
 
 def _hub_name(name: str) -> str:
     """The repository of a network's default weights."""
-    config = timm.get_pretrained_cfg(name)
+    config = _config(name)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm knows no weights of {name} on the hub: give a file with --weights FILE")
     return str(config.hf_hub_id)
+
+
+def _config(name: str) -> Any:
+    """What timm knows of a network's own weights; None where nothing."""
+    return timm.get_pretrained_cfg(name) if timm.is_model(name) else None
 
 
 def _load(backbone: Backbone, given: Mapping[str, Tensor], source: str) -> None:
@@ -275,7 +295,7 @@ def _provenance(backbone: Backbone, source: str, stated: Stated) -> Provenance:
     for key, value in sorted(backbone.network.state_dict().items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.contiguous().numpy().tobytes())
-    config = timm.get_pretrained_cfg(backbone.name)
+    config = _config(backbone.name)
     mean, std = (config.mean, config.std) if config is not None else (None, None)
     return Provenance(
         source,

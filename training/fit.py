@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", help="patchcore")
     parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
     parser.add_argument("--out", metavar="RUN", help="folder to write")
-    parser.add_argument("--backbone", help=f"{default['backbone']} (default), or any timm network with features")
+    parser.add_argument("--backbone", help=f"{default['backbone']} (default), pdn-s, or any timm network with features")
     parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
     parser.add_argument("--image-size", type=int, metavar="PX", help=f"network input (default {default['image_size']})")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")

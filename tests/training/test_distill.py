@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from small_dataset import plate, save
 
 from training.backbone import load_backbone
-from training.distill import DistillError, Plan, Teacher, distill, distill_command
+from training.distill import distill, distill_command
+from training.plan import DistillError, Plan, Teacher
 
 ROOT = Path(__file__).parents[2]
 STEPS = 5
@@ -110,7 +111,7 @@ def test_the_student_is_a_backbone_and_says_what_it_is(plan: Plan, tmp_path: Pat
     card = (tmp_path / "s.md").read_text()
     assert digest in card
     assert "mobilenetv2_050, licence: theirs" in card
-    assert "kensa distill --teacher mobilenetv2_050=mobilenetv2.safetensors,pad_type=same,mean=0.5,std=0.5" in card
+    assert "kensa distill --student pyramid --teacher mobilenetv2_050=mobilenetv2.safetensors,pad_type=same," in card
     assert str(tmp_path) not in card
 
 

@@ -4,7 +4,7 @@ Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022, 
 aware patch features, 3.2 coreset-reduced memory bank, 3.3 detection; code: amazon-science/patchcore-inspection.
 
 Differs from the paper:
-- The features of both levels are averaged over 3x3 and concatenated without pooling channels (anomalib's variant).
+- The features of all levels are averaged over 3x3 and concatenated without pooling channels (anomalib's variant).
 - The bank is capped by a count of vectors, not by a share. The greedy selection sees a pool of candidates, an equal
   number of places drawn from each photograph; that bounds memory by pool x (D + projection) x 4 bytes whatever the
   number of photographs (D 384 and the default settings: 256 MiB).
@@ -74,13 +74,13 @@ class PatchCore(Method):
         self.bank_norms = self.memory_bank.square().sum(dim=1)
 
     def patches(self, images: Tensor) -> Tensor:
-        """Locally averaged features of both levels on the finer grid, section 3.1.
+        """Locally averaged features of all levels on the finest grid, section 3.1.
 
-        images: (B, 3, H, W) normalized. Returns (B, D, h, w), h = H / 8.
+        images: (B, 3, H, W) normalized. Returns (B, D, h, w), h = H / 8, or as the backbone's finest level.
         """
-        fine, coarse = (F.avg_pool2d(level, kernel_size=3, stride=1, padding=1) for level in self.backbone(images))
-        coarse = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=False)
-        return torch.cat([fine, coarse], dim=1)
+        fine, *coarser = (F.avg_pool2d(level, kernel_size=3, stride=1, padding=1) for level in self.backbone(images))
+        grown = [F.interpolate(level, size=fine.shape[2:], mode="bilinear", align_corners=False) for level in coarser]
+        return torch.cat([fine, *grown], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized to (B, h, w): distance of each patch to the nearest one of the bank."""

@@ -1,0 +1,130 @@
+"""PDN-S: the shapes and size of the paper; distilled the same way twice; one level of features is enough for PatchCore."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from small_dataset import plate, save, scratched
+
+from training.backbone import BackboneError, Stated, WeightsError, load_backbone
+from training.data import good_parts, input_contract
+from training.distill import distill
+from training.graph import Deployed
+from training.methods import Parts
+from training.methods.patchcore import Config
+from training.pdn import PdnS
+from training.plan import PDN_S, Plan, Teacher
+
+
+class Quiet:
+    def track(self, items, stage):
+        del stage
+        return iter(items)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    teacher, pictures = tmp_path / "mobilenetv2.safetensors", tmp_path / "plates"
+    torch.manual_seed(1)
+    save_file(timm.create_model("mobilenetv2_050", pretrained=False).state_dict(), teacher)
+    save(pictures / "plate.png", plate(0))
+    return Plan((Teacher("mobilenetv2_050", str(teacher), {}),), (str(pictures),), 4, batch=2, crop=32, student=PDN_S)
+
+
+def silent(done: int, loss: float) -> None:
+    pass
+
+
+def stopping_at(step: int) -> Callable[[int, float], None]:
+    def report(done: int, loss: float) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return report
+
+
+@pytest.mark.parametrize(("padded", "side"), [(False, 56), (True, 64)], ids=["in-use", "in-distillation"])
+def test_the_shapes_are_those_of_the_paper(padded: bool, side: int) -> None:
+    assert PdnS(padded=padded)(torch.zeros(1, 3, 256, 256)).shape == (1, 384, side, side)
+
+
+def test_the_sizes_are_those_of_the_paper() -> None:
+    sizes = [sum(p.numel() for p in PdnS(outputs).parameters()) for outputs in (384, 768)]
+
+    assert [f"{size / 1e6:.2f}" for size in sizes] == ["2.69", "4.27"]
+
+
+def test_without_padding_the_inner_places_see_the_same() -> None:
+    network, padded = PdnS(), PdnS(padded=True)
+    padded.load_state_dict(network.state_dict())
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    inner = padded(images)[:, :, 4:-4, 4:-4]
+
+    assert torch.allclose(network(images), inner, atol=1e-4)  # rounding: convolutions may add in another order
+
+
+def test_the_same_plan_gives_the_same_bytes_also_when_it_was_cut_off(plan: Plan, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    digest = distill(plan, whole, silent, checkpoint_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        distill(plan, cut, stopping_at(3), checkpoint_steps=2)
+
+    again = distill(plan, cut, silent, resume=True, checkpoint_steps=2)
+    other = distill(replace(plan, seed=1), tmp_path / "other.safetensors", silent)
+
+    assert digest == again != other
+    assert whole.stat().st_size < 6_000_000
+    assert "kensa distill --student pdn-s --teacher" in (tmp_path / "whole.md").read_text()
+
+
+def test_the_student_learns(plan: Plan, tmp_path: Path) -> None:
+    losses: list[float] = []
+
+    distill(replace(plan, steps=20), tmp_path / "s.safetensors", lambda _, loss: losses.append(loss))
+
+    assert sum(losses[-5:]) < 0.9 * sum(losses[1:6])
+
+
+def test_the_distilled_file_is_a_backbone_of_one_level(plan: Plan, tmp_path: Path) -> None:
+    distill(replace(plan, steps=1, licence="ours"), tmp_path / "s.safetensors", silent)
+
+    backbone, provenance = load_backbone("pdn-s", str(tmp_path / "s.safetensors"), seed=0)
+
+    assert backbone.channels == (384,)
+    assert [level.shape for level in backbone(torch.zeros(2, 3, 96, 64))] == [(2, 384, 16, 8)]
+    assert (provenance.network, provenance.licence, provenance.mean) == ("pdn-s", "ours", (0.485, 0.456, 0.406))
+
+
+def test_patchcore_on_one_level_finds_a_painted_defect(tmp_path: Path) -> None:
+    backbone, provenance = load_backbone("pdn-s", "random", seed=0)
+    method = Config(bank=200, pool=2000).build(backbone, seed=0)
+    deployed = Deployed(method, provenance.mean, provenance.std).eval()
+    [save(tmp_path / f"{k:03}.png", plate(k)) for k in range(20)]
+    photographs = good_parts(tmp_path, seed=0).train
+    method.fit(Parts(photographs, input_contract(photographs, size=64), deployed.normalize), Quiet())
+    clean = plate(700, 64, 64)
+
+    scores, maps = deployed(torch.from_numpy(np.stack([clean, scratched(clean)])))
+
+    assert maps.shape == (2, 8, 8)
+    assert torch.isfinite(maps).all()
+    assert scores[1] > scores[0]
+
+
+@pytest.mark.parametrize("asked", [{"strides": (4, 8, 16)}, {"strides": (8,)}], ids=["pyramid", "other"])
+def test_other_strides_than_its_own_are_refused(asked: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(BackboneError, match="stride 4 only"):
+        load_backbone("pdn-s", "random", 0, **asked)
+
+
+def test_it_takes_no_options_and_has_no_weights_on_the_hub() -> None:
+    with pytest.raises(BackboneError, match="does not take the options"):
+        load_backbone("pdn-s", "random", 0, Stated({"pad_type": "same"}))
+    with pytest.raises(WeightsError, match="give a file with --weights FILE"):
+        load_backbone("pdn-s", None, 0)
