@@ -109,9 +109,10 @@ def open_bundle(folder: Path) -> Bundle:
     _check_schema(folder, encoded)
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
+        content_id = _bundle_id(encoded)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise BundleError(f"{folder / MANIFEST}: {e}") from e
-    if manifest.bundle_id != _bundle_id(encoded):
+    if manifest.bundle_id != content_id:
         raise BundleError(f"{folder / MANIFEST}: bundle_id does not match its content, it has been changed: export again")
     for name, expected in manifest.files.items():
         _check_file(folder, name, expected)
