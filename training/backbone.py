@@ -237,8 +237,8 @@ def _from_hub(name: str) -> Path:
         return Path(hf_hub_download(wanted, _HUB_FILE))
     except Exception as e:  # whatever http library the hub's client uses: not in reach
         raise WeightsError(
-            f"weights of {name} are not in reach ({type(e).__name__}). Wanted: https://huggingface.co/{wanted}/blob/main/"
-            f"{_HUB_FILE}. Three ways to give it:\n"
+            f"weights of {name} are not in reach ({type(e).__name__}). Wanted: {wanted} on the Hugging Face "
+            f"hub, its file {_HUB_FILE}. Three ways to give it:\n"
             f"  1. --weights FILE: that file, or another safetensors file of {name}, copied to this machine\n"
             f"  2. the cache: ~/.cache/huggingface (or $HF_HOME) copied from a machine that has used it\n"
             f"  3. the hub: connect this machine to the internet, unset HF_HUB_OFFLINE, and run again"
