@@ -38,8 +38,9 @@ _Deviation = Annotated[float, msgspec.Meta(gt=0)]
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that decides what a fit gives.
 
-    weights: a safetensors file, `random`, or None for the backbone's own: inside the package for `embedded`, timm's cache
-    and hub for others. image_size: of the square input, px. false_reject_rate: wished share of good parts rejected.
+    backbone: None is the one that comes with Kensa and suits the method. weights: a safetensors file, `random`, or None for
+    the backbone's own: inside the package for `embedded`, timm's cache and hub for others. image_size: of the square input,
+    px; None is the method's own. false_reject_rate: wished share of good parts rejected.
     settings: of the method. backbone_options: of the timm network. mean, std: of the pixels (0..1) the weights were trained
     on, where neither their file nor timm says it rightly.
     """
@@ -47,9 +48,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str
     data: str
     out: str
-    backbone: str = "embedded"
+    backbone: str | None = None
     weights: str | None = None
-    image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] = 256
+    image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] | None = None
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
@@ -59,26 +60,33 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[_Deviation, _Deviation, _Deviation] | None = None
 
 
-def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False) -> "Record":
-    """Writes the RUN `recipe.out` and gives its record. Raises SectionError (path into the recipe), DataError,
-    BackboneError, WeightsError, RunError, CalibrationError."""
+def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: bool = False) -> "Record":
+    """Writes the RUN `recipe.out` and gives its record. A gradient method keeps its state in OUT.checkpoint until it is done.
+
+    Raises SectionError (path into the recipe), DataError, BackboneError, WeightsError, RunError, CalibrationError.
+    """
     from training.backbone import Stated, load_backbone
     from training.data import good_parts, input_contract, load, load_original
+    from training.descend import best_device, checkpoints_of
     from training.graph import Deployed, TorchRuntime
-    from training.methods import Parts
-    from training.run import build_method, calibration_file, refuse_existing, seal, unfinished, write_golden, write_model
+    from training.methods import CPU, Parts
+    from training.run import calibration_file, method_config, refuse_existing, seal, unfinished, write_golden, write_model
 
     out = Path(recipe.out)
     refuse_existing(out, overwrite)
-    backbone, provenance = load_backbone(
-        recipe.backbone, recipe.weights, recipe.seed, Stated(recipe.backbone_options, recipe.mean, recipe.std)
-    )
-    method = build_method(recipe.method, recipe.settings, backbone, recipe.seed)
+    config = method_config(recipe.method, recipe.settings)
+    stated = Stated(recipe.backbone_options, recipe.mean, recipe.std)
+    wanted = recipe.backbone or config.suited
+    backbone, provenance = load_backbone(wanted, recipe.weights, recipe.seed, stated, config.levels)
     parts = good_parts(Path(recipe.data), recipe.seed)
-    contract = input_contract((*parts.train, *parts.calibration), recipe.image_size, recipe.fit)
-    deployed = Deployed(method, provenance.mean, provenance.std)
-    with unfinished(out, overwrite) as folder:
-        method.fit(Parts(parts.train, contract, deployed.normalize), progress)
+    contract = input_contract((*parts.train, *parts.calibration), recipe.image_size or config.image_size, recipe.fit)
+    deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std)
+    decides = msgspec.json.encode((recipe, provenance.sha256, parts.data_sha256))
+    with checkpoints_of(out, decides, resume) as checkpoints, unfinished(out, overwrite) as folder:
+        device = best_device()
+        deployed.to(device)
+        deployed.method.fit(Parts(parts.train, contract, deployed.normalize, device), progress, checkpoints)
+        deployed.to(CPU)
         runtime, scores = TorchRuntime(deployed), []
         with calibration_file(folder, len(parts.calibration), contract) as images:
             for k in progress.track(range(len(images)), "calibration"):
@@ -147,17 +155,17 @@ def fit_command(arguments: list[str]) -> int:
     """`kensa fit`: 0 done, 2 a mistake that the message names, 130 interrupted."""
     parser = _parser()
     options = vars(parser.parse_args(arguments))
-    recipe_file, overwrite = options.pop("recipe"), options.pop("overwrite")
+    recipe_file, overwrite, resume = (options.pop(key) for key in ("recipe", "overwrite", "resume"))
     given = {key: value for key, value in options.items() if value is not None}
     if recipe_file is not None and given:
         parser.error(f"a recipe says everything itself; put {', '.join(given)} into {recipe_file}")
     try:
         if recipe_file is None:
-            _fit_options(given, overwrite)
+            _fit_options(given, overwrite, resume)
         else:
-            _fit_file(recipe_file, overwrite)
+            _fit_file(recipe_file, overwrite, resume)
     except KeyboardInterrupt:
-        print("kensa fit: interrupted, nothing was written", file=sys.stderr)
+        print("kensa fit: interrupted, no RUN was written; --resume goes on from the last checkpoint, if any", file=sys.stderr)
         return 130
     except _expected_errors() as e:
         print(f"kensa fit: {e}", file=sys.stderr)
@@ -165,29 +173,29 @@ def fit_command(arguments: list[str]) -> int:
     return 0
 
 
-def _fit_options(given: dict[str, Any], overwrite: bool) -> None:
+def _fit_options(given: dict[str, Any], overwrite: bool, resume: bool) -> None:
     try:
         settings = dict(_setting(text, "set") for text in given.pop("set", ()))
         options = dict(_setting(text, "set-backbone") for text in given.pop("set_backbone", ()))
-        _fit_and_tell(convert({**given, "settings": settings, "backbone_options": options}, Recipe), overwrite)
+        _fit_and_tell(convert({**given, "settings": settings, "backbone_options": options}, Recipe), overwrite, resume)
     except SectionError as e:
         first, *rest = map(str, e.path or ("method",))
         option = {"settings": "set", "backbone_options": "set-backbone"}.get(first, first.replace("_", "-"))
         raise ConfigError(f"--{' '.join([option, *rest])}: {e}") from e
 
 
-def _fit_file(file: Path, overwrite: bool) -> None:
+def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
     recipe = read_recipe(file)
     try:
-        _fit_and_tell(recipe, overwrite)
+        _fit_and_tell(recipe, overwrite, resume)
     except SectionError as e:
         raise located(e, file, read_yaml(file)[1]) from e
 
 
-def _fit_and_tell(recipe: Recipe, overwrite: bool) -> None:
+def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
     from training.progress import progress_on
 
-    record = fit(recipe, progress_on(sys.stderr), overwrite)
+    record = fit(recipe, progress_on(sys.stderr), overwrite, resume)
     roles = [file.role for file in record.files]
     print(f"{roles.count('train')} parts to learn from, {roles.count('calibration')} held out for the threshold")
     if record.left_out:
@@ -215,9 +223,10 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     """Mistakes that a message explains; known only once torch is loaded."""
     from training.backbone import BackboneError, WeightsError
     from training.data import DataError
+    from training.descend import DescentError
     from training.run import RunError
 
-    ours = (BackboneError, WeightsError, DataError, RunError)
+    ours = (BackboneError, WeightsError, DataError, DescentError, RunError)
     return (*ours, ConfigError, SectionError, CalibrationError, RefusedImageError, InferenceError)
 
 
@@ -233,9 +242,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", help="patchcore")
     parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
     parser.add_argument("--out", metavar="RUN", help="folder to write")
-    parser.add_argument("--backbone", help=f"{default['backbone']} (default), pdn-s, or any timm network with features")
+    parser.add_argument("--backbone", help="embedded, pdn-s, or any timm network with features (default: one that comes along)")
     parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
-    parser.add_argument("--image-size", type=int, metavar="PX", help=f"network input (default {default['image_size']})")
+    parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the method's)")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")
     parser.add_argument("--seed", type=int, help=f"of all chance (default {default['seed']})")
     parser.add_argument("--false-reject-rate", type=float, metavar="R", help="wished (default 0.01)")
@@ -245,4 +254,5 @@ def _parser() -> argparse.ArgumentParser:
         meaning = "of the weights' pixels (0..1), where their file does not say it"
         parser.add_argument(f"--{name}", nargs=3, type=float, metavar=("R", "G", "B"), help=meaning)
     parser.add_argument("--overwrite", action="store_true", help="replace the RUN that is there")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints of a fit that was cut off")
     return parser

@@ -31,12 +31,8 @@ class Deployed(nn.Module):
         return (pixels - self.mean) / self.std
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, 3) uint8 RGB to score (N,) and anomaly_map (N, h, w), both float32 and raw.
-
-        The score is the maximum of the native map: after enlarging, a peak's height depends on the size.
-        """
-        anomaly_map: Tensor = self.method(self.normalize(images))
-        return anomaly_map.flatten(1).amax(dim=1), anomaly_map
+        """(N, H, W, 3) uint8 RGB to score (N,) and anomaly_map (N, h, w), both float32 and raw."""
+        return self.method.judge(self.normalize(images))
 
 
 class TorchRuntime:

@@ -11,6 +11,8 @@ from rich.text import Text
 
 T = TypeVar("T")
 
+_LINE_EVERY_S = 30.0
+
 
 class Progress(Protocol):
     """Told of each stage of a long task."""
@@ -19,31 +21,54 @@ class Progress(Protocol):
         """The items, one by one, while their passing is shown."""
         ...
 
+    def tell(self, figures: str) -> None:
+        """What is to be seen beside the running stage, such as its loss."""
+        ...
+
 
 class Bars:
     """A bar per stage, for a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream)
+        self._figures = ""
 
     def track(self, items: Collection[T], stage: str) -> Iterator[T]:
-        numbers = (MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        self._figures = ""
+        numbers = (MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
         with RichProgress(TextColumn("{task.description:<16}"), BarColumn(), *numbers, console=self._console) as bars:
-            yield from bars.track(items, total=len(items), description=stage)
+            task = bars.add_task(stage, total=len(items), figures="")
+            for item in items:
+                yield item
+                bars.update(task, advance=1, figures=self._figures)
+
+    def tell(self, figures: str) -> None:
+        self._figures = figures
 
 
 class Lines:
-    """One line per finished stage, for a file or a test."""
+    """One line per finished stage and one now and then in a long one, for a file or a test."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._figures = ""
 
     def track(self, items: Collection[T], stage: str) -> Iterator[T]:
-        start = time.perf_counter()
-        yield from items
+        self._figures = ""
+        start = told = time.perf_counter()
+        for done, item in enumerate(items):
+            if (now := time.perf_counter()) - told > _LINE_EVERY_S:
+                told, left = now, (len(items) - done) * (now - start) / done / 60
+                self._print(f"{stage}: {done} of {len(items)} ({done / (now - start):.3g}/s, {left:.0f} min left)")
+            yield item
         seconds = time.perf_counter() - start
-        rate = len(items) / max(seconds, 1e-9)
-        print(f"{stage}: {len(items)} in {seconds:.1f} s ({rate:.3g}/s)", file=self._stream, flush=True)
+        self._print(f"{stage}: {len(items)} in {seconds:.1f} s ({len(items) / max(seconds, 1e-9):.3g}/s)")
+
+    def tell(self, figures: str) -> None:
+        self._figures = figures
+
+    def _print(self, line: str) -> None:
+        print(f"{line}  {self._figures}".rstrip(), file=self._stream, flush=True)
 
 
 def progress_on(stream: TextIO) -> Progress:

@@ -22,7 +22,7 @@ from agent.inspection import Image
 from agent.preprocess import InputContract
 from training.backbone import Backbone, BackboneError
 from training.graph import Deployed
-from training.methods import Method
+from training.methods import MethodConfig
 
 SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
 RECORD, MODEL, CALIBRATION, GOLDEN = "run.json", "model.safetensors", "calibration.npy", "golden"
@@ -92,17 +92,17 @@ class Run:
         return tuple(sorted(found, key=lambda p: not p.name.startswith("good")))
 
 
-def build_method(name: str, settings: dict[str, Any], backbone: Backbone, seed: int) -> Method:
-    """The unfitted method. Raises SectionError, with path `method` or `settings`."""
+def method_config(name: str, settings: dict[str, Any]) -> MethodConfig:
+    """The method's settings, checked. Raises SectionError, with path `method` or `settings`."""
     try:
         module = driver("training.methods", name)
     except SectionError as e:
         raise SectionError(str(e).replace("type ", "method ", 1), "method") from e
     try:
-        method: Method = convert(settings, module.Config).build(backbone, seed)
+        config: MethodConfig = convert(settings, module.Config)
     except SectionError as e:
         raise SectionError(str(e), "settings", *e.path) from e
-    return method
+    return config
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:
@@ -210,9 +210,9 @@ def open_run(folder: Path) -> Run:
         if (found := sha256(path)) != expected:
             raise RunError(f"{path}: sha256 {found[:12]}…, {RECORD} says {expected[:12]}…: changed or cut off")
     try:
-        backbone = Backbone(record.backbone, record.backbone_options)
-        method = build_method(record.method, record.settings, backbone, record.seed)
-        deployed = Deployed(method, record.mean, record.std)
+        config = method_config(record.method, record.settings)
+        backbone = Backbone(record.backbone, record.backbone_options, config.levels)
+        deployed = Deployed(config.build(backbone, record.seed), record.mean, record.std)
         deployed.load_state_dict(load_file(folder / MODEL))
     except (SectionError, BackboneError, RuntimeError, SafetensorError) as e:
         raise RunError(f"{folder}: does not fit this version of Kensa, timm or torch; fit again: {e}") from e

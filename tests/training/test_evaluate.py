@@ -19,6 +19,9 @@ CONTRACT = InputContract(64, 64, 60, 200, 60, 200, 0.5, 2.0)
 
 
 class Quiet:
+    def tell(self, figures):
+        del figures
+
     def track(self, items, stage):
         del stage
         return iter(items)

@@ -141,7 +141,7 @@ def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
     _, told = process.communicate(timeout=30)
 
     assert process.returncode == 130
-    assert "interrupted, nothing was written" in told
+    assert "interrupted, no RUN was written" in told
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(RunError):
         open_run(tmp_path / "out" / "run")

@@ -16,6 +16,9 @@ ROUNDING = 1e-3  # squared distances of norm 100 in float32 are good to 1e-5, th
 
 
 class Quiet:
+    def tell(self, figures):
+        del figures
+
     def track(self, items, stage):
         del stage
         return iter(items)

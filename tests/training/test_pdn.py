@@ -22,6 +22,9 @@ from training.plan import PDN_S, Plan, Teacher
 
 
 class Quiet:
+    def tell(self, figures):
+        del figures
+
     def track(self, items, stage):
         del stage
         return iter(items)

@@ -1,11 +1,13 @@
 """Methods: how a model learns what good looks like. One per file; a file's name is what `--method` takes.
 
-The contract: a method's file has a frozen msgspec `Config` (its settings, unknown keys forbidden) whose
-`build(backbone, seed)` gives an unfitted Method. Fitted or loaded, everything it knows is in its `state_dict`.
+The contract: a method's file has a frozen msgspec `Config` (its settings, unknown keys forbidden) that names the levels of
+features it needs and the backbone that suits it, and whose `build(backbone, seed)` gives an unfitted Method. Fitted or
+loaded, everything a method knows is in its `state_dict`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,40 +19,80 @@ from training.backbone import Backbone
 from training.data import Photograph, load
 from training.progress import Progress
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Good parts to learn from, in a fixed order, read from disk when asked for.
 
-    normalize: (B, H, W, 3) uint8 to the backbone's (B, 3, H, W) float32.
+    normalize: (B, H, W, 3) uint8 to the backbone's (B, 3, H, W) float32. device: where batches are wanted.
     """
 
     photographs: Sequence[Photograph]
     contract: InputContract
     normalize: Callable[[Tensor], Tensor]
+    device: torch.device = CPU
 
     def __len__(self) -> int:
         return len(self.photographs)
 
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """(B, H, W, 3) uint8, as the network is given them."""
+        images = np.stack([load(self.photographs[k], self.contract) for k in indices])
+        return torch.from_numpy(images).to(self.device)
+
     def batch(self, indices: Sequence[int]) -> Tensor:
         """(B, 3, H, W) float32, normalized."""
-        images = np.stack([load(self.photographs[k], self.contract) for k in indices])
-        return self.normalize(torch.from_numpy(images))
+        return self.normalize(self.pixels(indices))
+
+    def split(self, share: float, seed: int) -> tuple["Parts", "Parts"]:
+        """The others, and about `share` of the parts drawn by chance (at least one), each in the order they had."""
+        count = max(1, round(share * len(self)))
+        drawn = set(np.random.default_rng(seed).permutation(len(self))[:count].tolist())
+        kept, taken = ([p for k, p in enumerate(self.photographs) if (k in drawn) is side] for side in (False, True))
+        return replace(self, photographs=kept), replace(self, photographs=taken)
 
 
 class Method(nn.Module):
     """A network that says of each place of an image how strange it is."""
 
-    def fit(self, good: Parts, progress: Progress) -> None:
-        """Learns from good parts only; all chance comes from the seed given to `build`."""
+    def fit(self, good: Parts, progress: Progress, checkpoints: Path | None = None) -> None:
+        """Learns from good parts only; all chance comes from the seed given to `build`.
+
+        checkpoints: a folder for the state of a long descent (training/descend.py), which goes on from what is there.
+        """
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized to (B, h, w), larger is stranger; the same in train and eval mode."""
         raise NotImplementedError
 
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) normalized to raw score (B,) and map (B, h, w).
+
+        The score is the maximum of the native map: after enlarging, a peak's height would depend on the size.
+        """
+        anomaly_map = self(images)
+        return anomaly_map.flatten(1).amax(dim=1), anomaly_map
+
 
 class MethodConfig(Protocol):
     """The settings of a method."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Strides of the features it needs, finest first."""
+        ...
+
+    @property
+    def suited(self) -> str:
+        """The backbone it takes when none is named; it must come with Kensa."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Of the square input where none is named, px."""
+        ...
 
     def build(self, backbone: Backbone, seed: int) -> Method: ...

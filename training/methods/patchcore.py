@@ -15,14 +15,15 @@ Differs from the paper:
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.backbone import Backbone
+from training.backbone import EMBEDDED, STRIDES, Backbone
 from training.methods import Method, Parts
 from training.progress import Progress
 
@@ -33,6 +34,10 @@ _CHUNK = 2000  # rows of the bank per product, so that the (patches, rows) tempo
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """bank: vectors kept. pool: candidates they are chosen from. projection: dimensions in which they are chosen."""
+
+    levels: ClassVar[tuple[int, ...]] = STRIDES
+    suited: ClassVar[str] = EMBEDDED
+    image_size: ClassVar[int] = 256
 
     bank: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 4000
     pool: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 131_072
@@ -64,7 +69,8 @@ class PatchCore(Method):
         self.register_buffer("bank_norms", torch.zeros(0))  # (K,), squared
 
     @torch.no_grad()
-    def fit(self, good: Parts, progress: Progress) -> None:
+    def fit(self, good: Parts, progress: Progress, checkpoints: Path | None = None) -> None:
+        del checkpoints  # it takes a minute
         generator = torch.Generator().manual_seed(self._seed)
         pool = self._candidates(good, progress, generator)
         projected = project(pool, self._config.projection, generator)
