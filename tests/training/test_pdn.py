@@ -18,6 +18,7 @@ from training.graph import Deployed
 from training.methods import Parts
 from training.methods.patchcore import Config
 from training.pdn import PdnS
+from training.pdn_lesson import _NormalizedPdnS
 from training.plan import PDN_S, Plan, Teacher
 
 
@@ -92,6 +93,17 @@ def test_the_student_learns(plan: Plan, tmp_path: Path) -> None:
     distill(replace(plan, steps=20), tmp_path / "s.safetensors", lambda _, loss: losses.append(loss))
 
     assert sum(losses[-5:]) < 0.9 * sum(losses[1:6])
+
+
+def test_normalization_is_folded_into_the_convolutions() -> None:
+    learner, folded = _NormalizedPdnS(), PdnS(padded=True)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    learner(images)  # statistics that are neither 0 nor 1
+    folded.load_state_dict(learner.folded())
+
+    expected = learner.eval()(images)
+
+    assert torch.allclose(folded(images), expected, atol=1e-5)  # rounding: sums of some thousand float32 products
 
 
 def test_the_distilled_file_is_a_backbone_of_one_level(plan: Plan, tmp_path: Path) -> None:
