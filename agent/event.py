@@ -1,13 +1,23 @@
-"""The wire format of an event: a CloudEvents 1.0 envelope in structured JSON around what is known of one closed part."""
+"""The wire format of events: a CloudEvents 1.0 envelope in structured JSON around a closed part, or around an alert."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
-from agent.inspection import Event
+from agent.event_store import Kind, Lost, Row
+from agent.inspection import Cause, Event, Outcome
 
-SCHEMA = "kensa.part/v1"
+SCHEMA, ALERT_SCHEMA = "kensa.part/v1", "kensa.alert/v1"
+ALERT_TOPIC = "alert"
+
+
+def kind(event: Event) -> Kind:
+    """How much the event is worth when there is no room for all."""
+    if event.closed.verdict.outcome is Outcome.PASS:
+        return Kind.PASS
+    return Kind.REJECT if event.closed.verdict.cause is Cause.SCORE else Kind.FAULT
 
 
 def topic(event: Event) -> str:
@@ -38,30 +48,36 @@ def payload(event: Event, machine_boot: str) -> bytes:
     return msgspec.json.encode(data)
 
 
-def envelope(station: str, stream: str, seq: int, time: str, data: bytes) -> bytes:
+def lost_alert(lost: Lost) -> bytes:
+    """The `data` of an alert: numbers of the stream that no subscriber will see, and why."""
+    return msgspec.json.encode({"alert": "events-lost", "severity": "error", **asdict(lost)})
+
+
+def envelope(station: str, row: Row, historical: bool = False) -> bytes:
     """The message as published. `id` with `source` names the event for ever: a copy of it is the same event.
 
-    stream, seq: the outbox that numbered it and its number there, without gaps.
+    historical: it is told late; what is newer may have been told before it.
     """
-    return msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": f"{stream}/{seq}",
-            "source": f"urn:kensa:{station}",
-            "type": SCHEMA,
-            "time": time,
-            "datacontenttype": "application/json",
-            "stream": stream,
-            "seq": seq,
-            "data": msgspec.Raw(data),
-        }
-    )
+    content: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": row.key,
+        "source": f"urn:kensa:{station}",
+        "type": ALERT_SCHEMA if row.topic == ALERT_TOPIC else SCHEMA,
+        "time": row.time,
+        "datacontenttype": "application/json",
+        "stream": row.stream,
+        "seq": row.seq,
+        "data": msgspec.Raw(row.data),
+    }
+    if historical:
+        content["historical"] = True
+    return msgspec.json.encode(content)
 
 
 def parse(message: bytes) -> dict[str, Any]:
     """A published message as a dictionary, for subscribers. Raises ValueError where it is none of ours."""
     content: Any = json.loads(message)
     kind = content.get("type") if isinstance(content, dict) and content.get("specversion") == "1.0" else None
-    if kind != SCHEMA:
-        raise ValueError(f"expected a CloudEvents 1.0 envelope of type {SCHEMA}, got type {kind!r}")
+    if kind not in (SCHEMA, ALERT_SCHEMA):
+        raise ValueError(f"expected a CloudEvents 1.0 envelope of type {SCHEMA} or {ALERT_SCHEMA}, got type {kind!r}")
     return dict(content)

@@ -22,7 +22,7 @@ from agent.bundle import open_bundle
 from agent.clock import machine_boot, utc_now
 from agent.config import Line
 from agent.decide import Policy, decide
-from agent.event import payload, topic
+from agent.event import kind, payload, topic
 from agent.gate_link import GateLink, Readings
 from agent.health import notify
 from agent.inspection import Closed, Event, Fault, Measured, Prediction, Reading, Shot
@@ -89,7 +89,7 @@ class Station:
             self._boot = machine_boot()
             self._camera_name = line.camera_name
             self._camera = devices.enter_context(line.camera.open())
-            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db"))
+            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", machine=self._boot))
             birth = {
                 "station": line.station,
                 "bundle_id": self._bundle_id,
@@ -147,4 +147,4 @@ class Station:
             self.readings.forget(closed.part)
             self.gate.confirm(closed.part)
 
-        self._outbox.put(Entry(str(closed.part), topic(event), utc_now(), payload(event, self._boot), durable))
+        self._outbox.put(Entry(str(closed.part), kind(event), topic(event), utc_now(), payload(event, self._boot), durable))

@@ -22,7 +22,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.clock import utc_now
 from agent.config import Mqtt
 from agent.event import envelope
-from agent.outbox import Outbox, Row
+from agent.event_store import Row
+from agent.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -102,20 +103,22 @@ class Publisher:
 
     def _drain(self, session: "_Session") -> None:
         """Publishes waiting events in order until told to stop and nothing waits; raises BrokerLostError."""
-        newest, generation, leave_s = 0, -1, None
+        newest, newest_in_memory, generation, leave_s = 0, 0, -1, None
         while True:
             room = _IN_FLIGHT - session.in_flight
             rows = self._outbox.waiting(newest, room)
-            for row in rows:
-                session.publish(row, envelope(self._station, self._outbox.stream, row.seq, row.time, row.data))
-                newest = row.seq
-            for seq, refusal in session.settled(wait_s=0.2 if session.in_flight else 0.0):
+            newest = rows[-1].seq if rows else newest
+            diskless = self._outbox.in_memory(newest_in_memory, room - len(rows))
+            newest_in_memory = diskless[-1].seq if diskless else newest_in_memory
+            for row in (*rows, *diskless):
+                session.publish(row, envelope(self._station, row))
+            for row, refusal in session.settled(wait_s=0.2 if session.in_flight else 0.0):
                 if refusal is None:
-                    self._outbox.delivered(seq)
+                    self._outbox.delivered(row)
                 else:
-                    log.error("event %d refused by the broker, set aside: %s", seq, refusal)
-                    self._outbox.refused(seq)
-            is_idle = room > 0 and not rows and not session.in_flight
+                    log.error("event %d refused by the broker, set aside: %s", row.seq, refusal)
+                    self._outbox.refused(row)
+            is_idle = room > 0 and not rows and not diskless and not session.in_flight
             if self._stop.is_set():
                 leave_s = leave_s or time.monotonic() + _GOODBYE_S
                 if is_idle or time.monotonic() > leave_s:
@@ -135,7 +138,7 @@ class _Session:
         self._connected: queue.Queue[str] = queue.Queue()
         self._lost: str | None = None
         self._acknowledged: queue.Queue[tuple[int, str | None]] = queue.Queue()
-        self._seq_of: dict[int, int] = {}
+        self._row_of: dict[int, Row] = {}
         self._progress_s = time.monotonic()
         self._client = self._connect(config, station)
 
@@ -152,13 +155,13 @@ class _Session:
 
     @property
     def in_flight(self) -> int:
-        return len(self._seq_of)
+        return len(self._row_of)
 
     def check(self) -> None:
         """Raises BrokerLostError once the connection has ended, or nothing was acknowledged for too long."""
         if self._lost is not None:
             raise BrokerLostError(self._lost)
-        if self._seq_of and time.monotonic() - self._progress_s > self._progress_within_s:
+        if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
             raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
 
     def say(self, topic: str, content: Mapping[str, Any], wait_s: float = 0.0) -> None:
@@ -172,13 +175,13 @@ class _Session:
     def publish(self, row: Row, message: bytes) -> None:
         self.check()
         properties = self._properties(PacketTypes.PUBLISH, ContentType="application/cloudevents+json", PayloadFormatIndicator=1)
-        if not self._seq_of:
+        if not self._row_of:
             self._progress_s = time.monotonic()
         sent = self._client.publish(f"{self._prefix}/{row.topic}", message, qos=1, properties=properties)
-        self._seq_of[sent.mid] = row.seq
+        self._row_of[sent.mid] = row
 
-    def settled(self, wait_s: float) -> list[tuple[int, str | None]]:
-        """Events the broker answered for since the last call: seq, and its refusal if it refused."""
+    def settled(self, wait_s: float) -> list[tuple[Row, str | None]]:
+        """Events the broker answered for since the last call, with its refusal if it refused."""
         self.check()
         answers: list[tuple[int, str | None]] = []
         try:
@@ -189,7 +192,7 @@ class _Session:
             pass
         if answers:
             self._progress_s = time.monotonic()
-        return [(self._seq_of.pop(mid), refusal) for mid, refusal in answers if mid in self._seq_of]
+        return [(self._row_of.pop(mid), refusal) for mid, refusal in answers if mid in self._row_of]
 
     def _properties(self, packet: int, **values: Any) -> Properties | None:
         if self._protocol != paho.MQTTv5:

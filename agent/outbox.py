@@ -1,37 +1,52 @@
-"""Events on their way to the broker, on disk: numbered without gaps, kept until delivered, one per part."""
+"""Events on their way to the broker: numbered without gaps, one per part, on disk until delivered and some time longer.
+
+One thread writes, in group commits, off every other thread's way. While the disk takes nothing, events wait in memory under
+a stream of their own; they count as durable only once delivered, so that the ejector's journal keeps them until then.
+"""
 
 import contextlib
 import logging
 import queue
 import sqlite3
 import threading
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from agent.clock import utc_now
+from agent.event import ALERT_TOPIC, lost_alert
+from agent.event_store import (
+    DELIVERED,
+    REFUSED,
+    SENT,
+    WAITING,
+    EventStore,
+    KeepAll,
+    Kind,
+    Lost,
+    New,
+    Row,
+    connect,
+    quarantine,
+    salvage,
+    summary,
+    suspect,
+)
 
 log = logging.getLogger(__name__)
 
 _QUEUE = 4096  # requests the writer may be behind; what does not fit stays in the ejector's journal
 _GROUP = 256  # requests in one commit
+_MARKS_WAIT_S = 0.5  # a delivery is written with the next event, or after so long: each commit wears the disk
 _RETRY_S = 1.0
-_PRUNE_EVERY = 1000
-
-_WAITING, _DELIVERED, _REFUSED = 0, 1, 2
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS stream (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS event (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    topic TEXT NOT NULL,
-    time TEXT NOT NULL,
-    data BLOB NOT NULL,
-    state INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS waiting ON event (seq) WHERE state = 0;
-"""
+_IN_MEMORY = 4000  # events kept there while the disk takes nothing
+_EVICT_EVERY = 500
+_EVENT_COLUMNS = "seq, key, topic, time, data"
 
 
 class OutboxError(Exception):
@@ -42,10 +57,11 @@ class OutboxError(Exception):
 class Entry:
     """An event to be kept. key: what it is about; a second entry with the same key is the same event and is not kept.
 
-    on_durable is called from the writer thread once it is on disk (or was there already).
+    on_durable is called from the writer thread once it is on disk (or was there already, or is delivered without a disk).
     """
 
     key: str
+    kind: Kind
     topic: str
     time: str
     data: bytes
@@ -53,43 +69,49 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An event that is on disk."""
+class _Mark:
+    """A new state of some events of the file."""
 
-    seq: int
-    topic: str
-    time: str
-    data: bytes
+    first: int
+    last: int
+    state: int
+
+    def follows(self, other: "_Mark") -> bool:
+        """Whether both are one change."""
+        return (self.first, self.state) == (other.last + 1, other.state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    """The collector has all events up to this one."""
+
+    last: int
+
+
+_Change = _Mark | _Acknowledged
 
 
 class Outbox:
-    """One SQLite file (WAL, synchronous=FULL), written by one thread in group commits, off every other thread's way.
+    """The events of one station. keep: how much of them. machine: names the boot of the machine.
 
-    keep_delivered: delivered events kept for replay. It must be larger than the ejector's journal, whose parts may
-    come again and must be recognised.
+    Raises OutboxError where there can be no file at all; a broken one is set aside and what it held is saved.
     """
 
-    def __init__(self, file: Path, keep_delivered: int = 50_000) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "") -> None:
         self._file = file
-        self._keep_delivered = keep_delivered
-        self._requests: queue.Queue[Entry | tuple[int, int]] = queue.Queue(_QUEUE)
+        self._requests: queue.Queue[Entry | _Change] = queue.Queue(_QUEUE)
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._committed = threading.Condition()
         self._generation = 0
+        self._memory = _Memory()
+        self.trouble = ""
         try:
-            with self._connect() as db:
-                db.execute("PRAGMA journal_mode=WAL")
-                db.executescript(_TABLES)
-                if db.execute("SELECT count(*) FROM stream").fetchone()[0] == 0:
-                    db.execute("INSERT INTO stream VALUES (?)", (uuid.uuid4().hex,))
-                db.commit()
-                self.stream = str(db.execute("SELECT id FROM stream").fetchone()[0])
-            db.close()
-        except sqlite3.Error as e:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._store = _open_or_replace(file, keep or KeepAll(), machine)
+            self._reader = connect(file)
+        except (sqlite3.Error, OSError) as e:
             raise OutboxError(f"{file}: cannot be opened as an outbox: {e}") from e
-        self._reader = self._connect()
         self._writer = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._writer.start()
 
@@ -100,6 +122,11 @@ class Outbox:
         self._stop.set()
         self._writer.join(timeout=10)
         self._reader.close()
+
+    @property
+    def stream(self) -> str:
+        """Names the sequence of the file's events."""
+        return self._store.stream
 
     def check(self) -> None:
         """Raises what ended the writer thread, if it ended."""
@@ -114,22 +141,45 @@ class Outbox:
             return False
         return True
 
-    def delivered(self, seq: int) -> None:
-        """The broker has taken over this event."""
-        self._requests.put((seq, _DELIVERED))
+    def delivered(self, row: Row) -> None:
+        """The event has reached where it must go."""
+        self._settle(row, DELIVERED)
 
-    def refused(self, seq: int) -> None:
+    def refused(self, row: Row) -> None:
         """The broker will never take this event; it is set aside so that those behind it move."""
-        self._requests.put((seq, _REFUSED))
+        self._settle(row, REFUSED)
 
-    def waiting(self, after: int, limit: int) -> Sequence[Row]:
-        """Events not yet delivered with seq > after, oldest first. For one thread only."""
-        query = "SELECT seq, topic, time, data FROM event WHERE state = 0 AND seq > ? ORDER BY seq LIMIT ?"
-        return [Row(*row) for row in self._reader.execute(query, (after, limit))]
+    def sent(self, row: Row) -> None:
+        """The broker has taken the event over; the collector that must have it has not said so yet."""
+        self._settle(row, SENT)
+
+    def acknowledged(self, seq: int) -> None:
+        """The collector has every event of the stream up to this number."""
+        self._requests.put(_Acknowledged(seq))
+
+    def again(self, first: int, last: int) -> None:
+        """The events with these numbers are wanted once more, as far as they are still kept."""
+        self._requests.put(_Mark(first, last, WAITING))
+
+    def waiting(self, after: int, limit: int, last: int | None = None) -> Sequence[Row]:
+        """Events not yet delivered with after < seq (<= last), oldest first. For one thread only."""
+        up_to = 2**63 - 1 if last is None else last
+        query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE state = 0 AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        return [Row(self.stream, *row) for row in self._read(query, after, up_to, limit)]
+
+    def in_memory(self, after: int, limit: int) -> Sequence[Row]:
+        """Events that no disk has taken, with after < seq in the memory's own stream."""
+        return self._memory.waiting(after, limit)
+
+    def newest(self) -> int:
+        """The highest number given out. For the thread that calls `waiting`."""
+        rows = self._read("SELECT seq FROM sqlite_sequence")
+        return int(rows[0][0]) if rows else 0
 
     def backlog(self) -> int:
         """How many events wait for delivery. For the thread that calls `waiting`."""
-        return int(self._reader.execute("SELECT count(*) FROM event WHERE state = 0").fetchone()[0])
+        counted = self._read("SELECT count(*) FROM event WHERE state = 0")
+        return (int(counted[0][0]) if counted else 0) + len(self._memory)
 
     def wait_for_commit(self, seen: int, timeout_s: float) -> int:
         """Returns the number of the newest commit, at once if it is not `seen`, else after the next or the timeout."""
@@ -137,69 +187,195 @@ class Outbox:
             self._committed.wait_for(lambda: self._generation != seen, timeout_s)
             return self._generation
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._file, timeout=5.0, check_same_thread=False)
-        db.execute("PRAGMA synchronous=FULL")
-        return db
+    def _read(self, query: str, *values: int) -> list[tuple[Any, ...]]:
+        """Raises OutboxError where the file is broken: the next start sets it aside and saves what can be read."""
+        try:
+            return self._reader.execute(query, values).fetchall()
+        except sqlite3.OperationalError as e:  # another one writes, or the disk is away: nothing to be read now
+            log.error("%s: not read: %s", self._file, e)
+            return []
+        except sqlite3.DatabaseError as e:
+            suspect(self._file).touch()
+            raise OutboxError(f"{self._file}: broken: {e}") from e
+
+    def _settle(self, row: Row, state: int) -> None:
+        if row.stream == self.stream:
+            self._requests.put(_Mark(row.seq, row.seq, state))
+        elif state != SENT:
+            self._memory.settle(row.seq)
 
     def _run(self) -> None:
         try:
             self._write_forever()
+        except sqlite3.DatabaseError as e:
+            suspect(self._file).touch()
+            self._failure = e
         except Exception as e:  # noqa: BLE001 - raised in the loop by check()
             self._failure = e
+        finally:
+            self._store.close()
 
     def _write_forever(self) -> None:
-        db = self._connect()
-        since_prune = 0
+        self._report(self._store.lost)
+        marks: list[_Change] = []  # of deliveries, until the disk takes them
+        since_evict, retry_at_s = _EVICT_EVERY, 0.0
         while not (self._stop.is_set() and self._requests.empty()):
-            group = self._next_group()
-            while group:
-                try:
-                    self._commit(db, group)
-                    break
-                except sqlite3.OperationalError as e:  # disk full, read-only, locked: events stay in memory and in the journal
-                    db.rollback()
-                    log.error("%s: not written, tried again in %s s: %s", self._file, _RETRY_S, e)
-                    if self._stop.wait(_RETRY_S):
-                        return
-            since_prune += len(group)
-            if since_prune >= _PRUNE_EVERY:
-                since_prune = 0
-                self._prune(db)
-        db.close()
+            entries = [] if self._memory.is_full else self._next_group(marks)
+            if (pause_s := retry_at_s - time.monotonic()) > 0 and not self._stop.is_set():
+                self._memory.keep(entries)
+                self._announce()
+                if self._memory.is_full:
+                    self._stop.wait(pause_s)
+                continue
+            untold = self._memory.untold()
+            if not untold and not entries and not marks:
+                continue
+            try:
+                self._commit([*untold.values(), *entries], marks)
+                self._memory.forget(untold)
+            except sqlite3.OperationalError as e:  # full, read-only, locked: the line goes on
+                self._degrade(entries, e)
+                retry_at_s = time.monotonic() + _RETRY_S
+                if self._stop.is_set():
+                    return
+                continue
+            marks, self.trouble = [], ""
+            since_evict += len(entries)
+            if since_evict >= _EVICT_EVERY:
+                since_evict = 0
+                self._evict()
 
-    def _next_group(self) -> list[Entry | tuple[int, int]]:
-        """What is there to be written, waiting a moment for the first; a commit takes all that came during the last one."""
-        group: list[Entry | tuple[int, int]] = []
+    def _degrade(self, entries: Sequence[Entry], error: sqlite3.OperationalError) -> None:
+        """The disk takes nothing: events can be delivered from memory meanwhile."""
+        self._memory.keep(entries)
+        self._announce()
+        self.trouble = f"{self._file}: {error}"
+        log.error("%s: not written, tried again in %s s, %d events in memory: %s", self._file, _RETRY_S, len(self._memory), error)
+        with contextlib.suppress(sqlite3.Error):
+            self._store.rollback()
+
+    def _next_group(self, marks: list[_Change]) -> list[Entry]:
+        """Events to be written together, those that came during the last commit; deliveries are added to `marks`."""
+        entries: list[Entry] = []
+        until_s = time.monotonic() + _MARKS_WAIT_S
         with contextlib.suppress(queue.Empty):
-            group.append(self._requests.get(timeout=0.2))
-            while len(group) < _GROUP:
-                group.append(self._requests.get_nowait())
-        return group
+            while not entries and len(marks) < _GROUP and not self._stop.is_set():
+                self._sort_in(self._requests.get(timeout=max(0.0, until_s - time.monotonic())), entries, marks)
+            while len(entries) < _GROUP:
+                self._sort_in(self._requests.get_nowait(), entries, marks)
+        return entries
 
-    def _commit(self, db: sqlite3.Connection, group: list[Entry | tuple[int, int]]) -> None:
-        entries = [request for request in group if isinstance(request, Entry)]
-        marks = [request for request in group if not isinstance(request, Entry)]
-        for entry in entries:
-            row = (entry.key, entry.topic, entry.time, entry.data)
-            db.execute(
-                "INSERT INTO event (key, topic, time, data) SELECT ?1, ?2, ?3, ?4 "
-                "WHERE NOT EXISTS (SELECT 1 FROM event WHERE key = ?1)",
-                row,
-            )
-        db.executemany("UPDATE event SET state = ?2 WHERE seq = ?1", marks)
-        db.commit()
+    def _sort_in(self, request: Entry | _Change, entries: list[Entry], marks: list[_Change]) -> None:
+        """Deliveries that follow each other become one: there may be many before the disk takes them."""
+        newest = marks[-1] if marks else None
+        if isinstance(request, Entry):
+            entries.append(request)
+        elif isinstance(request, _Mark) and isinstance(newest, _Mark) and request.follows(newest):
+            marks[-1] = _Mark(newest.first, request.last, request.state)
+        else:
+            marks.append(request)
+
+    def _commit(self, entries: Iterable[Entry], marks: Iterable[_Change]) -> None:
+        self._store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
+        for mark in marks:
+            match mark:
+                case _Mark(first=first, last=last, state=state):
+                    self._store.mark(first, last, state)
+                case _Acknowledged(last=last):
+                    self._store.mark_delivered(last)
+        self._store.commit()
         for entry in entries:
             entry.on_durable(entry.key)
-        if entries:
-            with self._committed:
-                self._generation += 1
-                self._committed.notify_all()
+        self._announce()
 
-    def _prune(self, db: sqlite3.Connection) -> None:
+    def _announce(self) -> None:
+        with self._committed:
+            self._generation += 1
+            self._committed.notify_all()
+
+    def _evict(self) -> None:
         try:
-            db.execute("DELETE FROM event WHERE state != 0 AND seq <= (SELECT max(seq) FROM event) - ?", (self._keep_delivered,))
-            db.commit()
+            lost = self._store.evict()
+            self._store.commit()
+            self._report(lost)
         except sqlite3.OperationalError as e:  # as in _write_forever; there will be a next time
-            db.rollback()
-            log.error("%s: delivered events are not deleted yet: %s", self._file, e)
+            self._store.rollback()
+            log.error("%s: nothing is deleted yet: %s", self._file, e)
+
+    def _report(self, lost: Iterable[Lost]) -> None:
+        """A number that nobody will see is itself an event."""
+        for one in lost:
+            log.error("events lost: %s", one)
+            key = f"lost/{one.reason}/{one.stream}/{one.first}-{one.last}"
+            self._store.insert([New(key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._store.commit()
+            self._announce()
+
+
+class _Memory:
+    """Events without a disk, numbered in a stream of their own, which ends with the process and has no holes either."""
+
+    def __init__(self) -> None:
+        self._stream = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._newest = self._told = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._entries) >= _IN_MEMORY
+
+    def keep(self, entries: Iterable[Entry]) -> None:
+        with self._lock:
+            for entry in entries:
+                self._newest += 1
+                self._entries[self._newest] = entry
+
+    def waiting(self, after: int, limit: int) -> Sequence[Row]:
+        with self._lock:
+            found = [(seq, e) for seq, e in self._entries.items() if seq > after][:limit]
+            self._told = max([self._told, *(seq for seq, _ in found)])
+        return [Row(self._stream, seq, e.key, e.topic, e.time, e.data) for seq, e in found]
+
+    def untold(self) -> Mapping[int, Entry]:
+        """Those whose number nobody has seen yet."""
+        with self._lock:
+            return {seq: entry for seq, entry in self._entries.items() if seq > self._told}
+
+    def forget(self, written: Iterable[int]) -> None:
+        """These are on disk now; those told meanwhile will come twice. The numbers of the others are free again."""
+        with self._lock:
+            for seq in written:
+                if seq > self._told:
+                    del self._entries[seq]
+            self._newest = max([self._told, *self._entries])
+
+    def settle(self, seq: int) -> None:
+        with self._lock:
+            entry = self._entries.pop(seq, None)
+        if entry is not None:
+            entry.on_durable(entry.key)
+
+
+def _open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:
+    """The store; where its file is broken it is set aside, and what can be read of it goes into a new one."""
+    try:
+        return EventStore(file, keep, machine)
+    except sqlite3.OperationalError:
+        raise  # not the file's content: no permission, no disk
+    except sqlite3.DatabaseError as e:
+        number = len(list(file.parent.glob(f"{file.name}.broken-*")))
+        stream, newest = summary(file)
+        broken = quarantine(file, number)
+        log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
+        store = EventStore(file, keep, machine)
+        saved = list(salvage(broken, newest))
+        store.insert(saved)
+        store.commit()
+        detail = f"{len(saved)} waiting events saved from {broken.name}"
+        store.lost.append(Lost("corrupt", stream, newest + 1, newest + 1, None, detail=detail))
+        return store

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agent.event import SCHEMA, envelope, parse, payload, topic
+from agent.event_store import Row
 from agent.inspection import Cause, Closed, Event, Measured, Outcome, Part, Verdict
 
 READINGS = (Measured("top", raw=0.5, score=1.25, p_value=0.01, latency_ms=12.5), Measured("side", fault="no frame within 80 ms"))
@@ -55,12 +56,14 @@ def test_the_wire_words_of_the_causes_are_fixed(cause: Cause) -> None:
     assert data["cause"] in {"score", "fault", "late", "missed"}
 
 
-def test_the_envelope_is_a_cloud_event_whose_id_is_stream_and_sequence() -> None:
-    message = parse(envelope("press-3", "f00d", 2**40, "2026-11-21T09:30:00.000000Z", b'{"part":{"n":7}}'))
+def test_the_envelope_is_a_cloud_event_that_names_the_part_and_its_number() -> None:
+    message = parse(
+        envelope("press-3", Row("f00d", 2**40, "boot/7", "result/pass", "2026-11-21T09:30:00.000000Z", b'{"part":{"n":7}}'))
+    )
 
     assert message == {
         "specversion": "1.0",
-        "id": "f00d/1099511627776",
+        "id": "boot/7",
         "source": "urn:kensa:press-3",
         "type": SCHEMA,
         "time": "2026-11-21T09:30:00.000000Z",

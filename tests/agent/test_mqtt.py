@@ -12,6 +12,7 @@ from subscriber import subscriber
 from waiting import wait_until
 
 from agent.config import Mqtt
+from agent.event_store import Kind
 from agent.mqtt import BrokerLostError, Publisher
 from agent.outbox import Entry, Outbox
 
@@ -45,7 +46,7 @@ def put(outbox: Outbox, numbers: range, size: int = 2) -> None:
     """Events with these part numbers, alternately passed and rejected, `size` bytes each at least."""
     for n in numbers:
         data = json.dumps({"n": n, "padding": "x" * size}).encode()
-        assert outbox.put(Entry(f"part {n}", ("result/pass", "result/reject")[n % 2], TIME, data, lambda key: None))
+        assert outbox.put(Entry(f"part {n}", Kind.PASS, ("result/pass", "result/reject")[n % 2], TIME, data, lambda key: None))
 
 
 def without_repeats(sequence: list[int]) -> list[int]:
@@ -61,7 +62,7 @@ def test_events_arrive_once_and_in_order(broker: Broker, outbox: Outbox) -> None
 
     assert heard.sequence() == list(range(1, 101))
     assert [event["data"]["n"] for event in heard.events()] == list(range(100))
-    assert {event["id"] for event in heard.events()} == {f"{outbox.stream}/{seq}" for seq in range(1, 101)}
+    assert {event["id"] for event in heard.events()} == {f"part {n}" for n in range(100)}
     assert {message.qos for message in heard.below("result/pass")} == {1}
     assert len(heard.below("result/reject")) == 50
 
@@ -128,7 +129,7 @@ def test_no_event_is_lost_when_the_broker_is_killed_and_comes_back(tmp_path: Pat
             wait_until(lambda: set(heard.sequence()) == set(range(1, 61)), timeout_s=30)
 
     assert without_repeats(heard.sequence()) == list(range(1, 61))
-    assert all(event["id"] == f"{outbox.stream}/{event['seq']}" for event in heard.events())
+    assert all(event["id"] == f"part {event['seq'] - 1}" for event in heard.events())
     assert all(event["data"]["n"] == event["seq"] - 1 for event in heard.events())
 
 

@@ -1,0 +1,308 @@
+"""The outbox's file: what is kept of each event, what has to go when there is no room, and what is saved from a broken one.
+
+Ages are hours of operation, counted by the monotonic clock and kept in the file: a wall clock that jumps deletes nothing.
+"""
+
+import contextlib
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+WAITING, DELIVERED, REFUSED, SENT = 0, 1, 2, 3  # sent: the broker has it, the collector has not said so yet
+
+_VERSION = 2
+_RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
+_BATCH = 1000
+_SMALL_BYTES = 1 << 25  # read through in a tenth of a second
+_TABLES = f"""
+CREATE TABLE stream (id TEXT NOT NULL, operated_s REAL NOT NULL, machine TEXT NOT NULL, is_closed INTEGER NOT NULL);
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    kind INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    time TEXT NOT NULL,
+    operated_s REAL NOT NULL,
+    bytes INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX waiting ON event (seq) WHERE state = 0;
+CREATE INDEX unsettled ON event (seq) WHERE state IN (0, 3);
+CREATE INDEX of_kind ON event (kind, state, seq, bytes, operated_s);
+PRAGMA user_version = {_VERSION};
+"""
+
+
+class Kind(IntEnum):
+    """Classes of events, those that may go first first."""
+
+    PASS = 0
+    FAULT = 1
+    REJECT = 2
+    ALERT = 3
+
+
+class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much is kept of one class. mb: of events. waiting_days: never delivered. replay_hours: delivered.
+
+    Days and hours are of operation. Delivered events go first; losing one that was never delivered is itself reported.
+    """
+
+    mb: Annotated[float, msgspec.Meta(ge=0.1)]
+    waiting_days: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    replay_hours: Annotated[float, msgspec.Meta(ge=0)] = 72.0
+
+
+class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
+    """The section `outbox` of a line. A day of ten passed parts a second is 0.9 GB."""
+
+    passes: Keep = Keep(mb=1024.0)
+    fault: Keep = Keep(mb=256.0)
+    reject: Keep = Keep(mb=512.0)
+    alert: Keep = Keep(mb=64.0, waiting_days=90.0)
+
+    def of(self, kind: Kind) -> Keep:
+        return {Kind.PASS: self.passes, Kind.FAULT: self.fault, Kind.REJECT: self.reject, Kind.ALERT: self.alert}[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event that is kept. stream, seq: its number. key: what it is about, the same for every copy of it."""
+
+    stream: str
+    seq: int
+    key: str
+    topic: str
+    time: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Numbers that no subscriber will see, and why. reason: `room`, `age`, `power cut`, `corrupt` or `restored`.
+
+    count: events lost between first and last, None where nobody can know.
+    """
+
+    reason: str
+    stream: str
+    first: int
+    last: int
+    count: int | None
+    kind: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """An event to be kept."""
+
+    key: str
+    kind: Kind
+    topic: str
+    time: str
+    data: bytes
+
+
+class EventStore:
+    """One SQLite file, WAL with synchronous=FULL, for one writing thread; `reader` gives connections for others.
+
+    machine: names the boot of the machine; now_s: a clock that never goes back. Raises sqlite3.Error.
+    lost: what opening it brought to light.
+    """
+
+    def __init__(self, file: Path, keep: KeepAll, machine: str, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._keep = keep
+        self._now_s = now_s
+        self._mark = file.with_suffix(".mark")
+        self.lost: list[Lost] = []
+        self._db = connect(file)
+        if file.stat().st_size < _SMALL_BYTES or suspect(file).exists():
+            self._check_pages()
+        if self._version() == 0:
+            self._db.executescript(_TABLES)
+            self._db.execute("INSERT INTO stream VALUES (?, 0.0, ?, 1)", (uuid.uuid4().hex, machine))
+            self._db.commit()
+        stream, operated_s, before, is_closed = self._db.execute("SELECT * FROM stream").fetchone()
+        self.stream = str(stream)
+        self._newest = int((self._db.execute("SELECT seq FROM sqlite_sequence").fetchone() or (0,))[0])
+        self._operated_from_s = float(operated_s) - now_s()
+        if not is_closed and before != machine:
+            self.lost.append(Lost("power cut", self.stream, self._newest + 1, self._newest + 1, None, detail="the last 50 ms"))
+        if self._is_put_back():
+            self._begin_stream()
+        self._machine = machine
+        self._used = dict.fromkeys(Kind, 0)
+        for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
+            self._used[Kind(kind)] = used
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._write_stream(is_closed=True)
+            self._db.commit()
+        self._db.close()
+
+    def insert(self, events: Sequence[New]) -> None:
+        """Not yet committed. One whose key is known is the same event and is not kept again."""
+        at_s = self._operated_s()
+        for event in events:
+            row = (event.key, event.kind, event.topic, event.time, at_s, len(event.data), event.data)
+            inserted = self._db.execute(
+                "INSERT INTO event (key, kind, topic, time, operated_s, bytes, data) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
+                "WHERE NOT EXISTS (SELECT 1 FROM event WHERE key = ?1)",  # a conflict would use up a number
+                row,
+            )
+            self._used[event.kind] += len(event.data) * inserted.rowcount
+
+    def mark(self, first: int, last: int, state: int) -> None:
+        """The state of all events with these numbers, both included. Not yet committed."""
+        self._db.execute("UPDATE event SET state = ? WHERE seq BETWEEN ? AND ?", (state, first, last))
+
+    def mark_delivered(self, last: int) -> None:
+        """All events up to this number that were not yet. Not yet committed."""
+        self._db.execute("UPDATE event SET state = 1 WHERE state IN (0, 3) AND seq <= ?", (last,))
+
+    def commit(self) -> None:
+        """All since the last commit, safe from a power cut; or nothing of it, and sqlite3.OperationalError."""
+        self._write_stream(is_closed=False)
+        self._db.commit()
+        row = self._db.execute("SELECT seq FROM sqlite_sequence").fetchone()
+        if row and row[0] != self._newest:
+            self._newest = row[0]
+            self._mark.write_text(f"{self.stream} {self._newest}")
+
+    def rollback(self) -> None:
+        self._db.rollback()
+        for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
+            self._used[Kind(kind)] = used
+
+    def evict(self) -> list[Lost]:
+        """Deletes what is too old or too much, oldest first and delivered ones first; gives what was never delivered."""
+        lost = []
+        for kind in Kind:
+            keep, now_s = self._keep.of(kind), self._operated_s()
+            self._delete_old(kind, now_s - 3600 * keep.replay_hours)
+            waiting = self._delete(kind, "state = 0 AND operated_s < ?", now_s - 86400 * keep.waiting_days)
+            lost += self._as_lost(waiting, "age", kind)
+            waiting = []
+            while (excess := self._used[kind] - int(1e6 * keep.mb)) > 0:
+                if not self._delete_some(kind, "state IN (1, 2)", excess):
+                    if not (gone := self._delete_some(kind, "state IN (0, 3)", excess)):
+                        break
+                    waiting += gone
+            lost += self._as_lost(waiting, "room", kind)
+        return lost
+
+    def _write_stream(self, is_closed: bool) -> None:
+        row = (self.stream, self._operated_s(), self._machine, is_closed)
+        self._db.execute("UPDATE stream SET id = ?, operated_s = ?, machine = ?, is_closed = ?", row)
+
+    def _operated_s(self) -> float:
+        return self._operated_from_s + self._now_s()
+
+    def _check_pages(self) -> None:
+        """Reads the whole file: seconds for a large one, so only where somebody met an error in it."""
+        if (found := str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
+            raise sqlite3.DatabaseError(found)
+
+    def _version(self) -> int:
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        has_tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+        if version != _VERSION and (version or has_tables):
+            raise sqlite3.DatabaseError(f"an outbox of version {version}, this agent writes version {_VERSION}")
+        return version
+
+    def _is_put_back(self) -> bool:
+        """Whether the file is older than the mark beside it: a copy from a backup, whose next numbers were given out already."""
+        try:
+            stream, newest = self._mark.read_text().split()
+            return stream == self.stream and int(newest) > self._newest
+        except (OSError, ValueError):
+            return False
+
+    def _begin_stream(self) -> None:
+        self.lost.append(Lost("restored", self.stream, self._newest + 1, self._newest + 1, None, detail="numbers unknown here"))
+        self.stream = uuid.uuid4().hex
+
+    def _delete_old(self, kind: Kind, before_s: float) -> None:
+        """Delivered events that nobody may ask for any more, except the newest, by which copies are recognized."""
+        self._delete(kind, f"state IN (1, 2) AND seq <= {self._newest - _RECOGNIZED} AND operated_s < ?", before_s)
+
+    def _delete(self, kind: Kind, condition: str, value: float) -> list[int]:
+        rows = self._db.execute(
+            f"DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE kind = ? AND {condition} LIMIT {_BATCH}) "
+            "RETURNING seq, bytes",
+            (kind, value),
+        ).fetchall()
+        self._used[kind] -= sum(size for _, size in rows)
+        return [seq for seq, _ in rows]
+
+    def _delete_some(self, kind: Kind, condition: str, excess: int) -> list[int]:
+        """The oldest that meet the condition, until so many bytes are free or a batch is through."""
+        freed, seqs = 0, []
+        query = f"SELECT seq, bytes FROM event WHERE kind = ? AND {condition} ORDER BY seq LIMIT {_BATCH}"
+        for seq, size in self._db.execute(query, (kind,)).fetchall():
+            seqs.append(seq)
+            freed += size
+            if freed >= excess:
+                break
+        self._db.executemany("DELETE FROM event WHERE seq = ?", [(seq,) for seq in seqs])
+        self._used[kind] -= freed
+        return seqs
+
+    def _as_lost(self, seqs: Sequence[int], reason: str, kind: Kind) -> list[Lost]:
+        return [Lost(reason, self.stream, min(seqs), max(seqs), len(seqs), kind.name.lower())] if seqs else []
+
+
+def suspect(file: Path) -> Path:
+    """Stands beside a file in which an error was met; the next start looks at all of it."""
+    return file.with_suffix(".suspect")
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """A connection that commits safely and waits for another one's writing."""
+    db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    return db
+
+
+def quarantine(file: Path, number: int) -> Path:
+    """Moves a broken file with what belongs to it out of the way; gives its new place."""
+    away = file.with_name(f"{file.name}.broken-{number}")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            file.with_name(file.name + suffix).rename(away.with_name(away.name + suffix))
+    suspect(file).unlink(missing_ok=True)
+    return away
+
+
+def salvage(broken: Path, newest: int) -> Iterator[New]:
+    """Events not yet delivered that can still be read, number by number: a broken page takes only its own with it."""
+    query = "SELECT key, kind, topic, time, data FROM event NOT INDEXED WHERE seq = ? AND state IN (0, 3)"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(broken)) as db:
+        for seq in range(1, newest + 1):
+            with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
+                for key, kind, topic, at, data in db.execute(query, (seq,)):
+                    yield New(str(key), Kind(kind), str(topic), str(at), bytes(data))
+
+
+def summary(broken: Path) -> tuple[str, int]:
+    """Stream and newest number of a broken file, as far as it or its mark can be read."""
+    stream, newest = "", 0
+    with contextlib.suppress(OSError, ValueError):
+        stream, number = broken.with_suffix(".mark").read_text().split()
+        newest = int(number)
+    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(broken)) as db:
+        (stream,) = db.execute("SELECT id FROM stream").fetchone()
+        newest = max(newest, int(db.execute("SELECT seq FROM sqlite_sequence").fetchone()[0]))
+    return str(stream), newest
