@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
 
-import msgspec
+from agent.config import Keep, KeepAll
 
-WAITING, DELIVERED, REFUSED, SENT = 0, 1, 2, 3  # sent: the broker has it, the collector has not said so yet
+DELIVERED, REFUSED, SENT = 1, 2, 3  # 0: waiting; sent: the broker has it, the collector has not said so yet
 
 _VERSION = 2
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
@@ -50,27 +49,9 @@ class Kind(IntEnum):
     ALERT = 3
 
 
-class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much is kept of one class. mb: of events. waiting_days: never delivered. replay_hours: delivered.
-
-    Days and hours are of operation. Delivered events go first; losing one that was never delivered is itself reported.
-    """
-
-    mb: Annotated[float, msgspec.Meta(ge=0.1)]
-    waiting_days: Annotated[float, msgspec.Meta(gt=0)] = 30.0
-    replay_hours: Annotated[float, msgspec.Meta(ge=0)] = 72.0
-
-
-class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
-    """The section `outbox` of a line. A day of ten passed parts a second is 0.9 GB."""
-
-    passes: Keep = Keep(mb=1024.0)
-    fault: Keep = Keep(mb=256.0)
-    reject: Keep = Keep(mb=512.0)
-    alert: Keep = Keep(mb=64.0, waiting_days=90.0)
-
-    def of(self, kind: Kind) -> Keep:
-        return {Kind.PASS: self.passes, Kind.FAULT: self.fault, Kind.REJECT: self.reject, Kind.ALERT: self.alert}[kind]
+def keep_of(keep: KeepAll, kind: Kind) -> Keep:
+    """How much of one class is kept."""
+    return {Kind.PASS: keep.passes, Kind.FAULT: keep.fault, Kind.REJECT: keep.reject, Kind.ALERT: keep.alert}[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +170,7 @@ class EventStore:
         """Deletes what is too old or too much, oldest first and delivered ones first; gives what was never delivered."""
         lost = []
         for kind in Kind:
-            keep, now_s = self._keep.of(kind), self._operated_s()
+            keep, now_s = keep_of(self._keep, kind), self._operated_s()
             self._delete_old(kind, now_s - 3600 * keep.replay_hours)
             waiting = self._delete(kind, "state = 0 AND operated_s < ?", now_s - 86400 * keep.waiting_days)
             lost += self._as_lost(waiting, "age", kind)

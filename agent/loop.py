@@ -23,13 +23,14 @@ from agent.clock import machine_boot, utc_now
 from agent.config import Line
 from agent.decide import Policy, decide
 from agent.event import kind, payload, topic
+from agent.event_memory import Entry
 from agent.gate_link import GateLink, Readings
 from agent.health import notify
 from agent.inspection import Closed, Event, Fault, Measured, Prediction, Reading, Shot
 from agent.model import Model, open_model
 from agent.mqtt import Publisher
 from agent.only_one import only_one
-from agent.outbox import Entry, Outbox
+from agent.outbox import Outbox
 from agent.preprocess import to_8_bit
 from agent.runtimes import InferenceError
 
@@ -89,7 +90,7 @@ class Station:
             self._boot = machine_boot()
             self._camera_name = line.camera_name
             self._camera = devices.enter_context(line.camera.open())
-            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", machine=self._boot))
+            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot))
             birth = {
                 "station": line.station,
                 "bundle_id": self._bundle_id,

@@ -10,23 +10,21 @@ import queue
 import sqlite3
 import threading
 import time
-import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from agent.clock import utc_now
+from agent.config import KeepAll
 from agent.event import ALERT_TOPIC, lost_alert
+from agent.event_memory import Entry, EventMemory
 from agent.event_store import (
     DELIVERED,
     REFUSED,
     SENT,
-    WAITING,
     EventStore,
-    KeepAll,
     Kind,
     Lost,
     New,
@@ -44,28 +42,12 @@ _QUEUE = 4096  # requests the writer may be behind; what does not fit stays in t
 _GROUP = 256  # requests in one commit
 _MARKS_WAIT_S = 0.5  # a delivery is written with the next event, or after so long: each commit wears the disk
 _RETRY_S = 1.0
-_IN_MEMORY = 4000  # events kept there while the disk takes nothing
 _EVICT_EVERY = 500
 _EVENT_COLUMNS = "seq, key, topic, time, data"
 
 
 class OutboxError(Exception):
     """The outbox cannot be opened; the message names the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An event to be kept. key: what it is about; a second entry with the same key is the same event and is not kept.
-
-    on_durable is called from the writer thread once it is on disk (or was there already, or is delivered without a disk).
-    """
-
-    key: str
-    kind: Kind
-    topic: str
-    time: str
-    data: bytes
-    on_durable: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +86,7 @@ class Outbox:
         self._failure: Exception | None = None
         self._committed = threading.Condition()
         self._generation = 0
-        self._memory = _Memory()
+        self._memory = EventMemory()
         self.trouble = ""
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,15 +139,16 @@ class Outbox:
         """The collector has every event of the stream up to this number."""
         self._requests.put(_Acknowledged(seq))
 
-    def again(self, first: int, last: int) -> None:
-        """The events with these numbers are wanted once more, as far as they are still kept."""
-        self._requests.put(_Mark(first, last, WAITING))
-
     def waiting(self, after: int, limit: int, last: int | None = None) -> Sequence[Row]:
         """Events not yet delivered with after < seq (<= last), oldest first. For one thread only."""
         up_to = 2**63 - 1 if last is None else last
         query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE state = 0 AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
         return [Row(self.stream, *row) for row in self._read(query, after, up_to, limit)]
+
+    def kept(self, after: int, limit: int, last: int) -> Sequence[Row]:
+        """Events with after < seq <= last, delivered ones too, as far as they are still kept. For one thread only."""
+        query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        return [Row(self.stream, *row) for row in self._read(query, after, last, limit)]
 
     def in_memory(self, after: int, limit: int) -> Sequence[Row]:
         """Events that no disk has taken, with after < seq in the memory's own stream."""
@@ -311,54 +294,6 @@ class Outbox:
         with contextlib.suppress(sqlite3.OperationalError):
             self._store.commit()
             self._announce()
-
-
-class _Memory:
-    """Events without a disk, numbered in a stream of their own, which ends with the process and has no holes either."""
-
-    def __init__(self) -> None:
-        self._stream = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[int, Entry] = OrderedDict()
-        self._newest = self._told = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._entries) >= _IN_MEMORY
-
-    def keep(self, entries: Iterable[Entry]) -> None:
-        with self._lock:
-            for entry in entries:
-                self._newest += 1
-                self._entries[self._newest] = entry
-
-    def waiting(self, after: int, limit: int) -> Sequence[Row]:
-        with self._lock:
-            found = [(seq, e) for seq, e in self._entries.items() if seq > after][:limit]
-            self._told = max([self._told, *(seq for seq, _ in found)])
-        return [Row(self._stream, seq, e.key, e.topic, e.time, e.data) for seq, e in found]
-
-    def untold(self) -> Mapping[int, Entry]:
-        """Those whose number nobody has seen yet."""
-        with self._lock:
-            return {seq: entry for seq, entry in self._entries.items() if seq > self._told}
-
-    def forget(self, written: Iterable[int]) -> None:
-        """These are on disk now; those told meanwhile will come twice. The numbers of the others are free again."""
-        with self._lock:
-            for seq in written:
-                if seq > self._told:
-                    del self._entries[seq]
-            self._newest = max([self._told, *self._entries])
-
-    def settle(self, seq: int) -> None:
-        with self._lock:
-            entry = self._entries.pop(seq, None)
-        if entry is not None:
-            entry.on_durable(entry.key)
 
 
 def _open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:

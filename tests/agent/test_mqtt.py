@@ -12,9 +12,11 @@ from subscriber import subscriber
 from waiting import wait_until
 
 from agent.config import Mqtt
+from agent.event_memory import Entry
 from agent.event_store import Kind
-from agent.mqtt import BrokerLostError, Publisher
-from agent.outbox import Entry, Outbox
+from agent.mqtt import Publisher
+from agent.mqtt_session import BrokerLostError
+from agent.outbox import Outbox
 
 TIME = "2026-11-21T09:30:00.000000Z"
 BOUNDED = "max_queued_messages 1000"  # without a bound, mosquitto 2.0.11 closes the connection after each refusal
@@ -156,7 +158,9 @@ def test_a_broker_that_cannot_be_reached_blocks_nobody(outbox: Outbox) -> None:
     wait_until(lambda: outbox.backlog() == 1000)
 
 
-def test_an_event_the_broker_will_never_take_is_set_aside_and_the_next_ones_move(tmp_path: Path, outbox: Outbox) -> None:
+def test_events_of_a_topic_that_is_not_allowed_wait_while_the_others_move_and_the_state_says_so(
+    tmp_path: Path, outbox: Outbox
+) -> None:
     allowed = ["write plant/press-3/state", "write plant/press-3/birth", "write plant/press-3/result/pass", "read #"]
     (tmp_path / "acl").write_text("".join(f"topic {line}\n" for line in allowed))  # rejects are not among them
     with (
@@ -166,10 +170,12 @@ def test_an_event_the_broker_will_never_take_is_set_aside_and_the_next_ones_move
         put(outbox, range(5))
 
         with publisher_to(broker.port, outbox):
-            wait_until(lambda: outbox.backlog() == 0)
             wait_until(lambda: 5 in heard.sequence())
+            wait_until(lambda: outbox.backlog() == 2)
+            wait_until(lambda: any(b"degraded" in message.payload for message in heard.below("state")))
 
     assert without_repeats(heard.sequence()) == [1, 3, 5]
+    assert "not allowed to publish to result/reject" in json.loads(heard.below("state")[-2].payload)["reason"]
 
 
 def test_an_event_too_large_for_the_broker_is_set_aside_and_the_next_ones_move(tmp_path: Path, outbox: Outbox) -> None:

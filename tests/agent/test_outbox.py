@@ -11,17 +11,20 @@ import pytest
 from kensa_process import python, running
 from waiting import wait_until
 
-from agent.event_store import Keep, KeepAll, Kind, Row
-from agent.outbox import Entry, Outbox, OutboxError
+from agent.config import Keep, KeepAll
+from agent.event_memory import Entry
+from agent.event_store import Kind, Row
+from agent.outbox import Outbox, OutboxError
 
 TIME = "2026-11-21T09:30:00.000000Z"
 
 WRITES_UNTIL_KILLED = """
 import itertools, sys, threading
 from pathlib import Path
-from agent.event_store import Keep, KeepAll, Kind, Row
+from agent.event_store import Kind, Row
 from agent.event_store import Kind
-from agent.outbox import Entry, Outbox
+from agent.event_memory import Entry
+from agent.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 for n in itertools.count():
     stored = threading.Event()
@@ -33,8 +36,9 @@ for n in itertools.count():
 FILLS_THE_DISK = """
 import logging, resource, sys, threading
 from pathlib import Path
-from agent.event_store import Keep, KeepAll, Kind, Row
-from agent.outbox import Entry, Outbox
+from agent.event_store import Kind, Row
+from agent.event_memory import Entry
+from agent.outbox import Outbox
 logging.basicConfig(level=logging.ERROR)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 durable = []
@@ -353,7 +357,7 @@ def test_delivered_events_go_before_waiting_ones_and_nobody_needs_to_know(file: 
         assert not [row for row in outbox.waiting(0, 10_000) if row.topic == "alert"]
 
 
-def test_an_acknowledgement_settles_all_before_it_and_they_can_be_asked_for_again(file: Path, durable: Durable) -> None:
+def test_an_acknowledgement_settles_all_before_it_and_they_are_kept_for_replay(file: Path, durable: Durable) -> None:
     with Outbox(file) as outbox:
         durable.put(outbox, range(10))
         [outbox.sent(row) for row in outbox.waiting(0, 5)]
@@ -361,9 +365,8 @@ def test_an_acknowledgement_settles_all_before_it_and_they_can_be_asked_for_agai
 
         outbox.acknowledged(7)
         wait_until(lambda: sequence(outbox) == [8, 9, 10])
-        outbox.again(2, 3)
 
-        wait_until(lambda: sequence(outbox) == [2, 3, 8, 9, 10])
+        assert [row.seq for row in outbox.kept(1, 10, last=3)] == [2, 3]
 
 
 def test_events_are_delivered_from_memory_while_the_disk_takes_nothing(

@@ -1,0 +1,280 @@
+"""One connection to the broker, from CONNACK to its end; a new one is made for each, so nothing is remembered twice.
+
+paho-mqtt is used as a pipe. Properties, such as the will's delay, and reason codes exist in MQTT 5 only; an older broker
+gives no reason when it refuses an event (mosquitto acknowledges and drops it): there, only a collector that acknowledges
+can tell that events arrive.
+"""
+
+import queue
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.clock import utc_now
+from agent.config import Mqtt, Tls
+from agent.event_store import Row
+
+IN_FLIGHT = 20
+_CONNECT_WITHIN_S = 5.0
+_WILL_DELAY_S = 5  # a quick reconnect does not flap `offline`
+_HEARD = 256  # messages that wait for the station; a flood beyond is dropped, counted
+_LARGEST_COMMAND_BYTES = 65_536
+_NOT_ALLOWED = {0x87, 0x97}  # not authorized, quota exceeded: the same event may be welcome later
+_TAKEN_OVER = 0x8E
+_OVER_A_MESSAGE = {0x81, 0x82, 0x95, 0x99}  # malformed, protocol error, too large, format invalid
+_CLOCK_OR_CERTIFICATE = {9: "not valid yet", 10: "expired"}  # X.509 verify codes
+
+
+class BrokerLostError(Exception):
+    """The connection to the broker could not be made or has ended."""
+
+
+class OtherProtocolError(BrokerLostError):
+    """The broker refuses this version of MQTT, or is silent to it as some old brokers are."""
+
+
+class PoisonError(BrokerLostError):
+    """The connection broke over a message, not over the network. rows: the events that had no answer, oldest first."""
+
+    def __init__(self, reason: str, rows: Sequence[Row]) -> None:
+        super().__init__(reason)
+        self.rows = rows
+
+
+class TakenOverError(BrokerLostError):
+    """Another client has connected under this station's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the broker said to one event. refusal: None when it took it over. may_be_welcome_later: it is a matter of rights."""
+
+    row: Row
+    refusal: str | None = None
+    may_be_welcome_later: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message to the station. topic: below its prefix. expiry_s: how much longer it is meant to be obeyed, None if not said."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    expiry_s: int | None
+    answer_to: str
+    correlation: bytes
+
+
+class Session:
+    """Open once constructed. Raises BrokerLostError."""
+
+    def __init__(self, config: Mqtt, station: str, protocol: MQTTProtocolVersion, listens_to: Sequence[str] = ()) -> None:
+        self._protocol = protocol
+        self._prefix = config.topic
+        self._listens_to = listens_to
+        self._progress_within_s = 1.5 * config.keepalive_s
+        self._connected: queue.Queue[ReasonCode] = queue.Queue()
+        self._lost: ReasonCode | None = None
+        self._answers: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
+        self._heard: queue.Queue[Heard] = queue.Queue(_HEARD)
+        self.unheard = 0
+        self._row_of: dict[int, Row] = {}
+        self._progress_s = time.monotonic()
+        self._client = self._connect(config, station)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Left by an error, the broker is asked for the last will (MQTT 5): the state must not stay `online`."""
+        if error is not None and self._protocol == paho.MQTTv5:
+            self._client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        else:
+            self._client.disconnect()
+        self._client.loop_stop()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._row_of)
+
+    def check(self) -> None:
+        """Raises BrokerLostError once the connection has ended, or nothing was acknowledged for too long."""
+        if self._lost is not None:
+            raise self._ended(self._lost)
+        if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
+            raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
+
+    def say(self, topic: str, content: Mapping[str, Any], wait_s: float = 0.0) -> None:
+        """Publishes a retained message about the station itself; waits so long for the broker to take it over."""
+        said = self._client.publish(f"{self._prefix}/{topic}", msgspec.json.encode(content), qos=1, retain=True)
+        try:
+            said.wait_for_publish(wait_s)
+        except (RuntimeError, ValueError) as e:
+            raise BrokerLostError(f"{topic} was not sent: {e}") from e
+
+    def reply(self, heard: Heard, content: bytes) -> None:
+        """Answers where the message asked for it (MQTT 5); nobody else is told."""
+        if heard.answer_to:
+            properties = self._properties(PacketTypes.PUBLISH, CorrelationData=heard.correlation)
+            self._client.publish(heard.answer_to, content, qos=1, properties=properties)
+
+    def publish(self, row: Row, message: bytes) -> None:
+        self.check()
+        properties = self._properties(PacketTypes.PUBLISH, ContentType="application/cloudevents+json", PayloadFormatIndicator=1)
+        if not self._row_of:
+            self._progress_s = time.monotonic()
+        sent = self._client.publish(f"{self._prefix}/{row.topic}", message, qos=1, properties=properties)
+        self._row_of[sent.mid] = row
+
+    def answers(self, wait_s: float) -> list[Answer]:
+        """What the broker said of events since the last call."""
+        self.check()
+        found: list[tuple[int, ReasonCode]] = []
+        try:
+            found.append(self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait())
+            while True:
+                found.append(self._answers.get_nowait())
+        except queue.Empty:
+            pass
+        if found:
+            self._progress_s = time.monotonic()
+        return [_answer(self._row_of.pop(mid), reason) for mid, reason in found if mid in self._row_of]
+
+    def heard(self) -> list[Heard]:
+        """Messages to the station since the last call."""
+        found = []
+        try:
+            while True:
+                found.append(self._heard.get_nowait())
+        except queue.Empty:
+            return found
+
+    def _ended(self, reason: ReasonCode) -> BrokerLostError:
+        told = f"connection lost: {reason}"
+        if reason.value in _OVER_A_MESSAGE and self._row_of:
+            return PoisonError(told, list(self._row_of.values()))
+        return (TakenOverError if reason.value == _TAKEN_OVER else BrokerLostError)(told)
+
+    def _properties(self, packet: int, **values: Any) -> Properties | None:
+        if self._protocol != paho.MQTTv5:
+            return None
+        properties = Properties(packet)
+        for name, value in values.items():
+            setattr(properties, name, value)
+        return properties
+
+    def _connect(self, config: Mqtt, station: str) -> paho.Client:
+        is_v5 = self._protocol == paho.MQTTv5
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"kensa-{station}",
+            protocol=self._protocol,
+            clean_session=None if is_v5 else True,
+            reconnect_on_failure=False,
+        )
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.max_inflight_messages_set(IN_FLIGHT + 4)
+        client.connect_timeout = _CONNECT_WITHIN_S
+        if config.login is not None:
+            client.username_pw_set(config.login.user, _secret(config.login.file))
+        if config.tls is not None:
+            client.tls_set_context(_tls(config.tls))
+        will = msgspec.json.encode({"state": "offline", "reason": "connection lost"})
+        will_properties = self._properties(PacketTypes.WILLMESSAGE, WillDelayInterval=_WILL_DELAY_S)
+        client.will_set(f"{config.topic}/state", will, qos=1, retain=True, properties=will_properties)
+        properties = self._properties(PacketTypes.CONNECT, SessionExpiryInterval=10 * _WILL_DELAY_S)
+        v5_only: dict[str, Any] = {"clean_start": False, "properties": properties} if is_v5 else {}
+        try:
+            client.connect(config.host, config.port, config.keepalive_s, **v5_only)
+        except ssl.SSLCertVerificationError as e:
+            raise BrokerLostError(_certificate_trouble(e)) from e
+        except (OSError, ValueError) as e:
+            raise BrokerLostError(f"cannot connect: {e}") from e
+        client.loop_start()
+        try:
+            reason = self._connected.get(timeout=_CONNECT_WITHIN_S)
+        except queue.Empty:
+            client.loop_stop()
+            raise OtherProtocolError(f"no answer within {_CONNECT_WITHIN_S:.0f} s") from None
+        if reason.is_failure:
+            client.loop_stop()
+            kind = OtherProtocolError if "protocol version" in str(reason) else BrokerLostError
+            raise kind(f"not connected: {reason}")
+        return client
+
+    def _on_connect(self, client: paho.Client, data: Any, flags: paho.ConnectFlags, reason: ReasonCode, properties: Any) -> None:
+        if not reason.is_failure and self._listens_to:
+            client.subscribe([(f"{self._prefix}/{topic}", 1) for topic in self._listens_to])
+        self._connected.put(reason)
+
+    def _on_disconnect(self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        self._lost = reason
+
+    def _on_publish(self, client: paho.Client, data: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
+        self._answers.put((mid, reason))
+
+    def _on_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+        if len(message.payload) > _LARGEST_COMMAND_BYTES:
+            self.unheard += 1
+            return
+        said = message.properties
+        heard = Heard(
+            message.topic.removeprefix(f"{self._prefix}/"),
+            bytes(message.payload),
+            message.retain,
+            getattr(said, "MessageExpiryInterval", None),
+            getattr(said, "ResponseTopic", ""),
+            getattr(said, "CorrelationData", b""),
+        )
+        try:
+            self._heard.put_nowait(heard)
+        except queue.Full:
+            self.unheard += 1
+
+
+def _answer(row: Row, reason: ReasonCode) -> Answer:
+    if not reason.is_failure:
+        return Answer(row)
+    return Answer(row, str(reason), may_be_welcome_later=reason.value in _NOT_ALLOWED)
+
+
+def _tls(tls: Tls) -> ssl.SSLContext:
+    """Read anew for each connection, so that exchanged files are taken up. Raises BrokerLostError."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as e:
+        files = ", ".join(file for file in (tls.ca, tls.certificate, tls.key) if file)
+        raise BrokerLostError(f"TLS: one of {files} cannot be used: {e}") from e
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _secret(file: Path) -> str:
+    try:
+        return file.read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise BrokerLostError(f"the password file {file} cannot be read: {e}") from e
+
+
+def _certificate_trouble(error: ssl.SSLCertVerificationError) -> str:
+    """A certificate can be wrong, or the clock it is held against."""
+    if (when := _CLOCK_OR_CERTIFICATE.get(error.verify_code)) is None:
+        return f"TLS: the broker's certificate is not accepted: {error.verify_message}"
+    return f"TLS: the broker's certificate is {when}, or this machine's clock ({utc_now()}) is wrong"
