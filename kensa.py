@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("agent.commands:run", "run a line: both processes"),
     "inspect": ("agent.commands:inspect", "run the inspection process alone"),
     "eject": ("agent.commands:eject", "run the ejector process alone"),
+    "collect": ("agent.collect:collect_command", "keep the events of stations, each once, and prove that none is missing"),
     "demo": ("export.demo:demo_command", "draw parts, train, export and run a whole line here"),
 }
 

@@ -145,8 +145,8 @@ class EventStore:
             self._used[event.kind] += len(event.data) * inserted.rowcount
 
     def mark(self, first: int, last: int, state: int) -> None:
-        """The state of all events with these numbers, both included. Not yet committed."""
-        self._db.execute("UPDATE event SET state = ? WHERE seq BETWEEN ? AND ?", (state, first, last))
+        """The state of the waiting events with these numbers, both included. Not yet committed."""
+        self._db.execute("UPDATE event SET state = ? WHERE state = 0 AND seq BETWEEN ? AND ?", (state, first, last))
 
     def mark_delivered(self, last: int) -> None:
         """All events up to this number that were not yet. Not yet committed."""

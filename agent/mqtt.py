@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _TAKEN_OVER_PAUSE_S = 60.0  # two stations of one name must not throw each other out many times a minute
 _DENIED_PAUSE_S = 60.0
+_METRICS_S = 10.0
 _GOODBYE_S = 5.0
 _LISTENS_TO = ("cmd/+", "ack", "replay")
 
@@ -132,10 +133,17 @@ class Publisher:
         return self._config.host, self._config.port
 
     def _greet(self, session: Session) -> None:
-        newest = {"stream": self._outbox.stream, "newest_seq": self._outbox.newest()}
-        session.say("birth", {**self._birth, **newest, "time": utc_now()})
+        session.say("birth", {**self._birth, **self._numbers(), "time": utc_now()})
         self._said = {}
         self._say_state(session)
+
+    def _numbers(self) -> dict[str, Any]:
+        """By these a collector knows of events that it never saw, the last ones too."""
+        return {"stream": self._outbox.stream, "newest_seq": self._outbox.newest()}
+
+    def _say_metrics(self, session: Session) -> None:
+        counted = {"waiting": self._outbox.backlog(), "misunderstood": self.misunderstood, "unheard": session.unheard}
+        session.say("metrics", {**self._numbers(), **counted, "time": utc_now()}, qos=0)
 
     def _say_state(self, session: Session) -> None:
         """Says it when it has changed."""
@@ -148,7 +156,7 @@ class Publisher:
 
     def _drain(self, session: Session) -> None:
         """Publishes events until told to stop and nothing waits; raises BrokerLostError."""
-        feed, generation, leave_s = Feed(self._outbox), -1, None
+        feed, generation, leave_s, metrics_at_s = Feed(self._outbox), -1, None, 0.0
         late: set[int] = set()
         while True:
             room = self._window - session.in_flight
@@ -165,6 +173,9 @@ class Publisher:
             for heard in session.heard():
                 self._hear(heard, session, feed)
             self._say_state(session)
+            if time.monotonic() > metrics_at_s:
+                metrics_at_s = time.monotonic() + _METRICS_S
+                self._say_metrics(session)
             is_idle = room > 0 and not told and not session.in_flight
             if self._stop.is_set():
                 leave_s = leave_s or time.monotonic() + _GOODBYE_S

@@ -10,7 +10,6 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.clock import utc_now
-from agent.config import Mqtt, Tls
+from agent.config import Login, Mqtt, Tls
 from agent.event_store import Row
 
 IN_FLIGHT = 20
@@ -116,9 +115,9 @@ class Session:
         if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
             raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
 
-    def say(self, topic: str, content: Mapping[str, Any], wait_s: float = 0.0) -> None:
+    def say(self, topic: str, content: Mapping[str, Any], wait_s: float = 0.0, qos: int = 1) -> None:
         """Publishes a retained message about the station itself; waits so long for the broker to take it over."""
-        said = self._client.publish(f"{self._prefix}/{topic}", msgspec.json.encode(content), qos=1, retain=True)
+        said = self._client.publish(f"{self._prefix}/{topic}", msgspec.json.encode(content), qos=qos, retain=True)
         try:
             said.wait_for_publish(wait_s)
         except (RuntimeError, ValueError) as e:
@@ -191,9 +190,9 @@ class Session:
         client.max_inflight_messages_set(IN_FLIGHT + 4)
         client.connect_timeout = _CONNECT_WITHIN_S
         if config.login is not None:
-            client.username_pw_set(config.login.user, _secret(config.login.file))
+            client.username_pw_set(config.login.user, password_of(config.login))
         if config.tls is not None:
-            client.tls_set_context(_tls(config.tls))
+            client.tls_set_context(tls_context(config.tls))
         will = msgspec.json.encode({"state": "offline", "reason": "connection lost"})
         will_properties = self._properties(PacketTypes.WILLMESSAGE, WillDelayInterval=_WILL_DELAY_S)
         client.will_set(f"{config.topic}/state", will, qos=1, retain=True, properties=will_properties)
@@ -253,7 +252,7 @@ def _answer(row: Row, reason: ReasonCode) -> Answer:
     return Answer(row, str(reason), may_be_welcome_later=reason.value in _NOT_ALLOWED)
 
 
-def _tls(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
     """Read anew for each connection, so that exchanged files are taken up. Raises BrokerLostError."""
     try:
         context = ssl.create_default_context(cafile=tls.ca)
@@ -266,7 +265,9 @@ def _tls(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _secret(file: Path) -> str:
+def password_of(login: Login) -> str:
+    """Read anew for each connection. Raises BrokerLostError."""
+    file = login.file
     try:
         return file.read_text().removesuffix("\n")
     except (OSError, UnicodeDecodeError) as e:

@@ -150,6 +150,11 @@ class Outbox:
         query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
         return [Row(self.stream, *row) for row in self._read(query, after, last, limit)]
 
+    def unacknowledged(self, limit: int) -> Sequence[Row]:
+        """Events that the broker has and the collector has not acknowledged yet, oldest first. For one thread only."""
+        query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE state = {SENT} ORDER BY seq LIMIT ?"
+        return [Row(self.stream, *row) for row in self._read(query, limit)]
+
     def in_memory(self, after: int, limit: int) -> Sequence[Row]:
         """Events that no disk has taken, with after < seq in the memory's own stream."""
         return self._memory.waiting(after, limit)
