@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.inspection import Image
-from agent.preprocess import IMAGE_SUFFIXES, InputContract, RefusedImageError, prepare, read_image, to_8_bit
+from agent.preprocess import InputContract, Pixels, RefusedImageError, prepare, read_image, to_8_bit
+from training.layouts import layout_of
+from training.layouts.listing import DataError as DataError
+from training.layouts.listing import Listed, Region, refuse
 
 SIZE_MARGIN = 1.25  # the same camera with another crop or binning of the frame edge, not another camera
 ASPECT_MARGIN = 1.10  # a part turned by 90 degrees or a stretched picture must be refused
@@ -20,11 +23,6 @@ _SMALLEST_PX = 16
 _FEWEST_GOOD = 4  # two to learn from and two whose scores can differ
 _CALIBRATION_SHARE, _CALIBRATION_PARTS = 0.2, 60
 _FULL_SCALES = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bit
-_LISTED = 10
-
-
-class DataError(Exception):
-    """Photographs that cannot be used; the message names the files and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,8 @@ class Photograph:
     """One picture that has been read once and found whole.
 
     brightest: largest value of a 16-bit picture, 0 for 8 bit. defect: its class, None for a good part.
-    mask: where the defect is, None when nobody has drawn it (a good part needs none).
+    mask: where the defect is, None when nobody has drawn it (a good part needs none). depth: the file of its points
+    (MVTec 3D-AD). regions: of the defect, where the data set tells them apart (MVTec LOCO); they take the mask's place.
     """
 
     path: Path
@@ -42,6 +41,8 @@ class Photograph:
     brightest: int
     defect: str | None = None
     mask: Path | None = None
+    depth: Path | None = None
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,13 @@ class GoodParts:
 def good_parts(root: Path, seed: int) -> GoodParts:
     """The good parts below `root`, split for training and calibration. No picture of `test` is decoded.
 
-    root: MVTec layout (train/good, optional validation/good) or a plain folder of good pictures. Raises DataError.
+    root: in one of training/layouts; parts that it holds out itself are used for calibration. Raises DataError.
     """
-    training, validation = _good_folders(root)
-    read = read_photographs([*_pictures(validation), *_pictures(training)])
+    layout = layout_of(root)
+    training, validation = layout.train(), layout.validation()
     kept: dict[str, Photograph] = {}
     duplicates = []
-    for photograph in read:
+    for photograph in _read(validation) + _read(training):
         first = kept.setdefault(photograph.sha256, photograph)
         if first is not photograph:
             duplicates.append((photograph.path, first.path))
@@ -76,35 +77,19 @@ def good_parts(root: Path, seed: int) -> GoodParts:
     if len(parts) < _FEWEST_GOOD:
         raise DataError(f"{root}: {len(parts)} different good photographs, at least {_FEWEST_GOOD} are needed")
     _refuse_odd_sizes(parts)
-    _refuse_leaks(parts, _pictures(root / "test", deep=True))
-    held_out = [p for p in parts if validation is not None and validation in p.path.parents]
-    train, calibration = _split([p for p in parts if p not in held_out], held_out, seed)
+    _refuse_leaks(parts, layout.test_files())
+    by_hand = {listed.path for listed in validation}
+    train, calibration = _split([p for p in parts if p.path not in by_hand], [p for p in parts if p.path in by_hand], seed)
     return GoodParts(train, calibration, tuple(duplicates))
 
 
-def _good_folders(root: Path) -> tuple[Path, Path | None]:
-    """The folders of good pictures for training and, where there is one, for validation."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected photographs of good parts")
-    layout = "expected train/good/ (MVTec layout) or a folder with photographs of good parts directly in it"
-    if (root / "train").is_dir():
-        if not _pictures(root / "train" / "good"):
-            raise DataError(f"{root}: no good photographs in train/good; {layout}")
-        validation = root / "validation" / "good"
-        return root / "train" / "good", validation if validation.is_dir() else None
-    if _pictures(root):
-        return root, None
-    if any(root.iterdir()):
-        raise DataError(f"{root}: unknown layout, no train/ and no photographs; {layout}")
-    raise DataError(f"{root}: the folder is empty; {layout}")
-
-
-def _pictures(folder: Path | None, deep: bool = False) -> list[Path]:
-    """Files that claim to be pictures, by name; hidden files are not looked at."""
-    if folder is None or not folder.is_dir():
-        return []
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+def _read(listed: Sequence[Listed]) -> list[Photograph]:
+    """The pictures read, each with what its layout says of it."""
+    read = read_photographs(entry.path for entry in listed)
+    return [
+        replace(p, defect=entry.defect, mask=entry.mask, depth=entry.depth, regions=entry.regions)
+        for p, entry in zip(read, listed, strict=True)
+    ]
 
 
 def read_photographs(paths: Iterable[Path]) -> list[Photograph]:
@@ -121,15 +106,8 @@ def read_photographs(paths: Iterable[Path]) -> list[Photograph]:
             photographs.append(Photograph(path, digest, width, height, brightest))
         except RefusedImageError as e:
             bad.append(str(e))
-    _refuse(bad)
+    refuse(bad)
     return photographs
-
-
-def _refuse(bad: Sequence[str]) -> None:
-    if bad:
-        more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        listed = "".join(f"\n  {reason}" for reason in bad[:_LISTED])
-        raise DataError(f"{len(bad)} photograph(s) cannot be used; repair or remove them:{listed}{more}")
 
 
 def _refuse_odd_sizes(parts: Sequence[Photograph]) -> None:
@@ -144,7 +122,7 @@ def _refuse_odd_sizes(parts: Sequence[Photograph]) -> None:
                 f"{p.path}: {p.width}x{p.height} px, the others are about {usual_width:.0f}x{usual_height:.0f} "
                 f"(aspect {usual_aspect:.2f}): a thumbnail or another camera?"
             )
-    _refuse(bad)
+    refuse(bad)
 
 
 def _refuse_leaks(parts: Sequence[Photograph], tests: Sequence[Path]) -> None:
@@ -153,7 +131,7 @@ def _refuse_leaks(parts: Sequence[Photograph], tests: Sequence[Path]) -> None:
     lengths = {p.path.stat().st_size for p in parts}
     suspects = [t for t in tests if t.is_file() and t.stat().st_size in lengths]
     leaked = [(t, known.get(hashlib.sha256(t.read_bytes()).hexdigest())) for t in suspects]
-    _refuse([f"{t}: the same picture as {good}; a test picture must never be in the fit" for t, good in leaked if good])
+    refuse([f"{t}: the same picture as {good}; a test picture must never be in the fit" for t, good in leaked if good])
 
 
 def _split(
@@ -198,39 +176,52 @@ def load(photograph: Photograph, contract: InputContract) -> Image:
 
 
 def unseen_parts(root: Path) -> tuple[Photograph, ...]:
-    """The test parts below `root`/test, good ones first. Raises DataError."""
-    folder = root / "test"
-    if not folder.is_dir():
-        raise DataError(f"{root}: no test/ folder, expected test/good/ and test/<defect>/ (MVTec layout)")
-    classes = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: (p.name != "good", p.name))
-    found = []
-    for kind in classes:
-        defect = None if kind.name == "good" else kind.name
-        for p in read_photographs(_pictures(kind)):
-            found.append(replace(p, defect=defect, mask=_mask_of(root, p.path) if defect else None))
+    """The test parts of the data set in `root`, good ones first. Raises DataError."""
+    found = tuple(_read(layout_of(root).test()))
     if not any(p.defect is None for p in found) or not any(p.defect for p in found):
-        raise DataError(f"{folder}: expected photographs in good/ and in at least one folder of defects")
-    return tuple(found)
-
-
-def _mask_of(root: Path, path: Path) -> Path | None:
-    folder = root / "ground_truth" / path.parent.name
-    return next((m for m in (folder / f"{path.stem}_mask.png", folder / f"{path.stem}.png") if m.is_file()), None)
+        raise DataError(f"{root / 'test'}: expected photographs in good/ and in at least one folder of defects")
+    return found
 
 
 def read_mask(photograph: Photograph) -> NDArray[np.bool_] | None:
     """(height, width), True on the defect; all False for a good part, None where nobody has drawn it."""
     if photograph.defect is None:
         return np.zeros((photograph.height, photograph.width), dtype=np.bool_)
+    if photograph.regions:
+        merged: NDArray[np.bool_] = np.any([mask for mask, _ in read_regions(photograph)], axis=0)
+        return merged
     if photograph.mask is None:
         return None
+    mask = np.asarray(_read_drawing(photograph.mask, photograph).any(axis=2))
+    return mask if mask.any() else None
+
+
+def read_regions(photograph: Photograph) -> list[tuple[NDArray[np.bool_], int]]:
+    """Each region of the defect as a (height, width) mask and its saturation area, px; empty without regions.
+
+    MVTec LOCO: that many px found count as the whole region; sPRO of it is min(px found / saturation area, 1).
+    """
+    found = []
+    for region in photograph.regions:
+        mask = _read_drawing(region.path, photograph)[..., 0] == region.pixel_value
+        area = int(mask.sum())
+        if region.relative_saturation:
+            saturated = int(region.saturation_threshold * area)
+        else:
+            saturated = min(int(region.saturation_threshold), area)
+        found.append((mask, max(1, saturated)))
+    return found
+
+
+def _read_drawing(path: Path, photograph: Photograph) -> Pixels:
+    """A mask as it is stored; DataError where it is none or of another size than its photograph."""
     try:
-        mask = read_image(photograph.mask).any(axis=2)
+        drawn = read_image(path)
     except RefusedImageError as e:
         raise DataError(str(e)) from e
-    if mask.shape != (photograph.height, photograph.width):
+    height, width = drawn.shape[:2]
+    if (width, height) != (photograph.width, photograph.height):
         raise DataError(
-            f"{photograph.mask}: {mask.shape[1]}x{mask.shape[0]} px, its photograph {photograph.path} is "
-            f"{photograph.width}x{photograph.height}"
+            f"{path}: {width}x{height} px, its photograph {photograph.path} is {photograph.width}x{photograph.height}"
         )
-    return mask if mask.any() else None
+    return drawn

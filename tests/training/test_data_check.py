@@ -1,0 +1,149 @@
+"""`kensa data check`: each fault of a data set is one finding, and the exit status says whether a fit will take it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_dataset import plate, save, save_dataset, scratched
+from small_layouts import save_grey, save_loco, save_mvtec3d, save_visa
+
+from training.data_check import check, data_command, explain
+
+
+def first_good(root: Path) -> Path:
+    return root / "train" / "good" / "000.png"
+
+
+def unreadable(root: Path) -> None:
+    first_good(root).write_text("no picture")
+
+
+def odd_size(root: Path) -> None:
+    save(root / "test" / "good" / "large.png", plate(7, 300, 200))
+
+
+def duplicate(root: Path) -> None:
+    shutil.copy(first_good(root), root / "train" / "good" / "copy.png")
+
+
+def leak(root: Path) -> None:
+    shutil.copy(first_good(root), root / "test" / "good" / "copy.png")
+
+
+def saved_again(root: Path, to: str) -> None:
+    bgr = cv2.cvtColor(plate(0), cv2.COLOR_RGB2BGR)
+    (root / to).write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
+
+
+def near_duplicate(root: Path) -> None:
+    saved_again(root, "train/good/again.jpg")
+
+
+def near_leak(root: Path) -> None:
+    saved_again(root, "test/good/again.jpg")
+
+
+def grey_one(root: Path) -> None:
+    save_grey(root / "train" / "good" / "grey.png", plate(77)[..., :1])
+
+
+def dark_one(root: Path) -> None:
+    save(root / "train" / "good" / "dark.png", plate(77) // 4)
+
+
+def mask_missing(root: Path) -> None:
+    (root / "ground_truth" / "scratch" / "001_mask.png").unlink()
+
+
+def mask_empty(root: Path) -> None:
+    save(root / "ground_truth" / "scratch" / "001_mask.png", np.zeros((80, 96, 3), np.uint8))
+
+
+def mask_of_another_size(root: Path) -> None:
+    save(root / "ground_truth" / "scratch" / "001_mask.png", np.full((8, 9, 3), 255, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "weight", "file"),
+    [
+        (unreadable, "unreadable", "error", "train/good/000.png"),
+        (odd_size, "odd-size", "warning", "test/good/large.png"),
+        (duplicate, "duplicate", "warning", "train/good/copy.png"),
+        (leak, "leak", "error", "test/good/copy.png"),
+        (near_duplicate, "near-duplicate", "warning", "train/good/again.jpg"),
+        (near_leak, "near-leak", "warning", "test/good/again.jpg"),
+        (grey_one, "grey-and-color", "warning", "train/good/grey.png"),
+        (dark_one, "brightness", "warning", "train/good/dark.png"),
+        (mask_missing, "mask-missing", "warning", "test/scratch/001.png"),
+        (mask_empty, "mask-empty", "warning", "test/scratch/001.png"),
+        (mask_of_another_size, "mask-unusable", "error", "test/scratch/001.png"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_fault_is_one_finding_that_names_the_file(tmp_path: Path, damage, kind: str, weight: str, file: str) -> None:
+    damage(save_dataset(tmp_path))
+
+    found = check(tmp_path)
+
+    finding = next(f for f in found.findings if f.kind == kind)
+    assert (finding.weight, finding.files) == (weight, (str(tmp_path / file),))
+    assert found.usable == (weight == "warning")
+
+
+@pytest.mark.parametrize("make", [save_dataset, save_visa, save_mvtec3d])
+def test_a_clean_data_set_has_no_finding(tmp_path: Path, make) -> None:
+    found = check(make(tmp_path))
+
+    assert found.findings == ()
+    assert found.usable
+
+
+def test_counts_and_what_the_threshold_can_rest_on_are_told(tmp_path: Path) -> None:
+    text = explain(check(save_dataset(tmp_path)))
+
+    assert "layout MVTec AD" in text
+    assert "good 4, scratch 4" in text
+    assert "pictures all 96x80 8 bit color" in text
+    assert "6 good parts to learn from, 6 held out for the threshold" in text
+    assert "at most 39.3 % of good parts rejected (95 % confidence); 1 % needs 299, 293 more" in text  # 1 - 0.05 ** (1 / 6)
+    assert text.endswith("verdict: usable")
+
+
+def test_validation_parts_are_a_split_of_their_own(tmp_path: Path) -> None:
+    assert check(save_loco(tmp_path)).counts["validation"] == {"good": 2}
+
+
+def test_too_few_good_parts_are_not_usable(tmp_path: Path) -> None:
+    [save(tmp_path / f"{k}.png", plate(k)) for k in range(3)]
+
+    found = check(tmp_path)
+
+    assert not found.usable
+    assert "3 different good photographs, at least 4" in found.findings[0].message
+
+
+@pytest.mark.parametrize(("damage", "status"), [(duplicate, 0), (leak, 2)], ids=["warning", "error"])
+def test_the_status_is_2_only_where_a_fit_would_refuse_the_photographs(tmp_path: Path, damage, status: int, capsys) -> None:
+    damage(save_dataset(tmp_path / "data"))
+    file = tmp_path / "check.json"
+
+    assert data_command(["check", str(tmp_path / "data"), "--json", str(file)]) == status
+
+    assert json.loads(file.read_text())["usable"] == (status == 0)
+    assert "verdict:" in capsys.readouterr().out
+
+
+def test_an_unknown_layout_is_one_line(tmp_path: Path, capsys) -> None:
+    assert data_command(["check", str(tmp_path)]) == 2
+
+    assert "kensa data check: " in capsys.readouterr().err
+
+
+def test_two_parts_that_differ_in_one_scratch_are_no_near_duplicates(tmp_path: Path) -> None:
+    save_dataset(tmp_path)
+    save(tmp_path / "test" / "scratch" / "of_000.png", scratched(plate(0)))
+
+    assert "near-leak" not in {f.kind for f in check(tmp_path).findings}

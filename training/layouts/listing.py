@@ -1,0 +1,55 @@
+"""What every layout gives: pictures by name, with what has been drawn of their defects, and one way to refuse them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.preprocess import IMAGE_SUFFIXES
+
+EXPECTED = "expected train/good/ (MVTec layout) or a folder with photographs of good parts directly in it"
+_NAMED = 10  # culprits in one message; more are counted
+
+
+class DataError(Exception):
+    """Photographs that cannot be used; the message names the files and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region of MVTec LOCO: the pixels of `path` with this value are one defect, found once saturated.
+
+    saturation_threshold: px, or with `relative_saturation` the share of the region's area, that counts as all of it.
+    """
+
+    path: Path
+    pixel_value: int
+    defect: str
+    saturation_threshold: float
+    relative_saturation: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A picture as its layout lists it, not opened yet. defect: its class, None for a good part."""
+
+    path: Path
+    defect: str | None = None
+    mask: Path | None = None
+    depth: Path | None = None
+    regions: tuple[Region, ...] = ()
+
+
+def pictures(folder: Path, deep: bool = False) -> list[Path]:
+    """Files that claim to be pictures, by name; hidden files are not looked at."""
+    if not folder.is_dir():
+        return []
+    found = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def refuse(bad: Sequence[str]) -> None:
+    """Raises one DataError for all reasons, if there are any."""
+    if bad:
+        more = f"\n  and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        listed = "".join(f"\n  {reason}" for reason in bad[:_NAMED])
+        raise DataError(f"{len(bad)} photograph(s) cannot be used; repair or remove them:{listed}{more}")
