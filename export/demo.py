@@ -37,7 +37,8 @@ from export.pack import describe, export
 from export.parity import ParityError
 from training.backbone import EMBEDDED, RANDOM, BackboneError, WeightsError, load_backbone
 from training.data import DataError, unseen_parts
-from training.evaluate import evaluate, open_trained, table
+from training.evaluate import evaluate, open_trained
+from training.findings import table
 from training.fit import Recipe, fit
 from training.progress import progress_on
 from training.rendered_parts import DEFECTS, draw, write_dataset, write_png
@@ -158,8 +159,8 @@ def _train_and_export(folder: Path, backbone: str, weights: str | None, seed: in
     )
     console.print(describe(export(open_run(run), bundle, "drawn part")))
     with ExitStack() as stack:
-        trained, _ = open_trained(bundle, None, stack)
-        console.print("test set, through the bundle:\n" + table(evaluate(trained, unseen_parts(data), progress_on(sys.stderr))))
+        model = open_trained(bundle, None, stack).model
+        console.print("test set, through the bundle:\n" + table(evaluate(model, unseen_parts(data), progress_on(sys.stderr))))
     return open_bundle(bundle)
 
 

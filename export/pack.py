@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.bundle import Artifact, BundleError, Manifest, Provenance, open_bundle, seal
+from agent.bundle import Artifact, BundleError, Manifest, open_bundle, seal
 from agent.calibration import Calibration, CalibrationError, calibrate, explain
 from agent.clock import utc_now
 from agent.drivers import section
@@ -60,7 +60,7 @@ def export(run: Run, out: Path, name: str) -> Manifest:
                 _artifact(run, folder, "openvino-f32", "openvino", ("artifacts/model.xml", "artifacts/model.bin"), reference),
             ),
             golden=golden,
-            provenance=_provenance(run),
+            provenance=run.provenance,
             files={},
         )
         sealed = seal(folder, manifest)
@@ -158,19 +158,3 @@ def _artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str,
     )
     golden_raw = tuple(answer.raw for answer in found[:n_golden])
     return Artifact(name, runtime, "f32", files, table, parity, golden_raw)
-
-
-def _provenance(run: Run) -> Provenance:
-    record = run.record
-    return Provenance(
-        method=record.method,
-        backbone=record.backbone,
-        weights=record.weights,
-        weights_sha256=record.weights_sha256,
-        data_sha256=record.data_sha256,
-        model_sha256=record.content["model.safetensors"],
-        seed=record.seed,
-        n_train=sum(file.role == "train" for file in record.files),
-        versions=record.versions,
-        weights_licence=record.weights_licence,
-    )

@@ -1,21 +1,26 @@
-"""The numbers a method is judged by, defined so that two teams get the same ones."""
+"""The numbers that image scores are judged by, defined so that two teams get the same ones."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
-
-_SAMPLE = 1 << 20  # values kept by score_edges: 4 MB, at least 8 for each of the 65536 bins
 
 
 @dataclass(frozen=True)
 class Interval:
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a fixed false-reject rate finds: a part is rejected above `highest_passing`. counts: of rejected parts."""
+
+    highest_passing: float
+    false_rejects: int
+    found: int
 
 
 def image_auroc(good: NDArray[Any], defect: NDArray[Any]) -> float:
@@ -44,12 +49,49 @@ def f1_max(good: NDArray[Any], defect: NDArray[Any]) -> float:
     0.8
     """
     _refuse_nan(good, defect)
+    return f1_max_of_counts(*_counts(good, defect))
+
+
+def average_precision(good: NDArray[Any], defect: NDArray[Any]) -> float:
+    """Step-wise area under the precision-recall curve, ties merged, nothing interpolated.
+
+    good, defect: (N,) raw scores, +inf is legal; ValueError on NaN. nan if either side is empty.
+
+    >>> average_precision(np.array([0.0, 2.0]), np.array([1.0, 3.0]))
+    0.8333333333333333
+    """
+    _refuse_nan(good, defect)
+    return average_precision_of_counts(*_counts(good, defect))
+
+
+def found_at(good: NDArray[Any], defect: NDArray[Any], false_reject_rate: float) -> Found:
+    """The defects found when at most that share of these very good parts is rejected.
+
+    With k = floor(rate * N) rejects allowed, whatever scores above the (k + 1)-th largest good score is rejected. Parts
+    that tie with it pass, good and defect alike: the rate is never exceeded and no defect is counted as found by luck.
+    ValueError on NaN, for a rate outside [0, 1) and without a good part.
+
+    >>> found_at(np.arange(100.0), np.array([97.5, 98.0, 98.5]), 0.01)
+    Found(highest_passing=98.0, false_rejects=1, found=1)
+    """
+    _refuse_nan(good, defect)
+    if not good.size or not 0.0 <= false_reject_rate < 1.0:
+        raise ValueError(f"expected good scores and 0 <= rate < 1, got {good.size} scores and {false_reject_rate}")
+    allowed = int(false_reject_rate * good.size + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    highest_passing = np.sort(good)[-1 - allowed]
+    return Found(float(highest_passing), int((good > highest_passing).sum()), int((defect > highest_passing).sum()))
+
+
+def roc_points(good: NDArray[Any], defect: NDArray[Any], limit: int = 200) -> tuple[tuple[float, float], ...]:
+    """At most limit points (false-reject rate, share of defects found) from (0, 0) to (1, 1), for a drawing.
+
+    Empty if either side is. ValueError on NaN.
+    """
+    _refuse_nan(good, defect)
     if not good.size or not defect.size:
-        return float("nan")
-    # only a defect's score can be the best threshold: from anywhere else, moving up to the next one loses no defect
-    found = defect.size - np.searchsorted(np.sort(defect), defect, side="left")
-    false_rejects = good.size - np.searchsorted(np.sort(good), defect, side="left")
-    return float((2 * found / (found + false_rejects + defect.size)).max())
+        return ()
+    false_rejects, found = (np.cumsum(side[::-1]) / side.sum() for side in _counts(good, defect))
+    return thinned(np.append(0.0, false_rejects), np.append(0.0, found), limit)
 
 
 def bootstrap_interval(
@@ -62,13 +104,29 @@ def bootstrap_interval(
     _refuse_nan(good, defect)
     if not good.size or not defect.size:
         return Interval(float("nan"), float("nan"))
-    levels, ranks = np.unique(np.concatenate([good, defect]), return_inverse=True)
-    generator = np.random.default_rng(seed)
-    good_counts = _resampled_counts(ranks[: good.size], levels.size, resamples, generator)
-    defect_counts = _resampled_counts(ranks[good.size :], levels.size, resamples, generator)
-    auroc = _auroc_of_counts(good_counts, defect_counts)
-    low, high = np.quantile(auroc, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    draws = _drawn(good.size, defect.size, resamples, seed)
+    return _percentiles(_auroc_of_draws(good, defect, *draws), confidence)
+
+
+def bootstrap_difference(
+    ours: tuple[NDArray[Any], NDArray[Any]],
+    theirs: tuple[NDArray[Any], NDArray[Any]],
+    seed: int,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Paired percentile interval of image_auroc(*ours) - image_auroc(*theirs): the parts are resampled, not the scores.
+
+    ours, theirs: the good and the defect scores of two models, in the same order of the same parts; each model's raw
+    scores in its own unit. The one-sided lower 95 % bound is `low` at confidence 0.9. ValueError on other lengths or NaN.
+    """
+    lengths = [(good.size, defect.size) for good, defect in (ours, theirs)]
+    if lengths[0] != lengths[1] or 0 in lengths[0]:
+        raise ValueError(f"expected scores of the same good and defect parts, got {lengths[0]} and {lengths[1]} of them")
+    _refuse_nan(*ours)
+    _refuse_nan(*theirs)
+    draws = _drawn(*lengths[0], resamples, seed)
+    return _percentiles(_auroc_of_draws(*ours, *draws) - _auroc_of_draws(*theirs, *draws), confidence)
 
 
 def binomial_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
@@ -85,138 +143,70 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
-def score_edges(maps: Iterable[NDArray[np.float32]], limit: int = 65536) -> NDArray[np.float32]:
-    """At most limit increasing bin edges for PixelCurves: every distinct value if they are so few, else quantiles.
-
-    maps: all anomaly maps of the test images, (H, W) float32 and finite, read once. The quantiles come from every
-    step-th value of each sorted map, so that the bins hold nearly equal populations and the result is the same each
-    run. Memory: one map and 2**20 values, whatever the number of maps. ValueError if there is no value.
-    """
-    if not 2 <= limit <= _SAMPLE // 2:
-        raise ValueError(f"expected 2 <= limit <= {_SAMPLE // 2}, got {limit}")
-    distinct = sample = np.empty(0, np.float32)
-    step = 1
-    for anomaly_map in maps:
-        _refuse_map(anomaly_map)
-        values = np.sort(anomaly_map, axis=None)
-        if distinct.size <= limit:
-            distinct = np.union1d(distinct, values)[: limit + 1]  # one too many is enough to know
-        sample = np.concatenate([sample, values[step // 2 :: step]])
-        while sample.size > _SAMPLE:
-            sample = np.sort(sample)[1::2]
-            step *= 2
-    if not distinct.size:
-        raise ValueError("expected at least one anomaly map, got none")
-    if distinct.size <= limit:
-        return distinct
-    edges = np.sort(sample)[np.linspace(0, sample.size - 1, limit).round().astype(np.intp)]
-    # a value that fills whole bins (a clamped zero) gets a bin of its own: its ties must not swallow its neighbours
-    heavy = edges[1:][edges[1:] == edges[:-1]]
-    return np.union1d(edges, np.nextafter(heavy, np.float32(np.inf)))
-
-
-class PixelCurves:
-    """Pixel AUROC and AU-PRO of a test set, one image at a time.
-
-    Memory: three numbers per edge (1.5 MB for 65536) and one image, however many pixels are added; that is why the
-    edges come first, from score_edges over the same maps. Values between two neighbouring edges count as ties: exact
-    when every distinct value is an edge, else off by about 1e-6 (tests/training/test_metrics.py).
-
-    >>> anomaly_map = np.array([[0.1, 0.2], [0.3, 0.4]], np.float32)
-    >>> curves = PixelCurves(score_edges([anomaly_map]))
-    >>> curves.add(anomaly_map, np.array([[False, False], [True, False]]))
-    >>> round(curves.pixel_auroc(), 4), round(curves.aupro(), 4), curves.n_components
-    (0.6667, 0.0, 1)
-    """
-
-    def __init__(self, edges: NDArray[np.float32]) -> None:
-        self._edges = edges
-        self._good_pixels = np.zeros(edges.size + 1, np.int64)
-        self._defect_pixels = np.zeros(edges.size + 1, np.int64)
-        self._overlap = np.zeros(edges.size + 1)  # each pixel of component r weighs 1 / |r|
-        self._n_components = 0
-
-    @property
-    def n_components(self) -> int:
-        return self._n_components
-
-    def add(self, anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-        """Count one image; a good one comes with an empty mask.
-
-        anomaly_map: (H, W) float32, finite, enlarged to the mask's size. mask: (H, W), original resolution, True on the
-        defect. ValueError otherwise.
-        """
-        _refuse_map(anomaly_map)
-        if mask.dtype != np.bool_:
-            raise ValueError(f"expected a bool mask, got {mask.dtype}")
-        if anomaly_map.shape != mask.shape:
-            raise ValueError(f"anomaly map {anomaly_map.shape}, mask {mask.shape}: enlarge the map to the mask's size")
-        # sorting the pixels and looking up the edges takes a third of the time of looking up each pixel among the edges
-        values = np.sort(anomaly_map, axis=None)
-        pixels = np.diff(np.searchsorted(values, self._edges), prepend=0, append=values.size)
-
-        n_labels, labels = cv2.connectedComponents(mask.astype(np.uint8, order="C"), connectivity=8)
-        component = labels[mask]
-        bins = np.searchsorted(self._edges, anomaly_map[mask], side="right")
-        defect_pixels = np.bincount(bins, minlength=pixels.size)
-        weights = 1.0 / np.bincount(component)[component]
-
-        self._good_pixels += pixels - defect_pixels
-        self._defect_pixels += defect_pixels
-        self._overlap += np.bincount(bins, weights=weights, minlength=pixels.size)
-        self._n_components += n_labels - 1  # label 0 is the background
-
-    def pixel_auroc(self) -> float:
-        """Rank statistic over all pixels of all images; nan without a defect pixel or without a good one."""
-        if not self._defect_pixels.any() or not self._good_pixels.any():
-            return float("nan")
-        return float(_auroc_of_counts(self._good_pixels, self._defect_pixels))
-
-    def aupro(self, limit: float = 0.3) -> float:
-        """Area under the per-region overlap up to a false positive rate of limit, divided by limit; MVTec's definition.
-
-        Bergmann et al., IJCV 2021, and mvtec_ad_evaluation: 8-connected components, the rate over the good pixels of
-        all images, ties merged, interpolation at the limit. nan without a component or without a good pixel.
-        """
-        if not 0.0 < limit <= 1.0:
-            raise ValueError(f"expected 0 < limit <= 1, got {limit}")
-        if not self._n_components or not self._good_pixels.any():
-            return float("nan")
-        false_positives = np.cumsum(self._good_pixels[::-1])
-        fpr = np.concatenate([[0.0], false_positives / false_positives[-1], [1.0]])
-        pro = np.concatenate([[0.0], np.cumsum(self._overlap[::-1]) / self._n_components, [1.0]])
-        after = int(np.searchsorted(fpr, limit, side="right"))  # the first point beyond the limit
-        if after < fpr.size:
-            slope = (pro[after] - pro[after - 1]) / (fpr[after] - fpr[after - 1])
-            at_limit = pro[after - 1] + slope * (limit - fpr[after - 1])
-            fpr, pro = np.append(fpr[:after], limit), np.append(pro[:after], at_limit)
-        return float(np.sum(np.diff(fpr) * (pro[1:] + pro[:-1])) / 2 / limit)
-
-
-def _auroc_of_counts(good: NDArray[np.int64], defect: NDArray[np.int64]) -> Any:
+def auroc_of_counts(good: NDArray[np.int64], defect: NDArray[np.int64]) -> Any:
     """image_auroc from the number of scores in each of the last axis' increasing bins; a bin is a tie."""
     half_below = np.cumsum(good, axis=-1) - good / 2
     return (defect * half_below).sum(axis=-1) / (good.sum(axis=-1) * defect.sum(axis=-1))
 
 
-def _resampled_counts(
-    ranks: NDArray[np.intp], n_levels: int, resamples: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """How often each level is drawn when len(ranks) scores are drawn with replacement: (resamples, n_levels)."""
-    drawn = ranks[generator.integers(ranks.size, size=(resamples, ranks.size))]
-    rows = np.arange(resamples)[:, None] * n_levels
-    return np.bincount((rows + drawn).ravel(), minlength=resamples * n_levels).reshape(resamples, n_levels)
+def f1_max_of_counts(good: NDArray[np.int64], defect: NDArray[np.int64]) -> float:
+    """f1_max from the number of scores in each of increasing bins."""
+    if not good.any() or not defect.any():
+        return float("nan")
+    false_rejects, found = np.cumsum(good[::-1]), np.cumsum(defect[::-1])
+    return float((2 * found / (found + false_rejects + found[-1])).max())
+
+
+def average_precision_of_counts(good: NDArray[np.int64], defect: NDArray[np.int64]) -> float:
+    """average_precision from the number of scores in each of increasing bins."""
+    if not good.any() or not defect.any():
+        return float("nan")
+    false_rejects, found = np.cumsum(good[::-1]), np.cumsum(defect[::-1])
+    precision = found / np.maximum(found + false_rejects, 1)
+    return float((defect[::-1] * precision).sum() / found[-1])
+
+
+def thinned(x: NDArray[Any], y: NDArray[Any], limit: int) -> tuple[tuple[float, float], ...]:
+    """At most limit points of a rising curve, nearly equidistant along it, both ends kept."""
+    length = np.cumsum(np.abs(np.diff(x, prepend=x[0])) + np.abs(np.diff(y, prepend=y[0])))
+    kept = np.unique(np.searchsorted(length, np.linspace(0.0, length[-1], limit)))
+    return tuple((round(float(a), 6), round(float(b), 6)) for a, b in zip(x[kept], y[kept], strict=True))
+
+
+def _counts(good: NDArray[Any], defect: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many good and how many defect parts have each of the distinct scores, ascending."""
+    levels, ranks = np.unique(np.concatenate([good, defect]), return_inverse=True)
+    return np.bincount(ranks[: good.size], minlength=levels.size), np.bincount(ranks[good.size :], minlength=levels.size)
+
+
+def _drawn(n_good: int, n_defect: int, resamples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices drawn with replacement: (resamples, n_good) and (resamples, n_defect)."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(n_good, size=(resamples, n_good)), generator.integers(n_defect, size=(resamples, n_defect))
+
+
+def _auroc_of_draws(
+    good: NDArray[Any], defect: NDArray[Any], drawn_good: NDArray[np.int64], drawn_defect: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """image_auroc of each resample: (resamples,)."""
+    levels, ranks = np.unique(np.concatenate([good, defect]), return_inverse=True)
+    good_counts = _counts_of_rows(ranks[: good.size][drawn_good], levels.size)
+    defect_counts = _counts_of_rows(ranks[good.size :][drawn_defect], levels.size)
+    return np.asarray(auroc_of_counts(good_counts, defect_counts), dtype=np.float64)
+
+
+def _counts_of_rows(ranks: NDArray[np.intp], n_levels: int) -> NDArray[np.int64]:
+    """How often each level stands in each row: (rows, n_levels)."""
+    rows = np.arange(len(ranks))[:, None] * n_levels
+    return np.bincount((rows + ranks).ravel(), minlength=len(ranks) * n_levels).reshape(len(ranks), n_levels)
+
+
+def _percentiles(values: NDArray[np.float64], confidence: float) -> Interval:
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
 
 
 def _refuse_nan(good: NDArray[Any], defect: NDArray[Any]) -> None:
     found = int(np.isnan(good).sum()), int(np.isnan(defect).sum())
     if any(found):
         raise ValueError(f"expected scores, got NaN for {found[0]} good and {found[1]} defect images")
-
-
-def _refuse_map(anomaly_map: NDArray[np.float32]) -> None:
-    if anomaly_map.dtype != np.float32 or anomaly_map.ndim != 2:
-        raise ValueError(f"expected an (H, W) float32 anomaly map, got {anomaly_map.shape} {anomaly_map.dtype}")
-    finite = np.isfinite(anomaly_map)
-    if not finite.all():
-        raise ValueError(f"expected a finite map, got {int((~finite).sum())} of {finite.size} values NaN or inf")

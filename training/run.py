@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agent.bundle import sha256
+from agent.bundle import Provenance, sha256
 from agent.calibration import Calibration
 from agent.drivers import SectionError, convert, driver
 from agent.inspection import Image
@@ -78,6 +78,22 @@ class Run:
     folder: Path
     record: Record
     deployed: Deployed
+
+    @property
+    def provenance(self) -> Provenance:
+        """What a bundle and a report say of where the model comes from."""
+        return Provenance(
+            method=self.record.method,
+            backbone=self.record.backbone,
+            weights=self.record.weights,
+            weights_sha256=self.record.weights_sha256,
+            data_sha256=self.record.data_sha256,
+            model_sha256=self.record.content[MODEL],
+            seed=self.record.seed,
+            n_train=sum(file.role == "train" for file in self.record.files),
+            versions=self.record.versions,
+            weights_licence=self.record.weights_licence,
+        )
 
     @property
     def calibration_images(self) -> NDArray[np.uint8]:

@@ -2,39 +2,21 @@
 
 import json
 import shutil
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bright_spots import Brightest, Quiet, bright_model
 from small_bundle import write_bundle
-from small_dataset import plate, save, save_dataset
+from small_dataset import plate, save, save_dataset, scratched
 
-from agent.calibration import calibrate
-from agent.model import Model
-from agent.preprocess import InputContract
 from training.data import unseen_parts
-from training.evaluate import evaluate, evaluate_command, write_json
-
-CONTRACT = InputContract(64, 64, 60, 200, 60, 200, 0.5, 2.0)
-
-
-class Quiet:
-    def tell(self, figures):
-        del figures
-
-    def track(self, items, stage):
-        del stage
-        return iter(items)
-
-
-class Brightest:
-    """A runtime that finds bright spots and needs no model."""
-
-    executed_precision = "f32"
-
-    def infer(self, image):
-        anomaly_map = image[::8, ::8].max(axis=2).astype(np.float32)
-        return float(anomaly_map.max()), anomaly_map
+from training.evaluate import evaluate, evaluate_command
+from training.evaluation import write_json
+from training.figures import size_of
+from training.findings import remarks, table
 
 
 class Broken(Brightest):
@@ -42,12 +24,8 @@ class Broken(Brightest):
         return float("nan"), super().infer(image)[1]
 
 
-def model(runtime) -> Model:
-    return Model(CONTRACT, runtime, calibrate(np.linspace(100, 160, 61)))
-
-
 def test_a_perfect_model_gets_perfect_image_figures_and_exact_limits(dataset: Path) -> None:
-    found = evaluate(model(Brightest()), unseen_parts(dataset), Quiet())
+    found = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
 
     assert (found.image_auroc, found.f1_max, found.n_good, found.n_defect) == (1.0, 1.0, 4, 4)
     assert (found.false_rejects.count, found.false_rejects.n) == (0, 4)
@@ -61,7 +39,7 @@ def test_a_picture_outside_the_contract_is_rejected_listed_and_not_in_the_pixel_
     save_dataset(tmp_path)
     save(tmp_path / "test" / "good" / "huge.png", plate(0, 400, 300))
 
-    found = evaluate(model(Brightest()), unseen_parts(tmp_path), Quiet())
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
 
     assert len(found.refused) == 1
     assert "huge.png: image is 400x300 px" in found.refused[0]
@@ -71,7 +49,7 @@ def test_a_picture_outside_the_contract_is_rejected_listed_and_not_in_the_pixel_
 
 
 def test_a_score_that_is_no_number_is_a_reject(dataset: Path) -> None:
-    found = evaluate(model(Broken()), unseen_parts(dataset), Quiet())
+    found = evaluate(bright_model(Broken()), unseen_parts(dataset), Quiet())
 
     assert (found.false_rejects.count, found.escapes.count) == (4, 0)
     assert found.image_auroc == 0.5
@@ -83,7 +61,7 @@ def test_defects_nobody_has_drawn_are_counted_and_left_out_of_the_pixel_figures(
     (tmp_path / "ground_truth" / "scratch" / "000_mask.png").unlink()
     save(tmp_path / "ground_truth" / "scratch" / "001_mask.png", np.zeros((80, 96, 3), np.uint8))
 
-    found = evaluate(model(Brightest()), unseen_parts(tmp_path), Quiet())
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
 
     assert len(found.without_mask) == 2
     assert found.n_defect == 4
@@ -145,6 +123,157 @@ def test_a_mistake_is_one_message(dataset: Path, run_folder: Path, capsys, model
 
 
 def test_what_is_no_number_becomes_null_in_json(dataset: Path, tmp_path: Path) -> None:
-    write_json(tmp_path / "figures.json", evaluate(model(Broken()), unseen_parts(dataset), Quiet()))
+    write_json(tmp_path / "figures.json", evaluate(bright_model(Broken()), unseen_parts(dataset), Quiet()))
 
     assert json.loads((tmp_path / "figures.json").read_text())["aupro"] is None
+
+
+def test_the_confusion_adds_up_to_the_parts(dataset: Path) -> None:
+    found = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
+
+    assert (found.confusion.good_passed + found.confusion.good_rejected, found.n_good) == (4, 4)
+    assert (found.confusion.defects_passed, found.confusion.defects_rejected) == (found.escapes.count, 4)
+    assert [(p.defect, p.rejected) for p in found.parts] == [(None, False)] * 4 + [("scratch", True)] * 4
+
+
+def test_recall_is_told_for_fixed_false_reject_rates_and_with_exact_limits(dataset: Path) -> None:
+    found = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
+
+    assert [r.false_reject_rate for r in found.recall_at] == [0.01, 0.05]
+    assert {r.false_rejects for r in found.recall_at} == {0}  # of 4 good parts
+    assert {(r.found.count, r.found.n) for r in found.recall_at} == {(4, 4)}
+    assert found.recall_at[0].found.low == pytest.approx(0.025**0.25)  # Clopper-Pearson, 4 of 4
+    assert found.per_defect["scratch"].rejected_low == pytest.approx(0.025**0.25)
+
+
+def test_each_defect_counts_in_the_size_of_its_own_mask(tmp_path: Path) -> None:
+    save_dataset(tmp_path)
+    dot = np.zeros((80, 96, 3), np.uint8)
+    dot[3, 4] = 255  # 1 of 7680 px, 0.013 %
+    save(tmp_path / "ground_truth" / "scratch" / "000_mask.png", dot)
+    save(tmp_path / "ground_truth" / "scratch" / "001_mask.png", np.full((80, 96, 3), 255, np.uint8))
+    (tmp_path / "ground_truth" / "scratch" / "002_mask.png").unlink()
+
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
+
+    # the fourth keeps the scratch as drawn, some 2 to 5 % of the plate; the third has no mask and no size
+    assert {size: (rate.count, rate.n) for size, rate in found.per_size.items()} == {
+        "0.01 to 0.1 %": (1, 1),
+        "1 to 10 %": (1, 1),
+        "10 % and more": (1, 1),
+    }
+    assert list(found.per_size) == ["0.01 to 0.1 %", "1 to 10 %", "10 % and more"]
+
+
+@pytest.mark.parametrize(
+    ("share", "size"),
+    [(1e-7, "below 0.01 %"), (1e-4, "0.01 to 0.1 %"), (1e-3, "0.1 to 1 %"), (0.01, "1 to 10 %"), (0.1, "10 % and more")],
+)
+def test_a_size_begins_at_its_decade(share: float, size: str) -> None:
+    assert size_of(share) == size
+    assert size_of(1.0) == "10 % and more"
+
+
+def test_logical_and_structural_anomalies_are_judged_apart(tmp_path: Path) -> None:
+    save_dataset(tmp_path)
+    (tmp_path / "test" / "scratch").rename(tmp_path / "test" / "logical_anomalies")
+    for k in range(4):
+        save(tmp_path / "test" / "structural_anomalies" / f"{k}.png", plate(3000 + k) // 2)  # darker than any good part
+
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
+
+    assert found.loco.image_auroc == {"logical_anomalies": 1.0, "structural_anomalies": 0.0, "mean": 0.5}
+
+
+def save_loco(root: Path, saturation: float) -> None:
+    """The scratches as MVTec LOCO's logical anomalies, one region each."""
+    save_dataset(root)
+    (root / "test" / "scratch").rename(root / "test" / "logical_anomalies")
+    for mask in (root / "ground_truth" / "scratch").iterdir():
+        region = root / "ground_truth" / "logical_anomalies" / mask.stem.removesuffix("_mask") / "000.png"
+        region.parent.mkdir(parents=True)
+        mask.rename(region)
+    (root / "ground_truth" / "scratch").rmdir()
+    defect = {"defect_name": "scratch", "pixel_value": 255, "saturation_threshold": saturation, "relative_saturation": True}
+    (root / "defects_config.json").write_text(json.dumps([defect]))
+
+
+def test_regions_that_saturate_wholly_have_the_plain_overlap(tmp_path: Path) -> None:
+    save_loco(tmp_path, saturation=1.0)
+
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
+
+    assert list(found.loco.auspro) == ["0.01", "0.05", "0.1", "0.3", "1"]
+    assert found.loco.auspro["0.3"] == {"logical_anomalies": pytest.approx(found.aupro)}
+
+
+def test_regions_that_saturate_early_are_found_earlier(tmp_path: Path) -> None:
+    save_loco(tmp_path, saturation=0.2)
+
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
+
+    assert found.loco.auspro["0.3"]["logical_anomalies"] > found.aupro
+    assert "AU-sPRO @ 0.05 of logical_anomalies" in table(found)
+
+
+def test_other_defects_have_no_figures_of_loco(dataset: Path) -> None:
+    assert evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet()).loco is None
+
+
+def test_the_time_of_an_inspection_is_part_of_the_time_of_the_evaluation(dataset: Path) -> None:
+    photographs = unseen_parts(dataset)
+
+    start = time.perf_counter()
+    found = evaluate(bright_model(Brightest()), photographs, Quiet())
+    elapsed_ms = 1000 * (time.perf_counter() - start)
+
+    assert found.latency.images == 8
+    assert 0 < found.latency.median_ms <= found.latency.p95_ms
+    assert found.latency.median_ms * 4 < elapsed_ms  # at least half of the pictures took the median or longer
+
+
+def test_memory_does_not_grow_with_the_number_of_maps(tmp_path: Path) -> None:
+    class Fine(Brightest):
+        def infer(self, image):
+            return float(image.max()), np.repeat(np.repeat(image.max(axis=2).astype(np.float32), 8, axis=0), 8, axis=1)
+
+    save_dataset(tmp_path, n_test=40)
+    photographs = unseen_parts(tmp_path)
+
+    tracemalloc.start()
+    evaluate(bright_model(Fine()), photographs, Quiet())
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 40e6  # 80 maps of 1 MB; the bootstrap's 1000 resamples of 80 parts take a few MB
+
+
+def test_more_false_rejects_than_promised_are_said_first(tmp_path: Path) -> None:
+    save_dataset(tmp_path, n_test=12)
+    for k in range(12):
+        save(tmp_path / "test" / "good" / f"{k:03}.png", scratched(plate(1000 + k)))
+
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
+
+    assert remarks(found)[0].startswith("More good parts are rejected than the threshold promised")
+    assert remarks(found)[0] in table(found)
+
+
+def test_few_good_parts_come_with_what_they_cannot_exclude(dataset: Path) -> None:
+    found = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
+
+    assert any("Only 4 good parts" in remark and "52.7 %" in remark for remark in remarks(found))  # 1 - 0.05 ** (1 / 4)
+
+
+def test_the_figures_for_machines_say_where_they_come_from(dataset: Path, run_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    record = json.loads((run_folder / "run.json").read_text())
+
+    evaluate_command([str(run_folder), "--data", str(dataset), "--json", str(file)])
+
+    origin = json.loads(file.read_text())["origin"]
+    assert (origin["runtime"], origin["precision"]) == ("torch", "f32")
+    assert origin["provenance"]["data_sha256"] == record["data_sha256"]
+    assert origin["provenance"]["weights_sha256"] == record["weights_sha256"]
+    assert origin["provenance"]["model_sha256"] == record["content"]["model.safetensors"]
+    assert len(origin["test_sha256"]) == 64

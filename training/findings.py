@@ -1,0 +1,96 @@
+"""What people are told of an evaluation: the table in the terminal, and what must be said beside the figures."""
+
+from agent.calibration import supported_rate
+from training.evaluation import Evaluation, Loco, Rate
+
+_FEW_GOOD = 100  # they cannot exclude a rate of 3 %
+_FEW_DEFECTS = 10  # of a kind
+_LISTED = 10
+
+
+def remarks(evaluation: Evaluation) -> list[str]:
+    """What a reader must know before believing the figures, most important first; empty when there is nothing."""
+    e = evaluation
+    found = []
+    if e.false_rejects.low > e.promise.false_reject_rate:
+        found.append(
+            f"More good parts are rejected than the threshold promised: at least {percent(e.false_rejects.low)} here, at most "
+            f"{percent(e.promise.false_reject_rate)} promised. The test parts differ from the {e.promise.parts} it was set on."
+        )
+    if e.promise.false_reject_rate > e.promise.wished_rate:
+        found.append(
+            f"The threshold was to reject at most {percent(e.promise.wished_rate)} of the good parts; {e.promise.parts} parts "
+            f"held out for it support {percent(e.promise.false_reject_rate)} only."
+        )
+    if e.n_good < _FEW_GOOD:
+        found.append(
+            f"Only {e.n_good} good parts were tested: even without a false reject, a rate of up to "
+            f"{percent(supported_rate(e.n_good))} could not be excluded (95 % confidence)."
+        )
+    if few := [name for name, d in e.per_defect.items() if d.n < _FEW_DEFECTS]:
+        found.append(f"Fewer than {_FEW_DEFECTS} parts of {', '.join(few[:_LISTED])}: their rates are hardly known.")
+    if e.refused:
+        found.append(f"{len(e.refused)} pictures could not be inspected; they count as rejected.")
+    if e.without_mask:
+        found.append(
+            f"{len(e.without_mask)} defects have no mask or an empty one; they are not in the pixel figures and not in "
+            "those by size."
+        )
+    return found
+
+
+def table(evaluation: Evaluation) -> str:
+    """The figures for people."""
+    e, at = evaluation, evaluation.confusion
+    lines = [
+        f"{'image AUROC':<14}{100 * e.image_auroc:6.2f}  ({100 * e.image_auroc_low:.1f} to "
+        f"{100 * e.image_auroc_high:.1f}, 95 % bootstrap)",
+        f"{'image AP':<14}{100 * e.average_precision:6.2f}",
+        f"{'F1 max':<14}{100 * e.f1_max:6.2f}  (best threshold for this test set, an upper bound)",
+        f"{'pixel AUROC':<14}{100 * e.pixel_auroc:6.2f}",
+        f"{'pixel AP':<14}{100 * e.pixel_average_precision:6.2f}",
+        f"{'AU-PRO @ 0.3':<14}{100 * e.aupro:6.2f}",
+        *_loco_lines(e.loco),
+        f"at the threshold {e.threshold:.6g} (in brackets: exact 95 % limits):",
+        f"{'':<10}{'passed':>10}{'rejected':>10}",
+        f"  {'good':<8}{at.good_passed:>10}{at.good_rejected:>10}  false rejects: {_as_text(e.false_rejects)}",
+        f"  {'defect':<8}{at.defects_passed:>10}{at.defects_rejected:>10}  defects passed: {_as_text(e.escapes)}",
+        *(f"defects found at {100 * r.false_reject_rate:g} % false rejects: {_as_text(r.found)}" for r in e.recall_at),
+        f"{'defect':<28}{'parts':>6}{'AUROC':>8}{'rejected':>10}",
+    ]
+    lines += [
+        f"  {name:<26}{d.n:>6}{100 * d.image_auroc:>8.2f}{d.rejected:>10}"
+        f"  ({100 * d.rejected_low:.0f} to {100 * d.rejected_high:.0f} %)"
+        for name, d in e.per_defect.items()
+    ]
+    if e.per_size:
+        lines.append(f"{'share of the picture':<28}{'parts':>6}{'':>8}{'rejected':>10}")
+        lines += [
+            f"  {name:<26}{rate.n:>6}{'':>8}{rate.count:>10}  ({100 * rate.low:.0f} to {100 * rate.high:.0f} %)"
+            for name, rate in e.per_size.items()
+        ]
+    lines.append(f"{e.latency.median_ms:.1f} ms a picture (median of {e.latency.images}; 95 % within {e.latency.p95_ms:.1f} ms)")
+    lines += [f"note: {remark}" for remark in remarks(e)]
+    return "\n".join([*lines, *(f"  {reason}" for reason in e.refused[:_LISTED])])
+
+
+def _loco_lines(loco: Loco | None) -> list[str]:
+    if loco is None:
+        return []
+    lines = [f"image AUROC of {kind}: {100 * value:.2f}" for kind, value in loco.image_auroc.items()]
+    return lines + [
+        f"AU-sPRO @ {limit} of {kind}: {100 * value:.2f}" for limit, row in loco.auspro.items() for kind, value in row.items()
+    ]
+
+
+def _as_text(rate: Rate) -> str:
+    return f"{rate.count} of {rate.n} = {100 * rate.count / max(rate.n, 1):.1f} % ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def percent(share: float) -> str:
+    """One decimal, and no zero that is none.
+
+    >>> percent(0.0194), percent(0.0), percent(0.0002)
+    ('1.9 %', '0.0 %', 'below 0.1 %')
+    """
+    return "below 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
