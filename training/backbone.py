@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +15,19 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from agent.bundle import sha256
-from training.pdn import OUTPUTS, STRIDE, PdnS
+from training.pdn import OUTPUTS, STRIDE, PdnM, PdnS
 
-PDN_S = "pdn-s"  # the one network that is not timm's
+PDN_S, PDN_M = "pdn-s", "pdn-m"  # the networks that are not timm's
 RANDOM = "random"  # the value of `weights` that asks for a seeded network without knowledge
 STRIDES = (8, 16)  # PatchCore's "layer2+3": fine enough to find small defects, deep enough to know the part
 UNKNOWN = "unknown"  # a licence nobody has stated
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_BLOCK = {"cait_m48_448": 40}  # FastFlow's choice, of 48
+_STAGES = {"efficientnet_b5": 6, "tf_efficientnet_b5": 6}  # AST's choice of stride 32, of 7: timm's own is the last
 _FOLDER = Path(__file__).parent / "weights"
 _HUB_FILE = "model.safetensors"
 _HUB_TIMEOUT_S = 5  # a workstation without internet must hear so at once
@@ -93,9 +97,11 @@ class Stated:
 
 
 class Backbone(nn.Module):
-    """Frozen features of a timm network, by default of stride 8 and 16, or PDN-S's one level of stride 4; always in eval mode.
+    """Frozen features of a timm network, by default of stride 8 and 16, or a PDN's one level of stride 4; always in eval mode.
 
-    channels: of its levels, finest first.
+    A transformer has one grid: it gives the one level after a block two thirds deep, its final norm applied; the option
+    `out_indices` names other blocks. channels: of its levels, finest first. image_size: height and width where they are
+    fixed, as by the positions that a transformer has learned, else None.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None, strides: tuple[int, ...] = STRIDES) -> None:
@@ -103,7 +109,10 @@ class Backbone(nn.Module):
         self.name, self.options = name, dict(options or {})
         self.network: nn.Module
         self.channels: tuple[int, ...]
-        self.network, self.channels = (_create_pdn if name == PDN_S else _create)(name, self.options, strides)
+        self.network, self.channels = (_create_pdn if name in (PDN_S, PDN_M) else _create)(name, self.options, strides)
+        self.is_transformer = isinstance(self.network, FeatureGetterNet) and self.network.norm
+        fixed: list[Any] = [module.img_size for module in self.network.modules() if getattr(module, "strict_img_size", False)]
+        self.image_size: tuple[int, int] | None = fixed[0] if fixed else None
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -115,8 +124,14 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalized to (B, C8, H/8, W/8) and (B, C16, H/16, W/16), or of the strides asked for.
 
-        PDN-S, which knows no padding: to (B, 384, H/4 - 8, W/4 - 8) alone.
+        A PDN, which knows no padding: to (B, 384, H/4 - 8, W/4 - 8) alone. Raises BackboneError at another than its size.
         """
+        height, width = images.shape[2:]
+        if self.image_size is not None and (height, width) != self.image_size:
+            raise BackboneError(
+                f"backbone {self.name!r} takes images of {self.image_size[0]}x{self.image_size[1]} px, found {height}x{width}: "
+                f"give --image-size {self.image_size[0]}, or --set-backbone img_size={height} and weights of that size"
+            )
         levels = self.network(images)
         return (levels,) if isinstance(levels, Tensor) else tuple(levels)
 
@@ -135,12 +150,17 @@ def load_backbone(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = Backbone(topology, stated.options, strides)
-        _open_residuals(backbone)
+        open_residuals(backbone)
         return backbone, _provenance(backbone, f"random, seed {seed}", stated)
     if name in _EMBEDDED and weights is not None:
         raise WeightsError(
             f"backbone {name!r} brings its own weights, so --weights {weights} cannot be used with it: name the network of "
             f"that file too, such as --backbone {topology}"
+        )
+    if name == EMBEDDED and max(strides) > max(STRIDES):
+        raise BackboneError(
+            f"backbone {name!r} has features up to stride {max(STRIDES)}, needed: {strides}; name another, such as "
+            f"--backbone {topology} with --weights FILE"
         )
     if name in _EMBEDDED:
         file, source = _embedded_file(name), f"{name} {_EMBEDDED[name].file}"
@@ -167,7 +187,7 @@ def _embedded_file(name: str) -> Path:
     return file
 
 
-def _open_residuals(backbone: Backbone) -> None:
+def open_residuals(backbone: Backbone) -> None:
     """timm starts the last gain of each residual branch at zero: good for training, but an untrained branch is then silent."""
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
@@ -179,7 +199,7 @@ def _create_pdn(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) 
         raise BackboneError(f"backbone {name!r} does not take the options {dict(options)}")
     if wanted not in (STRIDES, (STRIDE,)):
         raise BackboneError(f"backbone {name!r} has features of stride {STRIDE} only, needed: {wanted}")
-    return PdnS(), (OUTPUTS,)
+    return PdnS() if name == PDN_S else PdnM(), (OUTPUTS,)
 
 
 def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
@@ -189,8 +209,13 @@ def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> t
         hint = f"close names: {', '.join(close)}" if close else "timm.list_models() lists them"
         raise BackboneError(f"backbone {name!r} is unknown to timm {timm.__version__}; {hint}")
     try:
-        whole: Any = timm.create_model(name, pretrained=False, features_only=True, **options)
+        with torch.device("meta"):  # only its description is wanted
+            whole: Any = timm.create_model(name, pretrained=False, features_only=True, **options)
         strides: list[int] = whole.feature_info.reduction()
+        if isinstance(whole, FeatureGetterNet) and min(wanted) <= min(strides) == max(strides) <= max(wanted):
+            return _create_transformer(name, options)
+        if wanted == (32,) and (stages := _STAGES.get(name.split(".")[0])):
+            return _create_cut(name, options, stages)
     except (RuntimeError, AttributeError, AssertionError) as e:
         raise BackboneError(f"backbone {name!r} gives no intermediate features (features_only): {e}") from e
     except (TypeError, ValueError, KeyError) as e:
@@ -202,6 +227,22 @@ def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> t
     levels = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in wanted)
     network: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=levels, **options)
     return network, tuple(network.feature_info.channels())
+
+
+def _create_transformer(name: str, options: Mapping[str, Any]) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network up to the last of its blocks, weights undefined."""
+    others = {key: value for key, value in options.items() if key != "out_indices"}
+    whole: Any = timm.create_model(name, pretrained=False, **others)
+    block = _BLOCK.get(name.split(".")[0], 2 * len(whole.feature_info) // 3 - 1)  # DeiT: 7 of 0 to 11, FastFlow's choice too
+    network = FeatureGetterNet(whole, out_indices=options.get("out_indices", [block]), norm=True)
+    return network, tuple(network.feature_info.channels())
+
+
+def _create_cut(name: str, options: Mapping[str, Any], stages: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """An EfficientNet up to the last block of so many stages, weights undefined."""
+    whole: Any = timm.create_model(name, pretrained=False, **options)
+    trunk = {"conv_stem": whole.conv_stem, "bn1": whole.bn1, "blocks": whole.blocks[:stages]}
+    return nn.Sequential(OrderedDict(trunk)), (trunk["blocks"][-1][-1].bn3.num_features,)
 
 
 def _from_file(file: Path, name: str) -> tuple[dict[str, Tensor], Stated]:

@@ -67,9 +67,10 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     """
     from training.backbone import Stated, load_backbone
     from training.data import good_parts, input_contract, load, load_original
-    from training.descend import best_device, checkpoints_of
+    from training.descend import checkpoints_of
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
+    from training.processes import best_device, is_first, wait_for_all
     from training.run import calibration_file, method_config, refuse_existing, seal, unfinished, write_golden, write_model
 
     out = Path(recipe.out)
@@ -194,7 +195,10 @@ def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
 
 def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
     from training.progress import progress_on
+    from training.run import method_config
 
+    if notice := getattr(method_config(recipe.method, recipe.settings), "notice", ""):
+        print(notice, file=sys.stderr)
     record = fit(recipe, progress_on(sys.stderr), overwrite, resume)
     roles = [file.role for file in record.files]
     print(f"{roles.count('train')} parts to learn from, {roles.count('calibration')} held out for the threshold")

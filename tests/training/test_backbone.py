@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import training.backbone
 from agent.bundle import sha256
-from training.backbone import BackboneError, Stated, WeightsError, load_backbone
+from training.backbone import Backbone, BackboneError, Stated, WeightsError, load_backbone
 
 WEIGHTS_FOLDER = Path(training.backbone.__file__).parent / "weights"
 
@@ -154,7 +154,7 @@ def test_the_cache_is_used_without_the_hub(offline: Path, tmp_path: Path) -> Non
     [
         ("resnet81", "resnet18"),
         ("../evil", "unknown"),
-        ("vit_tiny_patch16_224", "stride"),
+        ("convmixer_768_32", "stride"),
     ],
 )
 def test_a_backbone_that_cannot_be_used_is_explained(name: str, named: str) -> None:
@@ -242,3 +242,74 @@ def test_other_strides_can_be_asked_for() -> None:
     backbone, _ = load_backbone("resnet18", "random", 0, strides=(4, 8, 16))
 
     assert [tuple(level.shape[1:]) for level in backbone(torch.randn(1, 3, 64, 64))] == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]
+
+
+SMALL = {"img_size": 64, "depth": 3}  # of a transformer
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "cait_xxs24_224", "beit_base_patch16_224"]
+)
+@pytest.mark.parametrize("strides", [(8, 16), (4, 8, 16)])
+def test_a_transformer_gives_the_one_grid_it_has(name: str, strides: tuple[int, ...]) -> None:
+    with torch.device("meta"):  # shapes only
+        backbone = Backbone(name, SMALL, strides)
+        (grid,) = backbone(torch.empty(2, 3, 64, 64))
+
+    assert backbone.is_transformer
+    assert grid.shape == (2, *backbone.channels, 4, 4)
+
+
+def test_the_grid_is_that_of_the_tokens_after_two_thirds_of_the_blocks_and_the_final_norm(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    whole = timm.create_model("deit_tiny_distilled_patch16_224", pretrained=False, **SMALL).eval()
+    torch.nn.init.normal_(whole.norm.weight)
+    save_file(whole.state_dict(), tmp_path / "w.safetensors")
+    images = torch.randn(2, 3, 64, 64)
+
+    backbone, _ = load_backbone("deit_tiny_distilled_patch16_224", str(tmp_path / "w.safetensors"), 0, Stated(SMALL))
+
+    (grid,) = backbone(images)
+    tokens = whole._pos_embed(whole.patch_embed(images))  # class, distillation, 16 places
+    normed = whole.norm(whole.blocks[:2](tokens))[:, 2:]
+    assert torch.allclose(grid, normed.transpose(1, 2).view(2, 192, 4, 4), atol=1e-5)  # float32
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "blocks"),
+    [
+        ("deit_base_distilled_patch16_384", {}, 8),
+        ("cait_m48_448", {}, 41),
+        ("cait_m48_448.fb_dist_in1k", {}, 41),
+        ("vit_tiny_patch16_224", {"out_indices": [4]}, 5),
+    ],
+)
+def test_as_many_blocks_are_run_as_the_papers_did_or_as_the_option_says(name: str, options: dict, blocks: int) -> None:
+    with torch.device("meta"):
+        backbone = Backbone(name, options, (4, 8, 16))
+
+    assert len(backbone.network.model.blocks) == blocks
+
+
+def test_images_of_another_size_than_the_positions_of_a_transformer_are_refused() -> None:
+    with torch.device("meta"):
+        backbone = Backbone("vit_tiny_patch16_224")
+
+        with pytest.raises(BackboneError, match=r"224x224 px, found 64x96: give --image-size 224, or --set-backbone img_size=64"):
+            backbone(torch.empty(1, 3, 64, 96))
+
+
+def test_a_transformer_whose_positions_are_interpolated_takes_any_size() -> None:
+    with torch.device("meta"):
+        backbone = Backbone("vit_tiny_patch16_224", {"dynamic_img_size": True})
+        (grid,) = backbone(torch.empty(1, 3, 64, 96))
+
+    assert grid.shape == (1, 192, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"out_indices": [99]}, "99"), ({"colour": 1}, "does not take the options")], ids=["block", "option"]
+)
+def test_an_option_that_a_transformer_does_not_have_is_explained(options: dict, named: str) -> None:
+    with pytest.raises(BackboneError, match=named):
+        Backbone("vit_tiny_patch16_224", options)

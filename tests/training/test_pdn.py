@@ -1,4 +1,4 @@
-"""PDN-S: the shapes and size of the paper; distilled the same way twice; one level of features is enough for PatchCore."""
+"""The PDNs: the shapes and sizes of the paper; distilled the same way twice; one level of features is enough for PatchCore."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from training.distill import distill
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.patchcore import Config
-from training.pdn import PdnS
+from training.pdn import PdnM, PdnS
 from training.pdn_lesson import _NormalizedPdnS
 from training.plan import PDN_S, Plan, Teacher
 
@@ -52,25 +52,39 @@ def stopping_at(step: int) -> Callable[[int, float], None]:
     return report
 
 
+@pytest.mark.parametrize("network", [PdnS, PdnM])
 @pytest.mark.parametrize(("padded", "side"), [(False, 56), (True, 64)], ids=["in-use", "in-distillation"])
-def test_the_shapes_are_those_of_the_paper(padded: bool, side: int) -> None:
-    assert PdnS(padded=padded)(torch.zeros(1, 3, 256, 256)).shape == (1, 384, side, side)
+def test_the_shapes_are_those_of_the_paper(network: type[PdnS | PdnM], padded: bool, side: int) -> None:
+    with torch.no_grad():
+        assert network(padded=padded)(torch.zeros(1, 3, 256, 256)).shape == (1, 384, side, side)
 
 
-def test_the_sizes_are_those_of_the_paper() -> None:
-    sizes = [sum(p.numel() for p in PdnS(outputs).parameters()) for outputs in (384, 768)]
+@pytest.mark.parametrize(("network", "expected"), [(PdnS, ["2.69", "4.27"]), (PdnM, ["8.03", "11.62"])], ids=["small", "medium"])
+def test_the_sizes_are_those_of_the_paper(network: type[PdnS | PdnM], expected: list[str]) -> None:
+    sizes = [sum(p.numel() for p in network(outputs).parameters()) for outputs in (384, 768)]
 
-    assert [f"{size / 1e6:.2f}" for size in sizes] == ["2.69", "4.27"]
+    assert [f"{size / 1e6:.2f}" for size in sizes] == expected
 
 
-def test_without_padding_the_inner_places_see_the_same() -> None:
-    network, padded = PdnS(), PdnS(padded=True)
+@pytest.mark.parametrize("kind", [PdnS, PdnM])
+def test_without_padding_the_inner_places_see_the_same(kind: type[PdnS | PdnM]) -> None:
+    network, padded = kind(), kind(padded=True)
     padded.load_state_dict(network.state_dict())
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
     inner = padded(images)[:, :, 4:-4, 4:-4]
 
     assert torch.allclose(network(images), inner, atol=1e-4)  # rounding: convolutions may add in another order
+
+
+@pytest.mark.parametrize("kind", [PdnS, PdnM])
+def test_a_place_describes_33_px_around_it(kind: type[PdnS | PdnM]) -> None:
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    kind()(images)[0, :, 2, 3].square().sum().backward()
+
+    rows, columns = images.grad[0].any(dim=0).nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 40, 12, 44)
 
 
 def test_the_same_plan_gives_the_same_bytes_also_when_it_was_cut_off(plan: Plan, tmp_path: Path) -> None:
@@ -130,6 +144,14 @@ def test_patchcore_on_one_level_finds_a_painted_defect(tmp_path: Path) -> None:
     assert maps.shape == (2, 8, 8)
     assert torch.isfinite(maps).all()
     assert scores[1] > scores[0]
+
+
+def test_the_medium_network_is_a_backbone_too() -> None:
+    backbone, provenance = load_backbone("pdn-m", "random", seed=0, strides=(4,))
+
+    assert isinstance(backbone.network, PdnM)
+    assert [level.shape for level in backbone(torch.zeros(1, 3, 96, 64))] == [(1, 384, 16, 8)]
+    assert provenance.network == "pdn-m"
 
 
 @pytest.mark.parametrize("asked", [{"strides": (4, 8, 16)}, {"strides": (8,)}], ids=["pyramid", "other"])
