@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 from small_dataset import plate, save, scratched
+from torch.nn import functional as F
 
-from agent.drivers import SectionError, convert
+from agent.drivers import SectionError, convert, section
+from export.to_onnx import to_onnx
+from export.to_openvino import to_openvino
 from training.backbone import load_backbone
+from training.coreset import greedy_coreset, project
 from training.data import good_parts, input_contract
-from training.graph import Deployed
+from training.graph import Deployed, TorchRuntime
 from training.methods import Parts
-from training.methods.patchcore import Config, greedy_coreset, project
+from training.methods.patchcore import Config, OfficialEmbedding, nearest_rows, reweighted
 
 ROUNDING = 1e-3  # squared distances of norm 100 in float32 are good to 1e-5, their root near zero to 3e-3 of the norm
 
@@ -37,7 +41,19 @@ def slow_coreset(vectors: torch.Tensor, first: int, count: int) -> list[int]:
     return chosen
 
 
-def small_method(**settings: int):
+def slow_official(levels: list[torch.Tensor]) -> torch.Tensor:
+    """The official code's own way: unfold, enlarge each of the C * 9 planes, pool twice."""
+    grid = levels[0].shape[2:]
+    pooled = []
+    for level in levels:
+        planes = F.unfold(level, 3, padding=1).unflatten(2, level.shape[2:])  # (B, C * 9, h, w)
+        rows = F.interpolate(planes, grid, mode="bilinear").permute(0, 2, 3, 1).flatten(0, 2)  # (B*h*w, C * 9)
+        pooled.append(F.adaptive_avg_pool1d(rows[:, None], 1024))
+    rows = F.adaptive_avg_pool1d(torch.cat(pooled, dim=2), 1024)[:, 0]
+    return rows.view(len(levels[0]), *grid, 1024).permute(0, 3, 1, 2)
+
+
+def small_method(**settings: int | float | str):
     backbone, provenance = load_backbone("resnet18", "random", seed=0)
     method = convert(settings, Config).build(backbone, seed=0)
     return method, Deployed(method, provenance.mean, provenance.std).eval()
@@ -146,7 +162,7 @@ def test_the_pool_never_exceeds_its_cap_whatever_the_number_of_parts(tmp_path, c
     some = small_parts(tmp_path / "some", deployed, 24)
     twice = small_parts(tmp_path / "twice", deployed, 48)
 
-    sizes = [len(method._candidates(parts, Quiet(), seeded())) for parts in (some, twice)]
+    sizes = [len(method._candidates(parts, Quiet(), seeded())[0]) for parts in (some, twice)]
 
     assert max(sizes) <= cap
     assert min(sizes) > 0.8 * cap - 12  # rounding of the quota loses less than one place per part
@@ -155,9 +171,156 @@ def test_the_pool_never_exceeds_its_cap_whatever_the_number_of_parts(tmp_path, c
 def test_more_parts_than_candidates_give_one_place_each(tmp_path) -> None:
     method, deployed = small_method(bank=2, pool=3)
 
-    assert len(method._candidates(small_parts(tmp_path, deployed), Quiet(), seeded())) == 3
+    assert len(method._candidates(small_parts(tmp_path, deployed), Quiet(), seeded())[0]) == 3
 
 
 def test_a_pool_smaller_than_the_bank_is_refused() -> None:
     with pytest.raises(SectionError, match="pool 10 must not be smaller than bank 20"):
         convert({"bank": 20, "pool": 10}, Config)
+
+
+@pytest.mark.parametrize("bank", [0, 0.0, 1.0, 100_001], ids=["none", "no-share", "whole-share", "too-many"])
+def test_a_bank_that_is_neither_a_count_nor_a_share_is_refused(bank: float) -> None:
+    with pytest.raises(SectionError):
+        convert({"bank": bank}, Config)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 51), (0.001, 1), (0.9, 400)], ids=["share", "at-least-one", "at-most-pool"])
+def test_a_bank_below_one_is_a_share_of_all_patches(tmp_path, share: float, count: int) -> None:
+    method, deployed = small_method(bank=share, pool=400)
+    parts = small_parts(tmp_path, deployed, 16)
+
+    method.fit(parts, Quiet())
+
+    assert len(parts) == 8  # of 64 patches each; the others are held out
+    assert len(method.memory_bank) == count
+
+
+def test_the_coreset_covers_clusters_as_well_as_the_slow_one() -> None:
+    centers = 20 * torch.randn(30, 16, generator=seeded())
+    vectors = centers.repeat(100, 1) + torch.randn(3000, 16, generator=seeded(1))
+
+    chosen = greedy_coreset(vectors, 60, seeded(2), Quiet())
+
+    slow = torch.tensor(slow_coreset(vectors, int(chosen[0]), 60))
+    radius, slow_radius = (torch.cdist(vectors, vectors[c]).amin(dim=1).max() for c in (chosen, slow))
+    assert radius <= 1.02 * slow_radius  # the project's promise; the same picks give the same radius
+
+
+def test_the_official_embedding_of_constant_features_is_half_of_each_level() -> None:
+    levels = [torch.full((1, 512, 8, 8), 3.0), torch.full((1, 1024, 4, 4), 7.0)]
+
+    inside = OfficialEmbedding((512, 1024))(levels)[0, :, 3:5, 3:5]  # away from the zeros beyond the border
+
+    assert torch.allclose(inside[:512], torch.tensor(3.0))
+    assert torch.allclose(inside[512:], torch.tensor(7.0))
+
+
+def test_the_official_embedding_of_wide_resnet_doubles_the_centre_and_pairs_channels() -> None:
+    fine = torch.zeros(1, 512, 8, 8)
+    fine[0, 5, 4, 4] = 1.0
+    coarse = torch.zeros(1, 1024, 8, 8)
+    coarse[0, 10, 4, 4] = 1.0
+
+    found = OfficialEmbedding((512, 1024))([fine, coarse])[0]
+
+    ones = torch.ones(3, 3)
+    assert torch.allclose(found[5, 3:6, 3:6], 0.1 * ones + torch.diag(torch.tensor([0.0, 0.1, 0.0])))
+    assert torch.allclose(found[512 + 5, 3:6, 3:6], ones / 18)
+    assert found.count_nonzero() == 18
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [(512, 1024), (128, 256), (32, 96), (40, 112), (384,), (64, 128, 256)],
+    ids=["wide", "r18", "mobilenet", "efficientnet", "one", "three"],
+)
+def test_the_official_embedding_is_what_unfolding_and_pooling_give(channels: tuple[int, ...]) -> None:
+    levels = [torch.randn(1, C, 8 >> k, 8 >> k, generator=seeded(k)) for k, C in enumerate(channels)]
+
+    found = OfficialEmbedding(channels)(levels)
+
+    assert torch.allclose(found, slow_official(levels), atol=1e-5)  # sums of up to 90 numbers of size 1 in float32
+
+
+@pytest.mark.parametrize(
+    ("distances", "weight"),
+    [([5.0, 5.5, 6.0], 0.813676), ([5.0] + 8 * [6.0], 0.956037), ([5000.0, 5000.5, 5001.0], 0.813676)],
+    ids=["three", "nine", "large"],
+)
+def test_reweighting_gives_the_golden_values(distances: list[float], weight: float) -> None:
+    found = reweighted(torch.tensor([distances[0]]), torch.tensor([distances]))
+
+    assert found.item() == pytest.approx(weight * distances[0], rel=1e-5)  # float32; the values have six digits
+
+
+def test_the_nearest_rows_begin_with_the_row_itself() -> None:
+    vectors = torch.tensor([[0.0], [0.0], [1.0], [3.0]])
+
+    assert nearest_rows(vectors, 2)[:, 0].tolist() == [0, 1, 2, 3]
+    assert nearest_rows(vectors, 2)[3, 1] == 2
+    assert nearest_rows(vectors, 9).shape == (4, 4)
+
+
+def test_the_score_is_reweighted_by_the_neighbours_of_the_nearest_vector(tmp_path) -> None:
+    method, deployed = small_method(bank=100, pool=400, neighbors=9)
+    parts = small_parts(tmp_path, deployed, 16)
+    method.fit(parts, Quiet())
+    images = deployed.normalize(torch.from_numpy(np.stack([scratched(plate(k, 64, 64)) for k in range(3)])))
+
+    score, anomaly_map = method.judge(images)
+
+    bank = method.memory_bank.double()
+    patches = (method.patches(images).flatten(2) - method.bank_mean[:, None]).permute(0, 2, 1).double()  # (3, 64, D)
+    strangest = patches[torch.arange(3), anomaly_map.flatten(1).argmax(dim=1)]  # (3, D)
+    nearest = bank[torch.cdist(strangest, bank).argmin(dim=1)]
+    neighborhood = bank[torch.cdist(nearest, bank).topk(9, largest=False).indices]  # (3, 9, D)
+    distances = torch.linalg.norm(strangest[:, None] - neighborhood, dim=2)
+    expected = (1 - distances.softmax(dim=1)[:, 0]) * distances[:, 0]
+    assert torch.allclose(score.double(), expected, rtol=ROUNDING)
+    assert torch.equal(anomaly_map, method(images))
+
+
+def test_a_bank_of_one_vector_is_not_reweighted(tmp_path) -> None:
+    method, deployed = small_method(bank=1, pool=400, neighbors=9)
+    parts = small_parts(tmp_path, deployed)
+    method.fit(parts, Quiet())
+
+    score, anomaly_map = method.judge(parts.batch([0, 1]))
+
+    assert torch.equal(score, anomaly_map.flatten(1).amax(dim=1))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("exported")
+    method, deployed = small_method(bank=100, pool=400, neighbors=9, embedding="official")
+    parts = small_parts(folder / "parts", deployed)
+    method.fit(parts, Quiet())
+    to_onnx(deployed, parts.contract, folder / "model.onnx")
+    to_openvino(folder / "model.onnx", folder / "model.xml")
+    return deployed, folder
+
+
+@pytest.mark.parametrize(("runtime", "file"), [("onnxruntime", "model.onnx"), ("openvino", "model.xml")])
+def test_the_reweighted_score_of_the_official_embedding_is_exported_exactly(exported, runtime: str, file: str) -> None:
+    deployed, folder = exported
+    image = scratched(plate(700, 64, 64))
+
+    with section("agent.runtimes", {"type": runtime}).open(folder / file) as opened:
+        found, found_map = opened.infer(image)
+
+    score, anomaly_map = TorchRuntime(deployed).infer(image)
+    assert found == pytest.approx(score, rel=1e-4)  # as the map
+    assert np.abs(found_map - anomaly_map).max() <= 1e-4 * np.ptp(anomaly_map)  # the contract of all methods
+
+
+def test_a_reweighting_method_comes_back_from_its_state(tmp_path) -> None:
+    method, deployed = small_method(bank=100, pool=400, neighbors=5, embedding="official")
+    parts = small_parts(tmp_path, deployed)
+    method.fit(parts, Quiet())
+    again, _ = small_method(bank=100, pool=400, neighbors=5, embedding="official")
+
+    again.load_state_dict(method.state_dict())
+
+    assert torch.equal(again.judge(parts.batch([0]))[0], method.judge(parts.batch([0]))[0])

@@ -4,44 +4,53 @@ Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022, 
 aware patch features, 3.2 coreset-reduced memory bank, 3.3 detection; code: amazon-science/patchcore-inspection.
 
 Differs from the paper:
-- The features of all levels are averaged over 3x3 and concatenated without pooling channels (anomalib's variant).
-- The bank is capped by a count of vectors, not by a share. The greedy selection sees a pool of candidates, an equal
+- By default the features of all levels are averaged over 3x3 and concatenated without pooling channels (anomalib's
+  variant); `embedding: official` gives the official code's 1024 dimensions.
+- The bank is by default a count of vectors, not a share. The greedy selection sees a pool of candidates, an equal
   number of places drawn from each photograph; that bounds memory by pool x (D + projection) x 4 bytes whatever the
   number of photographs (D 384 and the default settings: 256 MiB).
 - The first pick is the official code's (largest mean distance to 10 random anchors); from there the selection is the
   paper's greedy k-centre, while the official code keeps the anchors' mean distance as a bound.
-- The score is the largest distance, without the re-weighting of equation 7 (so does the official code), and L2 where
-  the official code returns squares. The map stays on its native grid and is not blurred.
+- The score is the largest distance; equation 7 re-weights it where `neighbors` asks for it (the official code never
+  does). L2 where the official code returns squares. The map stays on its native grid and is not blurred.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.backbone import EMBEDDED, STRIDES, Backbone
+from training.coreset import greedy_coreset, project
 from training.methods import Method, Parts
 from training.progress import Progress
 
-_ANCHORS = 10
-_BLOCK = 1024  # vectors brought up to date together: about one photograph
 _CHUNK = 2000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach
+_OFFICIAL_DIMENSIONS = 1024  # of each level and, after pooling the levels together, of the whole
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """bank: vectors kept. pool: candidates they are chosen from. projection: dimensions in which they are chosen."""
+    """Bank, candidates, embedding and score.
+
+    bank: vectors kept, or below 1 their share of all patches (then at most `pool` are kept). pool: candidates they are
+    chosen from. projection: dimensions in which they are chosen. embedding: `plain`, all channels averaged over 3x3, or
+    `official`, pooled to 1024. neighbors: b of equation 7, 1 is no re-weighting.
+    """
 
     levels: ClassVar[tuple[int, ...]] = STRIDES
     suited: ClassVar[str] = EMBEDDED
     image_size: ClassVar[int] = 256
 
-    bank: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 4000
+    bank: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | Annotated[float, msgspec.Meta(gt=0, lt=1)] = 4000
     pool: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 131_072
     projection: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 128
+    embedding: Literal["plain", "official"] = "plain"
+    neighbors: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
 
     def __post_init__(self) -> None:
         if self.pool < self.bank:
@@ -57,40 +66,64 @@ class PatchCore(Method):
     bank_mean: Tensor
     memory_bank: Tensor
     bank_norms: Tensor
+    neighborhoods: Tensor
 
     def __init__(self, backbone: Backbone, config: Config, seed: int) -> None:
         super().__init__()
         self.backbone = backbone
         self._config = config
         self._seed = seed
-        dimensions = sum(backbone.channels)
+        self._embedding = PlainEmbedding() if config.embedding == "plain" else OfficialEmbedding(backbone.channels)
+        dimensions = sum(backbone.channels) if config.embedding == "plain" else _OFFICIAL_DIMENSIONS
         self.register_buffer("bank_mean", torch.zeros(dimensions))
         self.register_buffer("memory_bank", torch.zeros(0, dimensions))  # (K, D), centred
         self.register_buffer("bank_norms", torch.zeros(0))  # (K,), squared
+        if config.neighbors > 1:
+            self.register_buffer("neighborhoods", torch.zeros(0, 1, dtype=torch.int64))  # (K, b), each itself first
 
     @torch.no_grad()
     def fit(self, good: Parts, progress: Progress, checkpoints: Path | None = None) -> None:
         del checkpoints  # it takes a minute
-        generator = torch.Generator().manual_seed(self._seed)
-        pool = self._candidates(good, progress, generator)
+        generator = torch.Generator().manual_seed(self._seed)  # on the CPU, as pool and coreset: the same for any device
+        pool, n_patches = self._candidates(good, progress, generator)
+        count = self._config.bank if isinstance(self._config.bank, int) else max(1, int(self._config.bank * n_patches))
         projected = project(pool, self._config.projection, generator)
-        bank = pool[greedy_coreset(projected, self._config.bank, generator, progress)]
-        self.bank_mean = bank.mean(dim=0)
-        self.memory_bank = bank - self.bank_mean
-        self.bank_norms = self.memory_bank.square().sum(dim=1)
+        bank = pool[greedy_coreset(projected, count, generator, progress)]
+        mean = bank.mean(dim=0)
+        centred = bank - mean
+        self.bank_mean, self.memory_bank = mean.to(good.device), centred.to(good.device)
+        self.bank_norms = centred.square().sum(dim=1).to(good.device)
+        if self._config.neighbors > 1:
+            self.neighborhoods = nearest_rows(centred, self._config.neighbors).to(good.device)
 
     def patches(self, images: Tensor) -> Tensor:
         """Locally averaged features of all levels on the finest grid, section 3.1.
 
         images: (B, 3, H, W) normalized. Returns (B, D, h, w), h = H / 8, or as the backbone's finest level.
         """
-        fine, *coarser = (F.avg_pool2d(level, kernel_size=3, stride=1, padding=1) for level in self.backbone(images))
-        grown = [F.interpolate(level, size=fine.shape[2:], mode="bilinear", align_corners=False) for level in coarser]
-        return torch.cat([fine, *grown], dim=1)
+        embedding: Tensor = self._embedding(self.backbone(images))
+        return embedding
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized to (B, h, w): distance of each patch to the nearest one of the bank."""
+        return self._distances(self.patches(images))
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw score (B,) and map (B, h, w); the score is the map's maximum, re-weighted if `neighbors` asks for it."""
+        if self._config.neighbors == 1 or len(self.memory_bank) == 1:  # the weight of a lone vector would be zero
+            return super().judge(images)
         embedding = self.patches(images)
+        anomaly_map = self._distances(embedding)
+        score, place = anomaly_map.flatten(1).max(dim=1)  # s* and where: (B,), (B,)
+        index = place[:, None, None].expand(-1, embedding.shape[1], 1)
+        strangest = embedding.flatten(2).gather(2, index).squeeze(2) - self.bank_mean  # e*: (B, D)
+        bracket = torch.addmm(self.bank_norms, -2.0 * strangest, self.memory_bank.T)  # (B, K)
+        neighborhood = self.neighborhoods[bracket.argmin(dim=1)]  # N_b(m*), m* first: (B, b)
+        squared = bracket.gather(1, neighborhood) + strangest.square().sum(dim=1, keepdim=True)
+        return reweighted(score, squared.clamp(min=0.0).sqrt()), anomaly_map
+
+    def _distances(self, embedding: Tensor) -> Tensor:
+        """(B, D, h, w) to (B, h, w)."""
         B, _, h, w = embedding.shape  # noqa: N806 - the papers' capitals
         patches = _rows(embedding) - self.bank_mean  # (B*h*w, D)
         minus_twice = -2.0 * patches
@@ -104,78 +137,95 @@ class PatchCore(Method):
         distance: Tensor = squared.clamp(min=0.0).sqrt().view(B, h, w)
         return distance
 
-    def _candidates(self, good: Parts, progress: Progress, generator: torch.Generator) -> Tensor:
-        """(at most pool, D): the same number of places from each part, drawn by chance."""
+    def _candidates(self, good: Parts, progress: Progress, generator: torch.Generator) -> tuple[Tensor, int]:
+        """(at most pool, D) on the CPU, the same number of places from each part, and the number of all patches."""
         cap, n = self._config.pool, len(good)
         used = sorted(torch.randperm(n, generator=generator)[:cap].tolist())  # all, unless there are more than cap
-        pool, filled = torch.empty(0), 0
+        pool, filled, per_part = torch.empty(0), 0, 0
         for k in progress.track(used, "features"):
-            rows = _rows(self.patches(good.batch([k])))  # (h*w, D)
-            quota = min(len(rows), cap // len(used))
+            rows = _rows(self.patches(good.batch([k]))).cpu()  # (h*w, D)
+            per_part = len(rows)
+            quota = min(per_part, cap // len(used))
             if not filled:
                 pool = torch.empty(quota * len(used), rows.shape[1])
-            places = torch.randperm(len(rows), generator=generator)[:quota].sort().values
+            places = torch.randperm(per_part, generator=generator)[:quota].sort().values
             pool[filled : filled + quota] = rows[places]
             filled += quota
-        return pool
+        return pool, per_part * n
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """The bank takes the size it was fitted with."""
-        for name in ("memory_bank", "bank_norms"):
-            if (stored := state_dict.get(prefix + name)) is not None:
+        for name in ("memory_bank", "bank_norms", "neighborhoods"):
+            if (stored := state_dict.get(prefix + name)) is not None and name in self._buffers:
                 setattr(self, name, torch.empty_like(stored))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def project(vectors: Tensor, dimensions: int, generator: torch.Generator) -> Tensor:
-    """(N, dimensions) dense Gaussian random projection, centred; keeps distances by Johnson-Lindenstrauss.
+class PlainEmbedding(nn.Module):
+    """Each level averaged over 3x3 (zeros counted), enlarged to the finest grid, all channels kept."""
 
-    Vectors that are short enough already are only centred.
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """(B, C, h, w) of each level, finest first, to (B, sum of C, h, w)."""
+        return _stacked([F.avg_pool2d(level, kernel_size=3, stride=1, padding=1) for level in levels])
+
+
+class OfficialEmbedding(nn.Module):
+    """The official code's: C x 3 x 3 values of each level pooled to 1024, then the levels together to 1024.
+
+    Adaptive pooling is linear and repeats itself every gcd(C, 1024)-th of the channels, so it is a grouped convolution with a
+    fixed kernel. Wide-ResNet-50: centre 0.2 and neighbours 0.1 of a channel, then 3x3 means of pairs of channels.
     """
-    if vectors.shape[1] <= dimensions:
-        return vectors - vectors.mean(dim=0)
-    matrix = torch.randn(vectors.shape[1], dimensions, generator=generator) / dimensions**0.5
-    projected: Tensor = vectors @ matrix
-    return projected.sub_(projected.mean(dim=0))
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self._groups = [math.gcd(C, _OFFICIAL_DIMENSIONS) for C in channels]
+        for k, (C, groups) in enumerate(zip(channels, self._groups, strict=True)):  # noqa: N806 - the papers' capitals
+            values = torch.eye(9 * C // groups)[None]  # of one group: each value alone
+            pooled = F.adaptive_avg_pool1d(values, _OFFICIAL_DIMENSIONS // groups)[0]  # (9 * C / groups, bins)
+            kernel = pooled.T.reshape(-1, C // groups, 3, 3).repeat(groups, 1, 1, 1)  # (1024, C / groups, 3, 3)
+            self.register_buffer(f"kernel_{k}", kernel, persistent=False)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """(B, C, h, w) of each level, finest first, to (B, 1024, h, w)."""
+        kernels = [self.get_buffer(f"kernel_{k}") for k in range(len(levels))]
+        pooled = [
+            F.conv2d(level, kernel, padding=1, groups=groups)
+            for level, kernel, groups in zip(levels, kernels, self._groups, strict=True)
+        ]
+        # a bin of the whole is as many neighbouring dimensions of the concatenation as there are levels
+        stacked = _stacked(pooled)  # (B, 1024 * levels, h, w)
+        B, _, h, w = stacked.shape  # noqa: N806 - the papers' capitals
+        return stacked.view(B, _OFFICIAL_DIMENSIONS, len(levels), h, w).mean(dim=2)
 
 
-def greedy_coreset(vectors: Tensor, count: int, generator: torch.Generator, progress: Progress) -> Tensor:
-    """Indices of at most `count` vectors, each the farthest from all before it (section 3.2); ties go to the first.
+def reweighted(score: Tensor, distances: Tensor) -> Tensor:
+    """Equation 7: the less, the more lonely the nearest vector of the bank is. Large distances do not overflow.
 
-    vectors: (N, d), centred. Stops early when every vector equals a chosen one. Exact, but lazy: distances to the chosen
-    only shrink, so a block whose largest known distance is not the largest of all need not be brought up to date.
+    score: s* (B,). distances: (B, b) of the strangest patch e* to the b neighbours of m*, m* itself first.
+
+    >>> reweighted(torch.tensor([5.0]), torch.tensor([[5.0, 5.5, 6.0]]))
+    tensor([4.0684])
     """
-    n = len(vectors)
-    if n <= count:
-        return torch.arange(n)
-    chosen = [_first_pick(vectors, generator)]
-    blocks = torch.split(vectors, _BLOCK)
-    distance = torch.full((n,), torch.inf)
-    by_block = torch.split(distance, _BLOCK)  # views
-    bound, counted = torch.full((len(blocks),), torch.inf), [0] * len(blocks)
-    for _ in progress.track(range(count - 1), "coreset"):
-        distance[chosen[-1]] = -1.0  # never again, whatever rounding says
-        while counted[block := int(bound.argmax())] < len(chosen):
-            news = _squared_distances(blocks[block], vectors[chosen[counted[block] :]])
-            bound[block] = torch.minimum(by_block[block], news.amin(dim=1), out=by_block[block]).max()
-            counted[block] = len(chosen)
-        if bound[block] <= 0.0:
-            break
-        chosen.append(block * _BLOCK + int(by_block[block].argmax()))
-    return torch.tensor(chosen)
+    return (1.0 - distances.softmax(dim=1)[:, 0]) * score
 
 
-def _first_pick(vectors: Tensor, generator: torch.Generator) -> int:
-    """The vector with the largest mean distance to a few drawn by chance, as in the official code."""
-    anchors = vectors[torch.randperm(len(vectors), generator=generator)[:_ANCHORS]]
-    means = [_squared_distances(block, anchors).sqrt().mean(dim=1) for block in torch.split(vectors, _BLOCK)]
-    return int(torch.cat(means).argmax())
+def nearest_rows(vectors: Tensor, count: int) -> Tensor:
+    """(K, D) to (K, at most count): indices of the nearest ones of each, itself first whatever its copies say."""
+    count = min(count, len(vectors))
+    found = []
+    for start in range(0, len(vectors), _CHUNK):
+        distances = torch.cdist(vectors[start : start + _CHUNK], vectors)  # (rows, K)
+        itself = torch.arange(len(distances))
+        distances[itself, start + itself] = -1.0
+        found.append(distances.topk(count, largest=False).indices)
+    return torch.cat(found)
 
 
-def _squared_distances(vectors: Tensor, others: Tensor) -> Tensor:
-    """(N, K) of (N, d) and (K, d)."""
-    products = torch.addmm(others.square().sum(dim=1), vectors, others.T, alpha=-2.0)
-    return (products + vectors.square().sum(dim=1, keepdim=True)).clamp(min=0.0)
+def _stacked(levels: list[Tensor]) -> Tensor:
+    """All levels on the grid of the first, their channels concatenated."""
+    fine, *coarser = levels
+    grown = [F.interpolate(level, size=fine.shape[2:], mode="bilinear", align_corners=False) for level in coarser]
+    return torch.cat([fine, *grown], dim=1)
 
 
 def _rows(embedding: Tensor) -> Tensor:
