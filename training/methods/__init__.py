@@ -55,7 +55,12 @@ class Parts:
 
 
 class Method(nn.Module):
-    """A network that says of each place of an image how strange it is."""
+    """A network that says of each place of an image how strange it is; in eval mode but for what a descent is teaching."""
+
+    def train(self, mode: bool = True) -> "Method":
+        """Stays as it is: only training/descend.py puts a part of it in train mode."""
+        del mode
+        return super().train(False)
 
     def fit(self, good: Parts, progress: Progress, checkpoints: Path | None = None) -> None:
         """Learns from good parts only; all chance comes from the seed given to `build`.

@@ -1,0 +1,106 @@
+"""STFPM: a student that has seen only good parts does not see in a defect what its teacher sees.
+
+Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, arXiv 2103.04257: section 3.1
+framework and loss, 3.2 anomaly map.
+
+Differs from the paper:
+- The loss is d^2 averaged over batch and positions, without the factor 0.5: so does the official code, whose rate of 0.4 goes
+  with it. (Ports that sum it have another rate for each batch size.)
+- The map is the geometric mean of the levels' maps instead of their product: the same ranking of places, but of the order of
+  a single level's values, where the product of three is 1e-6 and vanishes in half precision.
+- The levels meet on the finest of their own grids (64 x 64 at 256 px), as in the official code; the score is the maximum there.
+- No part is held out to choose an epoch: the last one is kept. Zeroed gains of residual branches are opened, as torchvision,
+  on which the official code builds, has them.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.backbone import EMBEDDED, Backbone, open_residuals
+from training.descend import Course, batch_of, descend, steps_of
+from training.methods import Method, Parts
+from training.progress import Progress
+
+_MOMENTUM, _DECAY = 0.9, 1e-4
+_SHORTEST = 1e-12  # of a feature vector, before it is divided by its length
+_LEAST = 1e-6  # added to a level's map, far below what good parts have: its logarithm must exist
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """epochs: over the good parts. batch: images per step. rate: of the learning, constant."""
+
+    levels: ClassVar[tuple[int, ...]] = (4, 8, 16)
+    suited: ClassVar[str] = EMBEDDED
+    image_size: ClassVar[int] = 256
+
+    epochs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    rate: Annotated[float, msgspec.Meta(gt=0, le=10)] = 0.4
+
+    def build(self, backbone: Backbone, seed: int) -> "Stfpm":
+        return Stfpm(backbone, self, seed)
+
+
+class Stfpm(Method):
+    """The backbone as the teacher, and an untaught network of its shape as the student."""
+
+    def __init__(self, backbone: Backbone, config: Config, seed: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._config = config
+        self._seed = seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            untaught = Backbone(backbone.name, backbone.options, config.levels)
+        open_residuals(untaught)
+        self.student: nn.Module = untaught.network.requires_grad_(True)
+
+    def fit(self, good: Parts, progress: Progress, checkpoints: Path | None = None) -> None:
+        config, count = self._config, len(good)
+        self.to(memory_format=torch.channels_last)  # a processor's convolutions like it
+        course = Course(
+            stage="student",
+            learner=self.student,
+            optimizer=torch.optim.SGD(self.student.parameters(), lr=config.rate, momentum=_MOMENTUM, weight_decay=_DECAY),
+            steps=steps_of(config.epochs, count, config.batch),
+            seed=self._seed,
+            loss=lambda step: self.loss(good.batch(batch_of(step, count, config.batch, self._seed))),
+        )  # in full precision: at this rate, half diverges
+        descend(course, progress, checkpoints)
+        self.to(memory_format=torch.contiguous_format)
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Squared distances of the directions of the features, mean over batch and positions, summed over levels.
+
+        images: (B, 3, H, W) normalized.
+        """
+        return torch.stack([2.0 * level.mean() for level in self.level_maps(images)]).sum()
+
+    def level_maps(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) normalized to (B, h, w) of each level, finest first: 1 - cosine, in [0, 1] behind a ReLU."""
+        with torch.no_grad():
+            taught = self.backbone(images)
+        learned = self.student(images)
+        return [_half_squared_distance(t, s) for t, s in zip(taught, learned, strict=True)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalized to (B, h, w) of the finest level: geometric mean of the levels' maps, in [0, 1]."""
+        maps = [level[:, None] for level in self.level_maps(images)]
+        size = maps[0].shape[2:]
+        grown = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in maps]
+        return (torch.cat(grown, dim=1) + _LEAST).log().mean(dim=1).exp() - _LEAST
+
+
+def _half_squared_distance(taught: Tensor, learned: Tensor) -> Tensor:
+    """(B, h, w): half the squared distance of two (B, C, h, w) on the unit sphere. Where they agree, 1 - cosine would cancel."""
+    return 0.5 * (_on_sphere(taught) - _on_sphere(learned)).square().sum(dim=1)
+
+
+def _on_sphere(features: Tensor) -> Tensor:
+    features = features.float()
+    return features * features.square().sum(dim=1, keepdim=True).clamp(min=_SHORTEST).rsqrt()
