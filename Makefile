@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test check fix bench replay device broker
+.PHONY: setup demo test check fix bench replay device system
 
 setup: $(STAMP)
 
@@ -14,22 +14,23 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -c constraints.txt -e '.[train,export,dev]'
 	@touch $(STAMP)
 
-# A real broker for the tests; the demo does without one.
-broker:
-	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { \
+# Programs that the tests work with: a real broker, and a real browser for the report. The demo does without them.
+system:
+	@missing=""; for one in mosquitto chromium; do PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || missing="$$missing $$one"; done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	    service mosquitto stop >/dev/null 2>&1 || true; \
-	  else echo "The tests need the MQTT broker mosquitto: sudo apt-get install mosquitto"; exit 1; fi; }
+	  else echo "The tests need:$$missing (sudo apt-get install$$missing)"; exit 1; fi; fi
 
 demo: setup
 	$(BIN)/kensa demo
 
 # One thread for torch in each of the many small processes: on a busy machine more threads wait for each other.
-test: setup broker
+test: setup system
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --durations=10
 
-check: setup broker
+check: setup system
 	@echo "ruff format"; $(BIN)/ruff format --check --quiet .
 	@echo "ruff"; $(BIN)/ruff check --quiet .
 	@echo "mypy"; $(BIN)/mypy --no-error-summary
@@ -45,7 +46,7 @@ device:
 	$(PYTHON) -m venv .venv-device
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
 
-bench: setup broker device
+bench: setup system device
 	$(BIN)/python tests/bench.py
 
 # One folder of photographs through the real two processes: make replay CASE=line.yaml
