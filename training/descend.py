@@ -1,7 +1,8 @@
 """The one gradient loop: seeded, resumable to the same result, on one device or on several under `torchrun`.
 
 All chance of a step comes from torch's generators, seeded for (seed, stage, step) alone; so a descent that was cut off and
-resumed ends where an uninterrupted one ends, bit by bit on the same machine.
+resumed ends where an uninterrupted one ends, bit by bit on the same machine. What several processes must agree on is in
+training/processes.py.
 """
 
 import hashlib
@@ -9,22 +10,26 @@ import json
 import math
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from training.processes import average, is_first, rank, share_of
 from training.progress import Progress
 
 _FINGERPRINT = "fit.sha256"
 _CHECKPOINT_S = 60.0
+_OPTIMIZER = "optimizer."  # so begin the names of its tensors
 
 
 class DescentError(Exception):
@@ -61,32 +66,30 @@ class Course:
 def descend(course: Course, progress: Progress, checkpoints: Path | None = None) -> None:
     """Takes all steps of the course, the learner in train mode, and leaves it in eval mode.
 
-    checkpoints: the folder that keeps the state, once a minute. Raises DescentError when the loss is not finite or a
-    checkpoint cannot be read or written.
+    checkpoints: the folder that keeps the state, once a minute and at Ctrl-C. Raises DescentError when the loss is not finite or
+    a checkpoint cannot be read or written.
     """
     file = checkpoints / f"{course.stage}.safetensors" if checkpoints is not None else None
     first = _restore(course, file) if file is not None and file.is_file() else 0
     parameters = [p for group in course.optimizer.param_groups for p in group["params"]]
     highest = [group["lr"] for group in course.optimizer.param_groups]
     course.learner.train()
-    saved = time.monotonic()
-    for step in progress.track(range(first, course.steps), course.stage):
-        for group, rate in zip(course.optimizer.param_groups, highest, strict=True):
-            group["lr"] = rate * course.rate(step / course.steps)
-        loss = _seeded_loss(course, step)
-        if not math.isfinite(value := float(loss.detach())):
-            raise DescentError(
-                f"{course.stage}, step {step + 1} of {course.steps}: the loss is {value}. Try another seed or a lower rate"
-            )
-        course.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if math.isfinite(course.clip):
-            nn.utils.clip_grad_norm_(parameters, course.clip)
-        course.optimizer.step()
-        progress.tell(f"loss {value:.4g}")
-        if file is not None and time.monotonic() - saved > _CHECKPOINT_S:
-            _save(course, file, step + 1)
-            saved = time.monotonic()
+    done, saved = first, time.monotonic()
+    try:
+        for step in progress.track(range(first, course.steps), course.stage):
+            with _ctrl_c_afterwards():
+                for group, rate in zip(course.optimizer.param_groups, highest, strict=True):
+                    group["lr"] = rate * course.rate(step / course.steps)
+                value = _take(course, step, parameters)
+                done = step + 1
+            progress.tell(f"loss {value:.4g}")
+            if file is not None and time.monotonic() - saved > _CHECKPOINT_S:
+                _save(course, file, done)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        if file is not None and done > first:
+            _save(course, file, done)
+        raise
     for group, rate in zip(course.optimizer.param_groups, highest, strict=True):
         group["lr"] = rate
     if file is not None:
@@ -94,9 +97,48 @@ def descend(course: Course, progress: Progress, checkpoints: Path | None = None)
     course.learner.eval()
 
 
+def _take(course: Course, step: int, parameters: list[Tensor]) -> float:
+    """One step; gives the loss before it."""
+    loss = _seeded_loss(course, step)
+    if not math.isfinite(value := float(loss.detach())):
+        raise DescentError(
+            f"{course.stage}, step {step + 1} of {course.steps}: the loss is {value}. Try another seed or a lower rate"
+        )
+    course.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    average(course.learner, parameters)
+    if math.isfinite(course.clip):
+        nn.utils.clip_grad_norm_(parameters, course.clip)
+    course.optimizer.step()
+    return value
+
+
+@contextmanager
+def _ctrl_c_afterwards() -> Iterator[None]:
+    """Ctrl-C inside the block comes at its end, so that a step is taken whole or not at all. A second one comes at once."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    held: list[int] = []
+
+    def hold(signal_number: int, frame: FrameType | None) -> None:
+        if held:
+            signal.default_int_handler(signal_number, frame)
+        held.append(signal_number)
+
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
 def _seeded_loss(course: Course, step: int) -> Tensor:
     device = next(course.learner.parameters()).device
-    key = hashlib.sha256(f"{course.seed} {course.stage} {step}".encode()).digest()
+    drawn = f"{course.seed} {course.stage} {step}" if is_first() else f"{course.seed} {course.stage} {step} {rank()}"
+    key = hashlib.sha256(drawn.encode()).digest()
     with torch.random.fork_rng(), torch.autocast(device.type, torch.bfloat16, enabled=course.half and fast_in_half(device)):
         torch.manual_seed(int.from_bytes(key[:7], "big"))
         return course.loss(step)
@@ -113,7 +155,7 @@ def fast_in_half(device: torch.device) -> bool:
 def batch_of(step: int, count: int, size: int, seed: int) -> list[int]:
     """Indices of the step's batch of `size` out of `count` things: each epoch in a new seeded order, none twice in an epoch.
 
-    The last batch of an epoch may be smaller.
+    The last batch of an epoch may be smaller. Of several processes each is given its share of the batch.
 
     >>> sorted(batch_of(0, 5, 3, seed=0) + batch_of(1, 5, 3, seed=0))
     [0, 1, 2, 3, 4]
@@ -121,7 +163,7 @@ def batch_of(step: int, count: int, size: int, seed: int) -> list[int]:
     epoch, place = divmod(step, math.ceil(count / size))
     key = int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:7], "big")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(key))
-    return [int(k) for k in order[place * size : (place + 1) * size]]
+    return share_of([int(k) for k in order[place * size : (place + 1) * size]])
 
 
 def steps_of(epochs: int, count: int, size: int) -> int:
@@ -133,11 +175,6 @@ def steps_of(epochs: int, count: int, size: int) -> int:
     return epochs * math.ceil(count / size)
 
 
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @contextmanager
 def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
     """The folder OUT.checkpoint for as long as the fit takes; what a cut-off fit left there is used when `resume`.
@@ -145,6 +182,9 @@ def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
     decides: all that decides the fit's result. Raises DescentError where a checkpoint is in the way or of another fit.
     """
     folder = out.with_name(out.name + ".checkpoint")
+    if not is_first():
+        yield folder
+        return
     digest = hashlib.sha256(decides).hexdigest()
     if folder.exists():
         if not resume:
@@ -153,8 +193,11 @@ def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
         if not told.is_file() or told.read_text() != digest:
             raise DescentError(f"{folder}: of other photographs or another recipe; give the same as then, or remove it")
     else:
-        folder.mkdir(parents=True)
-        (folder / _FINGERPRINT).write_text(digest)
+        try:
+            folder.mkdir(parents=True)
+            (folder / _FINGERPRINT).write_text(digest)
+        except OSError as e:
+            raise DescentError(f"{folder}: cannot be written: {e.strerror or e}") from e
     try:
         yield folder
     except BaseException:
@@ -169,12 +212,14 @@ def _tensors(course: Course) -> dict[str, Tensor]:
     state: dict[str, Tensor] = dict(course.learner.state_dict())
     of_optimizer = course.optimizer.state_dict()["state"]
     for k, values in of_optimizer.items():
-        state |= {f"optimizer.{k}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
+        state |= {f"{_OPTIMIZER}{k}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
     return state
 
 
 def _save(course: Course, file: Path, steps: int) -> None:
-    """Whole or not at all."""
+    """Whole or not at all; of several processes the first alone writes."""
+    if not is_first():
+        return
     content = save({key: value.contiguous() for key, value in _tensors(course).items()}, {"steps": json.dumps(steps)})
     part = file.with_name(f".{file.name}.part")
     try:
@@ -185,6 +230,8 @@ def _save(course: Course, file: Path, steps: int) -> None:
         part.replace(file)
     except OSError as e:
         raise DescentError(f"{file}: cannot be written: {e.strerror or e}") from e
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _restore(course: Course, file: Path) -> int:
@@ -195,12 +242,23 @@ def _restore(course: Course, file: Path) -> int:
         saved = load_file(file)
     except (SafetensorError, OSError, KeyError, ValueError) as e:
         raise DescentError(f"{file}: cannot be read ({e}); remove it and begin again") from e
-    course.learner.load_state_dict({key: value for key, value in saved.items() if not key.startswith("optimizer.")})
-    described: dict[str, Any] = course.optimizer.state_dict()
-    by_parameter: dict[int, dict[str, Tensor]] = {}
-    for key, value in saved.items():
-        if key.startswith("optimizer."):
-            _, k, name = key.split(".", 2)
-            by_parameter.setdefault(int(k), {})[name] = value
-    course.optimizer.load_state_dict({"state": by_parameter, "param_groups": described["param_groups"]})
+    if steps > course.steps:
+        raise DescentError(f"{file}: after {steps} steps, expected at most {course.steps}; remove it and begin again")
+    of_optimizer: dict[int, dict[str, Tensor]] = {}
+    for key in [key for key in saved if key.startswith(_OPTIMIZER)]:
+        _, k, name = key.split(".", 2)
+        of_optimizer.setdefault(int(k), {})[name] = saved.pop(key)
+    parameters = [p for group in course.optimizer.param_groups for p in group["params"]]
+    try:
+        course.learner.load_state_dict(saved)
+        state = {k: {n: _laid_out_as(parameters[k], v) for n, v in values.items()} for k, values in of_optimizer.items()}
+        groups = course.optimizer.state_dict()["param_groups"]
+        course.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (RuntimeError, ValueError, IndexError) as e:
+        raise DescentError(f"{file}: of another network or optimizer; remove it and begin again ({e})") from e
     return steps
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """In the parameter's memory format, so that every sum has its order. What is not of its shape (Adam's step) stays."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.metadata
+import io
 import platform
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: bool = False) -> "Record":
     """Writes the RUN `recipe.out` and gives its record. A gradient method keeps its state in OUT.checkpoint until it is done.
 
+    Of several processes (training/processes.py) the first alone writes, the others wait for it.
     Raises SectionError (path into the recipe), DataError, BackboneError, WeightsError, RunError, CalibrationError.
     """
     from training.backbone import Stated, load_backbone
@@ -71,7 +73,16 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
     from training.processes import best_device, is_first, wait_for_all
-    from training.run import calibration_file, method_config, refuse_existing, seal, unfinished, write_golden, write_model
+    from training.run import (
+        calibration_file,
+        method_config,
+        read_record,
+        refuse_existing,
+        seal,
+        unfinished,
+        write_golden,
+        write_model,
+    )
 
     out = Path(recipe.out)
     refuse_existing(out, overwrite)
@@ -83,19 +94,26 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     contract = input_contract((*parts.train, *parts.calibration), recipe.image_size or config.image_size, recipe.fit)
     deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std)
     decides = msgspec.json.encode((recipe, provenance.sha256, parts.data_sha256))
-    with checkpoints_of(out, decides, resume) as checkpoints, unfinished(out, overwrite) as folder:
+    with checkpoints_of(out, decides, resume) as checkpoints:
+        wait_for_all()  # nobody goes on from a checkpoint that the first process has not approved
         device = best_device()
         deployed.to(device)
         deployed.method.fit(Parts(parts.train, contract, deployed.normalize, device), progress, checkpoints)
         deployed.to(CPU)
-        runtime, scores = TorchRuntime(deployed), []
-        with calibration_file(folder, len(parts.calibration), contract) as images:
-            for k in progress.track(range(len(images)), "calibration"):
-                images[k] = load(parts.calibration[k], contract)
-                scores.append(runtime.infer(images[k])[0])
-        write_golden(folder, [load_original(p, contract) for p in parts.calibration[:4]], recipe.seed)
-        write_model(folder, deployed)
-        return seal(folder, _record(recipe, provenance, contract, parts, scores))
+        if not is_first():
+            wait_for_all()
+            return read_record(out)
+        with unfinished(out, overwrite) as folder:
+            runtime, scores = TorchRuntime(deployed), []
+            with calibration_file(folder, len(parts.calibration), contract) as images:
+                for k in progress.track(range(len(images)), "calibration"):
+                    images[k] = load(parts.calibration[k], contract)
+                    scores.append(runtime.infer(images[k])[0])
+            write_golden(folder, [load_original(p, contract) for p in parts.calibration[:4]], recipe.seed)
+            write_model(folder, deployed)
+            record = seal(folder, _record(recipe, provenance, contract, parts, scores))
+        wait_for_all()
+        return record
 
 
 def _record(
@@ -194,18 +212,23 @@ def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
 
 
 def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
-    from training.progress import progress_on
+    from training.processes import is_first, joined
+    from training.progress import Lines, progress_on
     from training.run import method_config
 
-    if notice := getattr(method_config(recipe.method, recipe.settings), "notice", ""):
-        print(notice, file=sys.stderr)
-    record = fit(recipe, progress_on(sys.stderr), overwrite, resume)
-    roles = [file.role for file in record.files]
-    print(f"{roles.count('train')} parts to learn from, {roles.count('calibration')} held out for the threshold")
-    if record.left_out:
-        print(f"{len(record.left_out)} left out, equal to another photograph: {', '.join(record.left_out[:5])}")
-    print(explain(record.calibration))
-    print(f"written: {recipe.out}")
+    with joined():
+        if not is_first():
+            fit(recipe, Lines(io.StringIO()), overwrite, resume)
+            return
+        if notice := getattr(method_config(recipe.method, recipe.settings), "notice", ""):
+            print(notice, file=sys.stderr)
+        record = fit(recipe, progress_on(sys.stderr), overwrite, resume)
+        roles = [file.role for file in record.files]
+        print(f"{roles.count('train')} parts to learn from, {roles.count('calibration')} held out for the threshold")
+        if record.left_out:
+            print(f"{len(record.left_out)} left out, equal to another photograph: {', '.join(record.left_out[:5])}")
+        print(explain(record.calibration))
+        print(f"written: {recipe.out}")
 
 
 def _setting(text: str, option: str) -> tuple[str, Any]:

@@ -68,10 +68,10 @@ def test_a_recipe_says_the_same_as_options_with_paths_relative_to_it(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--method", "patchcoer"], "--method: method 'patchcoer' is not one of the methods here: patchcore"),
+        (["--method", "patchcoer"], "--method: method 'patchcoer' is not one of the methods here: ast, efficientad,"),
         (["--backbone", "resnet81"], "resnet18"),
         (["--set", "bnak=5"], "--set bnak: unknown key 'bnak', known: bank, pool, projection"),
-        (["--set", "bank=many"], "--set bank: expected `int`"),
+        (["--set", "bank=many"], "--set bank: expected `int | float`"),
         (["--set", "bank"], "expected key=value"),
         (["--backbone", "resnet18", "--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
         (["--weights", "mine.safetensors"], "backbone 'embedded' brings its own weights"),
