@@ -266,10 +266,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     default = {field.name: field.default for field in msgspec.structs.fields(Recipe)}
     parser.add_argument("recipe", nargs="?", type=Path, help="a YAML file that says all of the following")
-    parser.add_argument("--method", help="patchcore")
+    parser.add_argument("--method", help="patchcore, stfpm, fastflow, efficientad or ast")
     parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
     parser.add_argument("--out", metavar="RUN", help="folder to write")
-    parser.add_argument("--backbone", help="embedded, pdn-s, or any timm network with features (default: one that comes along)")
+    parser.add_argument("--backbone", help="embedded, pdn-s, pdn-m, or any timm network with features (default: one that comes along)")
     parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
     parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the method's)")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")

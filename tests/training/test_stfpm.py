@@ -95,6 +95,7 @@ def test_well_fitted_places_do_not_vanish_in_half_precision() -> None:
     assert mean.half() > 0
 
 
+@torch.no_grad()
 def test_the_loss_is_the_official_scale() -> None:
     method = untaught()
 
