@@ -6,10 +6,7 @@ training/processes.py.
 """
 
 import hashlib
-import json
 import math
-import os
-import shutil
 import signal
 import threading
 import time
@@ -20,20 +17,13 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from training.checkpoints import DescentError, restore_state, save_state
 from training.processes import average, is_first, rank, share_of
 from training.progress import Progress
 
-_FINGERPRINT = "fit.sha256"
 _CHECKPOINT_S = 60.0
-_OPTIMIZER = "optimizer."  # so begin the names of its tensors
-
-
-class DescentError(Exception):
-    """A descent that cannot go on; the message says why and what to do."""
 
 
 def constant(share: float) -> float:
@@ -70,7 +60,9 @@ def descend(course: Course, progress: Progress, checkpoints: Path | None = None)
     a checkpoint cannot be read or written.
     """
     file = checkpoints / f"{course.stage}.safetensors" if checkpoints is not None else None
-    first = _restore(course, file) if file is not None and file.is_file() else 0
+    first = restore_state(course.learner, course.optimizer, file) if file is not None and file.is_file() else 0
+    if first > course.steps:
+        raise DescentError(f"{file}: after {first} steps, expected at most {course.steps}; remove it and begin again")
     parameters = [p for group in course.optimizer.param_groups for p in group["params"]]
     highest = [group["lr"] for group in course.optimizer.param_groups]
     course.learner.train()
@@ -84,16 +76,16 @@ def descend(course: Course, progress: Progress, checkpoints: Path | None = None)
                 done = step + 1
             progress.tell(f"loss {value:.4g}")
             if file is not None and time.monotonic() - saved > _CHECKPOINT_S:
-                _save(course, file, done)
+                save_state(course.learner, course.optimizer, file, done)
                 saved = time.monotonic()
     except KeyboardInterrupt:
         if file is not None and done > first:
-            _save(course, file, done)
+            save_state(course.learner, course.optimizer, file, done)
         raise
     for group, rate in zip(course.optimizer.param_groups, highest, strict=True):
         group["lr"] = rate
     if file is not None:
-        _save(course, file, course.steps)
+        save_state(course.learner, course.optimizer, file, course.steps)
     course.learner.eval()
 
 
@@ -102,7 +94,8 @@ def _take(course: Course, step: int, parameters: list[Tensor]) -> float:
     loss = _seeded_loss(course, step)
     if not math.isfinite(value := float(loss.detach())):
         raise DescentError(
-            f"{course.stage}, step {step + 1} of {course.steps}: the loss is {value}. Try another seed or a lower rate"
+            f"{course.stage}, step {step + 1} of {course.steps}: the loss is {value}. Begin again with another seed or a lower "
+            "rate (and remove OUT.checkpoint, if there is one)"
         )
     course.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -173,92 +166,3 @@ def steps_of(epochs: int, count: int, size: int) -> int:
     4
     """
     return epochs * math.ceil(count / size)
-
-
-@contextmanager
-def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
-    """The folder OUT.checkpoint for as long as the fit takes; what a cut-off fit left there is used when `resume`.
-
-    decides: all that decides the fit's result. Raises DescentError where a checkpoint is in the way or of another fit.
-    """
-    folder = out.with_name(out.name + ".checkpoint")
-    if not is_first():
-        yield folder
-        return
-    digest = hashlib.sha256(decides).hexdigest()
-    if folder.exists():
-        if not resume:
-            raise DescentError(f"{folder}: a fit that was cut off; go on with --resume, or remove it to begin again")
-        told = folder / _FINGERPRINT
-        if not told.is_file() or told.read_text() != digest:
-            raise DescentError(f"{folder}: of other photographs or another recipe; give the same as then, or remove it")
-    else:
-        try:
-            folder.mkdir(parents=True)
-            (folder / _FINGERPRINT).write_text(digest)
-        except OSError as e:
-            raise DescentError(f"{folder}: cannot be written: {e.strerror or e}") from e
-    try:
-        yield folder
-    except BaseException:
-        if not any(folder.glob("*.safetensors")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder)
-
-
-def _tensors(course: Course) -> dict[str, Tensor]:
-    """Everything that learning changes, by name; the tensors themselves."""
-    state: dict[str, Tensor] = dict(course.learner.state_dict())
-    of_optimizer = course.optimizer.state_dict()["state"]
-    for k, values in of_optimizer.items():
-        state |= {f"{_OPTIMIZER}{k}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
-    return state
-
-
-def _save(course: Course, file: Path, steps: int) -> None:
-    """Whole or not at all; of several processes the first alone writes."""
-    if not is_first():
-        return
-    content = save({key: value.contiguous() for key, value in _tensors(course).items()}, {"steps": json.dumps(steps)})
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except OSError as e:
-        raise DescentError(f"{file}: cannot be written: {e.strerror or e}") from e
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _restore(course: Course, file: Path) -> int:
-    """Steps done; learner and optimizer as they were then."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            steps = int(json.loads((opened.metadata() or {})["steps"]))
-        saved = load_file(file)
-    except (SafetensorError, OSError, KeyError, ValueError) as e:
-        raise DescentError(f"{file}: cannot be read ({e}); remove it and begin again") from e
-    if steps > course.steps:
-        raise DescentError(f"{file}: after {steps} steps, expected at most {course.steps}; remove it and begin again")
-    of_optimizer: dict[int, dict[str, Tensor]] = {}
-    for key in [key for key in saved if key.startswith(_OPTIMIZER)]:
-        _, k, name = key.split(".", 2)
-        of_optimizer.setdefault(int(k), {})[name] = saved.pop(key)
-    parameters = [p for group in course.optimizer.param_groups for p in group["params"]]
-    try:
-        course.learner.load_state_dict(saved)
-        state = {k: {n: _laid_out_as(parameters[k], v) for n, v in values.items()} for k, values in of_optimizer.items()}
-        groups = course.optimizer.state_dict()["param_groups"]
-        course.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (RuntimeError, ValueError, IndexError) as e:
-        raise DescentError(f"{file}: of another network or optimizer; remove it and begin again ({e})") from e
-    return steps
-
-
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """In the parameter's memory format, so that every sum has its order. What is not of its shape (Adam's step) stays."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value

@@ -68,8 +68,8 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     Raises SectionError (path into the recipe), DataError, BackboneError, WeightsError, RunError, CalibrationError.
     """
     from training.backbone import Stated, load_backbone
+    from training.checkpoints import checkpoints_of
     from training.data import good_parts, input_contract, load, load_original
-    from training.descend import checkpoints_of
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
     from training.processes import best_device, is_first, wait_for_all
@@ -249,8 +249,8 @@ def _setting(text: str, option: str) -> tuple[str, Any]:
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Mistakes that a message explains; known only once torch is loaded."""
     from training.backbone import BackboneError, WeightsError
+    from training.checkpoints import DescentError
     from training.data import DataError
-    from training.descend import DescentError
     from training.run import RunError
 
     ours = (BackboneError, WeightsError, DataError, DescentError, RunError)
@@ -269,7 +269,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", help="patchcore, stfpm, fastflow, efficientad or ast")
     parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
     parser.add_argument("--out", metavar="RUN", help="folder to write")
-    parser.add_argument("--backbone", help="embedded, pdn-s, pdn-m, or any timm network with features (default: one that comes along)")
+    parser.add_argument(
+        "--backbone", help="embedded, pdn-s, pdn-m, or any timm network with features (default: one that comes along)"
+    )
     parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
     parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the method's)")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")

@@ -15,8 +15,8 @@ from agent.drivers import SectionError, convert, names
 from agent.preprocess import RefusedImageError
 from agent.runtimes import InferenceError
 from training.backbone import BackboneError, WeightsError
+from training.checkpoints import DescentError
 from training.data import DataError, unseen_parts
-from training.descend import DescentError
 from training.evaluate import evaluate, open_trained, origin_of, refuse_seen
 from training.evaluation import write_json, write_whole
 from training.fit import Recipe, fit

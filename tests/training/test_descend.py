@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.descend import Course, DescentError, batch_of, checkpoints_of, descend, steps_of
+from training.checkpoints import DescentError, checkpoints_of
+from training.descend import Course, batch_of, descend, steps_of
 from training.progress import Lines
 
 TESTS = Path(__file__).parents[1]
