@@ -12,7 +12,7 @@ import msgspec
 from agent.calibration import Calibration
 from agent.preprocess import InputContract
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 0
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
 MANIFEST = "manifest.json"
 RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
 
@@ -117,6 +117,8 @@ def open_bundle(folder: Path) -> Bundle:
     for name, expected in manifest.files.items():
         _check_file(folder, name, expected)
     used = {name for artifact in manifest.artifacts for name in artifact.files} | set(manifest.golden)
+    if manifest.input.depth:
+        used |= {depth_of(name) for name in manifest.golden}
     if unlisted := used - manifest.files.keys():
         raise BundleError(f"{folder / MANIFEST}: {', '.join(sorted(unlisted))} used but not among the hashed files")
     for artifact in manifest.artifacts:
@@ -126,6 +128,15 @@ def open_bundle(folder: Path) -> Bundle:
                 f"for {len(manifest.golden)} golden images: export again"
             )
     return Bundle(folder, manifest)
+
+
+def depth_of(golden: str) -> str:
+    """The file of a golden image's depth, beside it; there where the input contract says that the model needs depth.
+
+    >>> depth_of("reference/good_0.png")
+    'reference/good_0.tiff'
+    """
+    return str(PurePosixPath(golden).with_suffix(".tiff"))
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:

@@ -232,10 +232,11 @@ def _with_files(mqtt: Mqtt, folder: Path) -> Mqtt:
 
 
 def _absolute(content: object, folder: Path) -> object:
-    """A driver section whose `path`, if it has one, does not depend on where the process was started."""
-    if isinstance(content, dict) and isinstance(content.get("path"), str):
-        return {**content, "path": str(folder / content["path"])}
-    return content
+    """A driver section whose files (`path`, `depth`), if it has any, do not depend on where the process was started."""
+    if not isinstance(content, dict):
+        return content
+    files = {key: str(folder / content[key]) for key in ("path", "depth") if isinstance(content.get(key), str)}
+    return {**content, **files}
 
 
 def _note_lines(node: yaml.Node, path: tuple[str, ...], file: Path, lines: dict[tuple[str, ...], int]) -> None:

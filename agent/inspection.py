@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8 RGB."""
 
+Depth = NDArray[np.float32]
+"""(H, W) float32, metres from the camera, 0 where nothing was measured."""
+
 AnomalyMap = NDArray[np.float32]
 """(h, w) float32 on the network's native grid, larger is stranger."""
 
@@ -53,13 +56,14 @@ class Shot:
     """One triggered exposure of one part by one camera.
 
     triggered_ns: the trigger edge on CLOCK_MONOTONIC, not the arrival of the pixels.
-    image: read-only pixels, or the Fault that took their place.
+    image: read-only pixels, or the Fault that took their place. depth: of each pixel, from a camera that measures it.
     """
 
     part: Part
     camera: str
     triggered_ns: int
     image: Image | Fault
+    depth: Depth | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

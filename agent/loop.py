@@ -26,12 +26,12 @@ from agent.event import kind, payload, topic
 from agent.event_memory import Entry
 from agent.gate_link import GateLink, Readings
 from agent.health import notify
-from agent.inspection import Closed, Event, Fault, Measured, Prediction, Reading, Shot
+from agent.inspection import Closed, Depth, Event, Fault, Measured, Prediction, Reading, Shot
 from agent.model import Model, open_model
 from agent.mqtt import Publisher
 from agent.only_one import only_one
 from agent.outbox import Outbox
-from agent.preprocess import to_8_bit
+from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
 from agent.runtimes import InferenceError
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def read(model: Model, shot: Shot) -> Reading:
     if isinstance(shot.image, Fault):
         return shot.image
     try:
-        return model.read(shot.image)
+        return model.read(shot.image, shot.depth)
     except InferenceError as e:
         return Fault(str(e))
 
@@ -70,6 +70,10 @@ def measured(shot: Shot, reading: Reading) -> Measured:
             return Measured(shot.camera, raw=raw, score=score, p_value=p_value, latency_ms=latency_ms)
         case Fault(reason=reason):
             return Measured(shot.camera, fault=reason, latency_ms=latency_ms)
+
+
+def _apart(taken: Pixels | PixelsWithDepth | Fault) -> tuple[Pixels | Fault, Depth | None]:
+    return (taken.pixels, taken.depth) if isinstance(taken, PixelsWithDepth) else (taken, None)
 
 
 class Station:
@@ -124,11 +128,11 @@ class Station:
             if trigger is None:
                 yield None
                 continue
-            pixels = self._camera.shoot(trigger.triggered_ns)
+            pixels, depth = _apart(self._camera.shoot(trigger.triggered_ns))
             if time.monotonic_ns() > trigger.planned_ns:
                 pixels = Fault("not inspected: its moment at the gate had passed before its image was there")
             image = pixels if isinstance(pixels, Fault) else to_8_bit(pixels, self.model.contract.white_level)
-            yield Shot(trigger.part, self._camera_name, trigger.triggered_ns, image)
+            yield Shot(trigger.part, self._camera_name, trigger.triggered_ns, image, depth)
 
     def check(self) -> None:
         """A dead thread is loud here."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.bundle import Artifact, Bundle, BundleError
+from agent.bundle import Artifact, Bundle, BundleError, depth_of
 from agent.calibration import Calibration
-from agent.inspection import Fault, Image, Prediction, Reading
-from agent.preprocess import InputContract, RefusedImageError, prepare, read_image, to_8_bit
+from agent.inspection import Depth, Fault, Image, Prediction, Reading
+from agent.preprocess import InputContract, RefusedImageError, prepare, prepare_depth, read_depth, read_image, to_8_bit
 from agent.runtimes import Runtime, RuntimeConfig
 
 
@@ -22,15 +22,25 @@ class Model:
     runtime: Runtime
     calibration: Calibration
 
-    def predict(self, image: Image) -> Prediction:
-        """image: (H, W, 3) uint8 RGB. Raises RefusedImageError and InferenceError."""
-        raw, anomaly_map = self.runtime.infer(prepare(image, self.contract))
+    def predict(self, image: Image, depth: Depth | None = None) -> Prediction:
+        """image: (H, W, 3) uint8 RGB; depth: (H, W) metres, for a model that needs it; another does not look at it.
+
+        Raises RefusedImageError and InferenceError.
+        """
+        prepared = prepare(image, self.contract)
+        if not self.contract.depth:
+            raw, anomaly_map = self.runtime.infer(prepared)
+        elif depth is None:
+            raise RefusedImageError("the model judges depth too, and there was none with the image: does this camera measure it?")
+        else:
+            size = (image.shape[1], image.shape[0])
+            raw, anomaly_map = self.runtime.infer(prepared, prepare_depth(depth, size, self.contract))
         return Prediction(raw, self.calibration.score(raw), self.calibration.p_value(raw), anomaly_map)
 
-    def read(self, image: Image) -> Reading:
+    def read(self, image: Image, depth: Depth | None = None) -> Reading:
         """The prediction, or the Fault of an image outside the contract or of numbers that are none. Raises InferenceError."""
         try:
-            prediction = self.predict(image)
+            prediction = self.predict(image, depth)
         except RefusedImageError as e:
             return Fault(str(e))
         if not (math.isfinite(prediction.raw) and np.isfinite(prediction.anomaly_map).all()):
@@ -75,5 +85,6 @@ def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCh
 
 def _check_golden(bundle: Bundle, file: str, expected: float, model: Model) -> GoldenCheck:
     image = to_8_bit(read_image(bundle.path(file)), model.contract.white_level)
-    raw = model.predict(image).raw
+    depth = read_depth(bundle.path(depth_of(file))) if model.contract.depth else None
+    raw = model.predict(image, depth).raw
     return GoldenCheck(file, raw, expected, abs(raw - expected) / model.calibration.scale)

@@ -1,5 +1,6 @@
 """Photograph to network input and anomaly map back to photograph: the same code in training, calibration and on the device."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -8,10 +9,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inspection import AnomalyMap, Image
+from agent.inspection import AnomalyMap, Depth, Image
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB as a camera or a file gives it, 8 or 16 bit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelsWithDepth:
+    """What a camera gives that measures depth too; both of one size."""
+
+    pixels: Pixels
+    depth: Depth
+
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 _FILL = 0  # grey level of padded borders
@@ -26,7 +36,7 @@ class InputContract(msgspec.Struct, frozen=True):
 
     width, height: the network's input in px. fit: `stretch` scales the axes on their own, `pad` keeps the aspect with
     black borders, `crop` keeps it by cutting the longer axis at the centre. Sizes in px, aspect is width / height;
-    white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are).
+    white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are). depth: needed too.
     """
 
     width: int
@@ -39,6 +49,7 @@ class InputContract(msgspec.Struct, frozen=True):
     max_aspect: float
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     white_level: int = 65535
+    depth: bool = False
 
     def check(self, width: int, height: int) -> None:
         """Raises RefusedImageError for an image size outside the contract."""
@@ -73,6 +84,46 @@ def read_image(path: Path) -> Pixels:
     if image.dtype == np.uint16:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint16)
     raise RefusedImageError(f"{path}: {image.dtype} pixels, expected 8 or 16 bit integers")
+
+
+def read_depth(path: Path) -> Depth:
+    """Depth from a float32 TIFF in metres: one channel, or the three of x, y, z (MVTec 3D-AD), of which the last is taken.
+
+    What is not a positive number was not measured and becomes 0. Raises RefusedImageError.
+    """
+    try:
+        encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        found = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    except OSError as e:
+        raise RefusedImageError(f"{path}: the depth cannot be read: {e.strerror}") from e
+    except cv2.error as e:
+        raise RefusedImageError(f"{path}: the depth cannot be decoded: {e.err}") from e
+    if found is None or found.dtype != np.float32 or (found.ndim == 3 and found.shape[2] != 3):
+        what = "nothing that can be decoded" if found is None else f"{found.shape} {found.dtype}"
+        raise RefusedImageError(f"{path}: {what}, expected depth in metres as a float32 TIFF of one channel or of x, y, z")
+    z = found if found.ndim == 2 else found[:, :, 0]  # OpenCV turns the order of three channels round
+    return np.where(np.isfinite(z) & (z > 0), z, np.float32(0))
+
+
+def prepare_depth(depth: Depth, size: tuple[int, int], contract: InputContract) -> Depth:
+    """The network's second input, (contract.height, contract.width) float32 metres, in the place of the prepared image.
+
+    size: (width, height) of the image. Neighbors are never mixed: half-way between a part and a hole there is nothing.
+    Raises RefusedImageError for depth of another size.
+    """
+    width, height = size
+    if depth.shape != (height, width):
+        raise RefusedImageError(f"depth is {depth.shape[1]}x{depth.shape[0]} px, its image {width}x{height}: expected one size")
+    target = (contract.width, contract.height)
+    if contract.fit == "stretch":
+        return _nearest(depth, target)
+    if contract.fit == "crop":
+        x, y, w, h = _crop_box(width, height, contract)
+        return _nearest(depth[y : y + h, x : x + w], target)
+    x, y, w, h = _pad_box(width, height, contract)
+    padded = np.zeros((contract.height, contract.width), dtype=np.float32)
+    padded[y : y + h, x : x + w] = _nearest(depth, (w, h))
+    return padded
 
 
 def to_8_bit(image: Pixels, white_level: int) -> Image:
@@ -132,6 +183,10 @@ def _resize(image: Image, size: tuple[int, int]) -> Image:
     if smaller != size:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return image
+
+
+def _nearest(depth: Depth, size: tuple[int, int]) -> Depth:
+    return np.ascontiguousarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.float32)
 
 
 def _linear(anomaly_map: AnomalyMap, size: tuple[int, int]) -> AnomalyMap:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.bundle import Artifact, BundleError, Manifest, open_bundle, seal
 from agent.calibration import Calibration, CalibrationError, calibrate, explain
 from agent.clock import utc_now
 from agent.drivers import section
-from agent.inspection import Image
-from agent.preprocess import prepare, read_image, to_8_bit
+from agent.inspection import Depth, Image
+from agent.preprocess import prepare, prepare_depth, read_depth, read_image, to_8_bit
 from export.parity import Answer, ParityError, answers, compare
 from training.graph import TorchRuntime
 from training.run import Run, RunError, open_run
@@ -29,10 +28,11 @@ _UNFINISHED = ".unfinished-"
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """The trained model's answers on the run's golden and calibration images, and the unit of deviations."""
+    """The trained model's answers on the run's golden images, then its calibration images, and the unit of deviations."""
 
-    golden: list[Image]
-    calibration: NDArray[np.uint8]
+    images: list[Image]
+    depths: list[Depth] | None
+    n_golden: int
     answers: list[Answer]
     scale: float
 
@@ -134,23 +134,30 @@ def _copy_golden(run: Run, folder: Path) -> tuple[str, ...]:
     (folder / "reference").mkdir()
     for path in run.golden:
         shutil.copyfile(path, folder / "reference" / path.name)
+        if run.record.input.depth:
+            shutil.copyfile(path.with_suffix(".tiff"), folder / "reference" / f"{path.stem}.tiff")
     return tuple(f"reference/{path.name}" for path in run.golden)
 
 
 def _reference(run: Run) -> _Reference:
     contract = run.record.input
-    golden = [prepare(to_8_bit(read_image(path), contract.white_level), contract) for path in run.golden]
-    calibration = run.calibration_images
-    found = answers(TorchRuntime(run.deployed), [*golden, *calibration])
-    return _Reference(golden, calibration, found, run.record.calibration.scale)
+    golden = [to_8_bit(read_image(path), contract.white_level) for path in run.golden]
+    images, depths = [*(prepare(image, contract) for image in golden), *run.calibration_images], None
+    if run.calibration_depths is not None:
+        sizes = [(image.shape[1], image.shape[0]) for image in golden]
+        of_golden = [read_depth(path.with_suffix(".tiff")) for path in run.golden]
+        prepared = [prepare_depth(depth, size, contract) for depth, size in zip(of_golden, sizes, strict=True)]
+        depths = [*prepared, *run.calibration_depths]
+    found = answers(TorchRuntime(run.deployed), images, depths)
+    return _Reference(images, depths, len(golden), found, run.record.calibration.scale)
 
 
 def _artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: _Reference) -> Artifact:
     """The artefact with its own golden scores, threshold and parity, all from running it as the device will."""
     with section("agent.runtimes", {"type": runtime}).open(folder / files[0]) as opened:
-        found = answers(opened, [*reference.golden, *reference.calibration])
+        found = answers(opened, reference.images, reference.depths)
         parity = compare(name, reference.answers, found, reference.scale, opened.executed_precision)
-    n_golden = len(reference.golden)
+    n_golden = reference.n_golden
     table: Calibration = calibrate(
         np.array([answer.raw for answer in found[n_golden:]], dtype=np.float32),
         run.record.calibration.wished_rate,

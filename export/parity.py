@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.bundle import Parity
-from agent.inspection import AnomalyMap, Image
+from agent.inspection import AnomalyMap, Depth, Image
 from agent.runtimes import Runtime
 
 TOLERANCE = 1e-3  # of the unit: a thousandth of the way from a typical good part to a reject, or of the maps' range
@@ -24,9 +24,12 @@ class Answer:
     anomaly_map: AnomalyMap
 
 
-def answers(runtime: Runtime, inputs: Iterable[Image]) -> list[Answer]:
-    """One answer per network input, in order."""
-    return [Answer(*runtime.infer(np.ascontiguousarray(image))) for image in inputs]
+def answers(runtime: Runtime, images: Iterable[Image], depths: Iterable[Depth] | None = None) -> list[Answer]:
+    """One answer per network input, in order; depths: of the images, for a model that needs them."""
+    whole = map(np.ascontiguousarray, images)
+    if depths is None:
+        return [Answer(*runtime.infer(image)) for image in whole]
+    return [Answer(*runtime.infer(image, np.ascontiguousarray(d))) for image, d in zip(whole, depths, strict=True)]
 
 
 def compare(name: str, reference: list[Answer], found: list[Answer], scale: float, executed_precision: str) -> Parity:

@@ -13,13 +13,16 @@ OPSET = 18
 
 
 def to_onnx(deployed: Deployed, contract: InputContract, file: Path) -> None:
-    """Writes `file`. Input `image` (1, H, W, 3) uint8 RGB; outputs `score` (1,) and `anomaly_map` (1, h, w) float32."""
+    """Writes `file`. Inputs `image` (1, H, W, 3) uint8 RGB and, for a model that needs it, `depth` (1, H, W) float32 metres;
+    outputs `score` (1,) and `anomaly_map` (1, h, w) float32."""
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it tells of every constant that it leaves as it is
-    example = torch.zeros(1, contract.height, contract.width, 3, dtype=torch.uint8)
+    examples = {"image": torch.zeros(1, contract.height, contract.width, 3, dtype=torch.uint8)}
+    if contract.depth:
+        examples["depth"] = torch.ones(1, contract.height, contract.width)
     program = torch.onnx.export(
         deployed.eval(),
-        (example,),
-        input_names=["image"],
+        tuple(examples.values()),
+        input_names=list(examples),
         output_names=["score", "anomaly_map"],
         opset_version=OPSET,
         dynamo=True,

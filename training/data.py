@@ -10,8 +10,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.inspection import Image
-from agent.preprocess import InputContract, Pixels, RefusedImageError, prepare, read_image, to_8_bit
+from agent.inspection import Depth, Image
+from agent.preprocess import (
+    InputContract,
+    Pixels,
+    RefusedImageError,
+    prepare,
+    prepare_depth,
+    read_depth,
+    read_image,
+    to_8_bit,
+)
 from training.layouts import layout_of
 from training.layouts.listing import DataError as DataError
 from training.layouts.listing import Listed, Region, refuse
@@ -146,8 +155,10 @@ def _split(
     return tuple(p for k, p in enumerate(free) if k not in drawn), tuple(calibration)
 
 
-def input_contract(parts: Sequence[Photograph], size: int, fit: Literal["stretch", "pad", "crop"] = "stretch") -> InputContract:
-    """What the device may accept: the sizes seen, widened. size: of the network's square input, px."""
+def input_contract(
+    parts: Sequence[Photograph], size: int, fit: Literal["stretch", "pad", "crop"] = "stretch", depth: bool = False
+) -> InputContract:
+    """What the device may accept: the sizes seen, widened. size: of the network's square input, px. depth: needed too."""
     widths, heights = [p.width for p in parts], [p.height for p in parts]
     aspects = [p.width / p.height for p in parts]
     brightest = max(p.brightest for p in parts)
@@ -161,6 +172,7 @@ def input_contract(parts: Sequence[Photograph], size: int, fit: Literal["stretch
         min_aspect=min(aspects) / ASPECT_MARGIN,
         max_aspect=max(aspects) * ASPECT_MARGIN,
         fit=fit,
+        depth=depth,
         white_level=next(level for level in _FULL_SCALES if level >= brightest),
     )
 
@@ -173,6 +185,30 @@ def load_original(photograph: Photograph, contract: InputContract) -> Image:
 def load(photograph: Photograph, contract: InputContract) -> Image:
     """The photograph as the network sees it."""
     return prepare(load_original(photograph, contract), contract)
+
+
+def load_original_depth(photograph: Photograph, contract: InputContract) -> Depth | None:
+    """Its depth at its own size, None where the contract needs none. Raises DataError where there is none to be read."""
+    if not contract.depth:
+        return None
+    return _read_depth(photograph)
+
+
+def _read_depth(photograph: Photograph) -> Depth:
+    if photograph.depth is None:
+        raise DataError(f"{photograph.path}: no depth beside it, expected the MVTec 3D-AD layout (rgb/ and xyz/)")
+    try:
+        return read_depth(photograph.depth)
+    except RefusedImageError as e:
+        raise DataError(str(e)) from e
+
+
+def load_depth(photograph: Photograph, contract: InputContract) -> Depth:
+    """Its depth as the network sees it. Raises DataError."""
+    try:
+        return prepare_depth(_read_depth(photograph), (photograph.width, photograph.height), contract)
+    except RefusedImageError as e:
+        raise DataError(f"{photograph.depth}: {e}") from e
 
 
 def unseen_parts(root: Path) -> tuple[Photograph, ...]:

@@ -24,7 +24,7 @@ from agent.inspection import Fault, Outcome, Reading
 from agent.model import Model
 from agent.preprocess import InputContract, RefusedImageError, enlarge
 from agent.runtimes import InferenceError
-from training.data import DataError, Photograph, load_original, read_mask, read_regions, unseen_parts
+from training.data import DataError, Photograph, load_original, load_original_depth, read_mask, read_regions, unseen_parts
 from training.evaluation import LOCO_KINDS, Evaluation, Origin, PartResult, write_json, write_whole
 from training.figures import figures
 from training.findings import table
@@ -59,9 +59,9 @@ def evaluate(model: Model, photographs: Sequence[Photograph], progress: Progress
     with TemporaryFile() as maps:
         parts, latencies_ms, drawn = [], [], []
         for photograph in progress.track(photographs, "inspection"):
-            image = load_original(photograph, model.contract)
+            image, depth = load_original(photograph, model.contract), load_original_depth(photograph, model.contract)
             start = time.perf_counter()
-            reading = model.read(image)
+            reading = model.read(image, depth)
             latencies_ms.append(1000 * (time.perf_counter() - start))
             part = _part_result(photograph, reading, model)
             parts.append(part)

@@ -69,11 +69,12 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     """
     from training.backbone import Stated, load_backbone
     from training.checkpoints import checkpoints_of
-    from training.data import good_parts, input_contract, load, load_original
+    from training.data import good_parts, input_contract, load, load_depth, load_original, load_original_depth
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
     from training.processes import best_device, is_first, wait_for_all
     from training.run import (
+        calibration_depth_file,
         calibration_file,
         method_config,
         read_record,
@@ -91,7 +92,9 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     wanted = recipe.backbone or config.suited
     backbone, provenance = load_backbone(wanted, recipe.weights, recipe.seed, stated, config.levels)
     parts = good_parts(Path(recipe.data), recipe.seed)
-    contract = input_contract((*parts.train, *parts.calibration), recipe.image_size or config.image_size, recipe.fit)
+    contract = input_contract(
+        (*parts.train, *parts.calibration), recipe.image_size or config.image_size, recipe.fit, config.depth
+    )
     deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std)
     decides = msgspec.json.encode((recipe, provenance.sha256, parts.data_sha256))
     with checkpoints_of(out, decides, resume) as checkpoints:
@@ -105,11 +108,16 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             return read_record(out)
         with unfinished(out, overwrite) as folder:
             runtime, scores = TorchRuntime(deployed), []
-            with calibration_file(folder, len(parts.calibration), contract) as images:
-                for k in progress.track(range(len(images)), "calibration"):
+            n = len(parts.calibration)
+            with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
+                for k in progress.track(range(n), "calibration"):
                     images[k] = load(parts.calibration[k], contract)
-                    scores.append(runtime.infer(images[k])[0])
-            write_golden(folder, [load_original(p, contract) for p in parts.calibration[:4]], recipe.seed)
+                    if contract.depth:
+                        depths[k] = load_depth(parts.calibration[k], contract)
+                    scores.append(runtime.infer(images[k], depths[k] if contract.depth else None)[0])
+            golden = parts.calibration[:4]
+            golden_depths = [load_original_depth(p, contract) for p in golden]
+            write_golden(folder, [load_original(p, contract) for p in golden], golden_depths, recipe.seed)
             write_model(folder, deployed)
             record = seal(folder, _record(recipe, provenance, contract, parts, scores))
         wait_for_all()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from agent.inspection import AnomalyMap, Image
+from agent.inspection import AnomalyMap, Depth, Image
 from agent.runtimes import InferenceError
 from training.methods import Method
 
@@ -30,9 +30,11 @@ class Deployed(nn.Module):
         pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255.0  # (N, 3, H, W)
         return (pixels - self.mean) / self.std
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, 3) uint8 RGB to score (N,) and anomaly_map (N, h, w), both float32 and raw."""
-        return self.method.judge(self.normalize(images))
+    def forward(self, images: Tensor, depth: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, H, W, 3) uint8 RGB, and (N, H, W) float32 metres for a method that needs depth, to score (N,) and
+        anomaly_map (N, h, w), both float32 and raw."""
+        given = [self.normalize(images)] if depth is None else [self.normalize(images), depth]
+        return self.method.judge(*given)
 
 
 class TorchRuntime:
@@ -45,10 +47,11 @@ class TorchRuntime:
     def executed_precision(self) -> str:
         return "f32"
 
-    def infer(self, image: Image) -> tuple[float, AnomalyMap]:
+    def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
+        inputs = [torch.tensor(given)[None] for given in (image, depth) if given is not None]
         try:
             with torch.inference_mode():
-                score, anomaly_map = self._deployed(torch.tensor(image)[None])
+                score, anomaly_map = self._deployed(*inputs)
         except RuntimeError as e:
             raise InferenceError(f"torch: {e}") from e
         return float(score[0]), anomaly_map[0].numpy()

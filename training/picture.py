@@ -13,7 +13,7 @@ import numpy as np
 from agent.inspection import Fault, Image
 from agent.model import Model
 from agent.preprocess import enlarge
-from training.data import Photograph, load_original, read_mask
+from training.data import Photograph, load_original, load_original_depth, read_mask
 from training.evaluation import HEAT_SHARES, Evaluation, PartResult
 from training.findings import percent
 
@@ -63,7 +63,7 @@ def pictures(evaluation: Evaluation, photographs: Sequence[Photograph], model: M
 
 def _picture(part: PartResult, photograph: Photograph, evaluation: Evaluation, model: Model) -> Picture:
     image = load_original(photograph, model.contract)
-    reading = model.read(image)
+    reading = model.read(image, load_original_depth(photograph, model.contract))
     height, width = image.shape[:2]
     scale = min(1.0, _LONGER_SIDE_PX / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

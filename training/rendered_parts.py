@@ -76,6 +76,14 @@ def draw(rng: Generator, defect: str | None = None, width: int = 640, height: in
     return RenderedPart(_expose(seen, sensor), _where(mask >= 64), defect)
 
 
+def draw_height(rng: Generator, defect: str | None = None, width: int = 640, height: int = 480) -> Field:
+    """(height, width): how high the part stands that `draw` draws with a generator seeded alike, in px of 640 × 480."""
+    scene, flaw, _ = rng.spawn(3)
+    good = _individual(_design(), scene)
+    part = good if defect is None else _INFLICT[defect](good, flaw)
+    return np.asarray(cv2.warpAffine(part.height, _view(scene, width, height), (width, height)), np.float32)
+
+
 def write_dataset(
     folder: Path, seed: int, train_good: int, test_good: int, defects_each: int, width: int = 640, height: int = 480
 ) -> None:

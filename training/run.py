@@ -18,14 +18,15 @@ from safetensors.torch import load_file, save_file
 from agent.bundle import Provenance, sha256
 from agent.calibration import Calibration
 from agent.drivers import SectionError, convert, driver
-from agent.inspection import Image
+from agent.inspection import Depth, Image
 from agent.preprocess import InputContract
 from training.backbone import Backbone, BackboneError
 from training.graph import Deployed
 from training.methods import MethodConfig
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
 RECORD, MODEL, CALIBRATION, GOLDEN = "run.json", "model.safetensors", "calibration.npy", "golden"
+CALIBRATION_DEPTH = "calibration_depth.npy"
 _UNFINISHED = ".unfinished-"
 _GOLDEN_GOOD, _GOLDEN_DAMAGED = 4, 2
 
@@ -102,6 +103,14 @@ class Run:
         return images
 
     @property
+    def calibration_depths(self) -> NDArray[np.float32] | None:
+        """(N, H, W) float32 metres, of the calibration images of a model that needs depth; read-only and on disk."""
+        if not self.record.input.depth:
+            return None
+        depths: NDArray[np.float32] = np.load(self.folder / CALIBRATION_DEPTH, mmap_mode="r", allow_pickle=False)
+        return depths
+
+    @property
     def golden(self) -> tuple[Path, ...]:
         """Photographs at their own size for parity and self-test, good ones first."""
         found = sorted((self.folder / GOLDEN).glob("*.png"))
@@ -160,13 +169,32 @@ def calibration_file(folder: Path, n: int, contract: InputContract) -> Iterator[
     images.flush()
 
 
-def write_golden(folder: Path, originals: Sequence[Image], seed: int) -> None:
-    """The first photographs as they are, and two of them with a painted defect. originals: 8 bit, own size."""
+@contextmanager
+def calibration_depth_file(folder: Path, n: int, contract: InputContract) -> Iterator[NDArray[np.float32]]:
+    """(n, H, W) float32 metres to be filled, as `calibration_file`; no file and no rows for a model without depth."""
+    if not contract.depth:
+        yield np.empty((0, 0, 0), dtype=np.float32)
+        return
+    shape = (n, contract.height, contract.width)
+    depths = np.lib.format.open_memmap(folder / CALIBRATION_DEPTH, mode="w+", dtype=np.float32, shape=shape)
+    yield depths
+    depths.flush()
+
+
+def write_golden(folder: Path, originals: Sequence[Image], depths: Sequence[Depth | None], seed: int) -> None:
+    """The first photographs as they are, and two of them with a painted defect, each with its depth beside it if it has any.
+
+    originals: 8 bit, own size.
+    """
     random = np.random.default_rng(seed)
     for k, image in enumerate(originals[:_GOLDEN_GOOD]):
         _write_png(folder / GOLDEN / f"good_{k}.png", image)
     for k, (image, paint) in enumerate(zip(originals[:_GOLDEN_DAMAGED], (paint_blob, paint_scratch), strict=False)):
         _write_png(folder / GOLDEN / f"damaged_{k}.png", paint(image, random))
+    for k, depth in enumerate(depths[:_GOLDEN_GOOD]):
+        for name in (f"good_{k}.tiff", f"damaged_{k}.tiff")[: 2 if k < _GOLDEN_DAMAGED else 1]:
+            if depth is not None:
+                _write(folder / GOLDEN / name, depth)
 
 
 def paint_blob(image: Image, random: np.random.Generator) -> Image:
@@ -259,5 +287,8 @@ def _contrast(image: Image, at: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def _write_png(path: Path, image: Image) -> None:
-    encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    path.write_bytes(encoded.tobytes())
+    _write(path, np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), dtype=np.uint8))
+
+
+def _write(path: Path, picture: Image | Depth) -> None:
+    path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())

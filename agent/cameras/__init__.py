@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from agent.inspection import Fault
-from agent.preprocess import Pixels
+from agent.preprocess import Pixels, PixelsWithDepth
 
 
 class CameraLostError(Exception):
@@ -19,8 +19,9 @@ class CameraLostError(Exception):
 class Camera(Protocol):
     """An opened camera."""
 
-    def shoot(self, triggered_ns: int) -> Pixels | Fault:
-        """The image that belongs to the trigger at triggered_ns (CLOCK_MONOTONIC): (H, W, 3) RGB, 8 or 16 bit as it came.
+    def shoot(self, triggered_ns: int) -> Pixels | PixelsWithDepth | Fault:
+        """The image that belongs to the trigger at triggered_ns (CLOCK_MONOTONIC): (H, W, 3) RGB, 8 or 16 bit as it came; with
+        the depth of its pixels from a camera that measures it.
 
         What becomes white in 8 bit is the bundle's business, not the camera's.
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from agent.inspection import AnomalyMap, Image
+from agent.inspection import AnomalyMap, Depth, Image
 
 
 class InferenceError(Exception):
@@ -23,8 +23,9 @@ class Runtime(Protocol):
         """What the compiled model really computes in, as read back from the runtime."""
         ...
 
-    def infer(self, image: Image) -> tuple[float, AnomalyMap]:
-        """Raw score and native map of one network input, (H, W, 3) uint8 RGB. Raises InferenceError."""
+    def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
+        """Raw score and native map of one network input, (H, W, 3) uint8 RGB, with (H, W) float32 metres where the graph has
+        a second input. Raises InferenceError."""
         ...
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from agent.inspection import AnomalyMap, Image
+from agent.inspection import AnomalyMap, Depth, Image
 from agent.runtimes import InferenceError
 
 
@@ -39,16 +39,16 @@ class OnnxRuntime:
     def __init__(self, session: Any, file: Path) -> None:
         self._session = session
         self._file = file
-        self._input = session.get_inputs()[0].name
 
     @property
     def executed_precision(self) -> str:
         kinds = {tensor.type for tensor in self._session.get_outputs()}
         return "f32" if kinds == {"tensor(float)"} else ", ".join(sorted(kinds))
 
-    def infer(self, image: Image) -> tuple[float, AnomalyMap]:
+    def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
+        inputs = {"image": image[np.newaxis]} if depth is None else {"image": image[np.newaxis], "depth": depth[np.newaxis]}
         try:
-            score, anomaly_map = self._session.run(["score", "anomaly_map"], {self._input: image[np.newaxis]})
+            score, anomaly_map = self._session.run(["score", "anomaly_map"], inputs)
         except Exception as e:
             raise InferenceError(f"{self._file}: {e}") from e
         return float(score[0]), anomaly_map[0]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from agent.inspection import AnomalyMap, Image
+from agent.inspection import AnomalyMap, Depth, Image
 from agent.runtimes import InferenceError
 
 
@@ -55,9 +55,10 @@ class OpenVino:
         floats = [p for p in ranks[2:] if p in used]
         return floats[0] if floats else "none"
 
-    def infer(self, image: Image) -> tuple[float, AnomalyMap]:
+    def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
+        inputs = {"image": image[np.newaxis]} if depth is None else {"image": image[np.newaxis], "depth": depth[np.newaxis]}
         try:
-            results = self._request.infer([image[np.newaxis]], share_inputs=True)
+            results = self._request.infer(inputs, share_inputs=True)
         except RuntimeError as e:
             raise InferenceError(f"{self._file}: {e}") from e
         return float(results[self._outputs[0]][0]), results[self._outputs[1]][0].copy()

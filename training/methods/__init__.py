@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from agent.preprocess import InputContract
 from training.backbone import Backbone
-from training.data import Photograph, load
+from training.data import Photograph, load, load_depth
 from training.progress import Progress
 
 CPU = torch.device("cpu")
@@ -46,6 +46,11 @@ class Parts:
         """(B, 3, H, W) float32, normalized."""
         return self.normalize(self.pixels(indices))
 
+    def depth(self, indices: Sequence[int]) -> Tensor:
+        """(B, H, W) float32 metres, 0 where nothing was measured. Raises DataError for photographs without depth."""
+        depths = np.stack([load_depth(self.photographs[k], self.contract) for k in indices])
+        return torch.from_numpy(depths).to(self.device)
+
     def split(self, share: float, seed: int) -> tuple["Parts", "Parts"]:
         """The others, and about `share` of the parts drawn by chance (at least one), each in the order they had."""
         count = max(1, round(share * len(self)))
@@ -69,16 +74,16 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalized to (B, h, w), larger is stranger; the same in train and eval mode."""
-        raise NotImplementedError
+    forward: Callable[..., Tensor]
+    """(B, 3, H, W) normalized to the map (B, h, w), larger is stranger. A method whose settings ask for depth is given it as
+    its second argument, (B, H, W) in metres."""
 
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) normalized to raw score (B,) and map (B, h, w).
+    def judge(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` is given, to raw score (B,) and map (B, h, w).
 
         The score is the maximum of the native map: after enlarging, a peak's height would depend on the size.
         """
-        anomaly_map = self(images)
+        anomaly_map = self(*inputs)
         return anomaly_map.flatten(1).amax(dim=1), anomaly_map
 
 
@@ -93,6 +98,11 @@ class MethodConfig(Protocol):
     @property
     def suited(self) -> str:
         """The backbone it takes when none is named; it must come with Kensa."""
+        ...
+
+    @property
+    def depth(self) -> bool:
+        """Whether it needs the depth of each pixel."""
         ...
 
     @property

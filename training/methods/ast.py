@@ -178,9 +178,9 @@ class AST(Method):
         features, mask = self.features(images, depth)
         return _distance(self.teacher(features)[0], self.student(features), mask)
 
-    def judge(self, images: Tensor, depth: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def judge(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) normalized and (B, H, W) in metres to raw score (B,), mean or max of the map, and map (B, h, w)."""
-        anomaly_map = self(images, depth)
+        anomaly_map = self(*inputs)
         places = anomaly_map.flatten(1)
         return places.mean(dim=1) if self._pooling == "mean" else places.amax(dim=1), anomaly_map
 

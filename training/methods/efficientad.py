@@ -59,6 +59,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: ClassVar[tuple[int, ...]] = (STRIDE,)
     suited: ClassVar[str] = "embedded-pdn"
     image_size: ClassVar[int] = 256
+    depth: ClassVar[bool] = False
 
     steps: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 70_000
     batch: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1

@@ -45,6 +45,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: ClassVar[tuple[int, ...]] = STRIDES
     suited: ClassVar[str] = EMBEDDED
     image_size: ClassVar[int] = 256
+    depth: ClassVar[bool] = False
 
     bank: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | Annotated[float, msgspec.Meta(gt=0, lt=1)] = 4000
     pool: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 131_072
@@ -108,8 +109,9 @@ class PatchCore(Method):
         """(B, 3, H, W) normalized to (B, h, w): distance of each patch to the nearest one of the bank."""
         return self._distances(self.patches(images))
 
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Raw score (B,) and map (B, h, w); the score is the map's maximum, re-weighted if `neighbors` asks for it."""
+        (images,) = inputs
         if self._config.neighbors == 1 or len(self.memory_bank) == 1:  # the weight of a lone vector would be zero
             return super().judge(images)
         embedding = self.patches(images)

@@ -37,6 +37,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: ClassVar[tuple[int, ...]] = (4, 8, 16)
     suited: ClassVar[str] = EMBEDDED
     image_size: ClassVar[int] = 256
+    depth: ClassVar[bool] = False
 
     epochs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
     batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
