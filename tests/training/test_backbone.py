@@ -171,9 +171,16 @@ def test_the_embedded_backbone_needs_neither_hub_nor_file(offline: Path) -> None
     assert provenance.source.startswith("embedded pyramid-r18.safetensors, file sha256")
 
 
-def test_the_embedded_file_is_small_and_has_a_card_that_names_it() -> None:
-    (file,) = WEIGHTS_FOLDER.glob("*.safetensors")
+def test_the_embedded_pdn_needs_neither_hub_nor_file(offline: Path) -> None:
+    backbone, provenance = load_backbone("embedded-pdn", None, seed=0, strides=(4,))
 
+    assert backbone.channels == (384,)
+    assert backbone(torch.randn(1, 3, 64, 64))[0].isfinite().all()
+    assert (provenance.network, provenance.licence) == ("pdn-s", "Apache-2.0")
+
+
+@pytest.mark.parametrize("file", sorted(WEIGHTS_FOLDER.glob("*.safetensors")), ids=lambda file: file.stem)
+def test_an_embedded_file_is_small_and_has_a_card_that_names_it(file: Path) -> None:
     card = file.with_suffix(".md").read_text()
 
     assert file.stat().st_size <= 6_000_000

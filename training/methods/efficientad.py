@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from agent.drivers import SectionError
 from training.autoencoder import SMALLEST_PX, Autoencoder
-from training.backbone import Backbone, BackboneError
+from training.backbone import EMBEDDED_PDN, Backbone, BackboneError
 from training.crops import PROCEDURAL, Source, open_source
 from training.descend import Course, batch_of, descend
 from training.methods import Method, Parts
@@ -57,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     levels: ClassVar[tuple[int, ...]] = (STRIDE,)
-    suited: ClassVar[str] = "embedded-pdn"
+    suited: ClassVar[str] = EMBEDDED_PDN
     image_size: ClassVar[int] = 256
     depth: ClassVar[bool] = False
 
