@@ -14,14 +14,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -c constraints.txt -e '.[train,export,dev]'
 	@touch $(STAMP)
 
-# Programs that the tests work with: a real broker, and a real browser for the report. The demo does without them.
+# Programs that the tests work with: a real broker, a real browser for the report, and what makes real faults. The demo does
+# without them.
+PROGRAMS := mosquitto chromium openssl faketime strace
 system:
-	@missing=""; for one in mosquitto chromium; do PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || missing="$$missing $$one"; done; \
+	@missing=""; for one in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || missing="$$missing $$one"; done; \
+	ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || missing="$$missing libnss-wrapper"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	    service mosquitto stop >/dev/null 2>&1 || true; \
-	  else echo "The tests need:$$missing (sudo apt-get install$$missing)"; exit 1; fi; fi
+	  else echo "The tests need:$$missing (Debian: sudo apt-get install$$missing)"; exit 1; fi; fi
 
 demo: setup
 	$(BIN)/kensa demo

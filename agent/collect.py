@@ -129,6 +129,8 @@ class Collector:
             if leaf in ("birth", "metrics"):
                 told = json.loads(message.payload)
                 self._ledger.newest(prefix, str(told["stream"]), int(told["newest_seq"]))
+                if leaf == "birth":
+                    self._told.pop((prefix, str(told["stream"])), None)  # it may have forgotten what it was told
             elif leaf == "alert" or prefix.endswith("/result"):
                 self._ledger.keep(prefix.removesuffix("/result"), parse(bytes(message.payload)))
         except (ValueError, KeyError, TypeError) as e:

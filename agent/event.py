@@ -48,6 +48,11 @@ def payload(event: Event, machine_boot: str) -> bytes:
     return msgspec.json.encode(data)
 
 
+def alert(name: str, detail: str) -> bytes:
+    """The `data` of an alert: something that people should know of and the station has dealt with."""
+    return msgspec.json.encode({"alert": name, "severity": "warning", "detail": detail})
+
+
 def lost_alert(lost: Lost) -> bytes:
     """The `data` of an alert: numbers of the stream that no subscriber will see, and why."""
     return msgspec.json.encode({"alert": "events-lost", "severity": "error", **asdict(lost)})

@@ -30,7 +30,7 @@ class EventMemory:
     """Events without a disk, numbered in a stream of their own, which ends with the process and has no holes either."""
 
     def __init__(self) -> None:
-        self._stream = uuid.uuid4().hex
+        self.stream = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._newest = self._told = 0
@@ -52,7 +52,7 @@ class EventMemory:
         with self._lock:
             found = [(seq, e) for seq, e in self._entries.items() if seq > after][:limit]
             self._told = max([self._told, *(seq for seq, _ in found)])
-        return [Row(self._stream, seq, e.key, e.topic, e.time, e.data) for seq, e in found]
+        return [Row(self.stream, seq, e.key, e.topic, e.time, e.data) for seq, e in found]
 
     def untold(self) -> Mapping[int, Entry]:
         """Those whose number nobody has seen yet."""

@@ -19,6 +19,7 @@ DELIVERED, REFUSED, SENT = 1, 2, 3  # 0: waiting; sent: the broker has it, the c
 _VERSION = 2
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
 _BATCH = 1000
+_MARK_EVERY_S = 1.0
 _SMALL_BYTES = 1 << 25  # read through in a tenth of a second
 _TABLES = f"""
 CREATE TABLE stream (id TEXT NOT NULL, operated_s REAL NOT NULL, machine TEXT NOT NULL, is_closed INTEGER NOT NULL);
@@ -68,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Numbers that no subscriber will see, and why. reason: `room`, `age`, `power cut`, `corrupt` or `restored`.
+    """Numbers that no subscriber will see, and why. reason: `room`, `age`, `refused`, `power cut`, `corrupt` or `restored`.
 
     count: events lost between first and last, None where nobody can know.
     """
@@ -97,7 +98,7 @@ class EventStore:
     """One SQLite file, WAL with synchronous=FULL, for one writing thread; `reader` gives connections for others.
 
     machine: names the boot of the machine; now_s: a clock that never goes back. Raises sqlite3.Error.
-    lost: what opening it brought to light.
+    lost: what opening it, or an acknowledgement, brought to light.
     """
 
     def __init__(self, file: Path, keep: KeepAll, machine: str, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -122,6 +123,7 @@ class EventStore:
         if self._is_put_back():
             self._begin_stream()
         self._machine = machine
+        self._mark_again_s = now_s()
         self._used = dict.fromkeys(Kind, 0)
         for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
             self._used[Kind(kind)] = used
@@ -131,6 +133,7 @@ class EventStore:
             self._write_stream(is_closed=True)
             self._db.commit()
         self._db.close()
+        self._write_mark()
 
     def insert(self, events: Sequence[New]) -> None:
         """Not yet committed. One whose key is known is the same event and is not kept again."""
@@ -148,9 +151,17 @@ class EventStore:
         """The state of the waiting events with these numbers, both included. Not yet committed."""
         self._db.execute("UPDATE event SET state = ? WHERE state = 0 AND seq BETWEEN ? AND ?", (state, first, last))
 
-    def mark_delivered(self, last: int) -> None:
-        """All events up to this number that were not yet. Not yet committed."""
-        self._db.execute("UPDATE event SET state = 1 WHERE state IN (0, 3) AND seq <= ?", (last,))
+    def acknowledge(self, stream: str, last: int) -> None:
+        """The collector has the events of this stream up to a number. Not yet committed.
+
+        A number never given out here shows that this file is a copy from a backup: what is acknowledged are other events of the
+        same numbers, so a new stream begins, in which all that was not settled before is told again.
+        """
+        if stream == self.stream and last > self._newest:
+            self._begin_stream()
+            self._db.execute("UPDATE event SET state = 0 WHERE state = 3")
+        elif stream == self.stream:
+            self._db.execute("UPDATE event SET state = 1 WHERE state IN (0, 3) AND seq <= ?", (last,))
 
     def commit(self) -> None:
         """All since the last commit, safe from a power cut; or nothing of it, and sqlite3.OperationalError."""
@@ -159,7 +170,8 @@ class EventStore:
         row = self._db.execute("SELECT seq FROM sqlite_sequence").fetchone()
         if row and row[0] != self._newest:
             self._newest = row[0]
-            self._mark.write_text(f"{self.stream} {self._newest}")
+            if self._now_s() > self._mark_again_s:
+                self._write_mark()
 
     def rollback(self) -> None:
         self._db.rollback()
@@ -182,6 +194,12 @@ class EventStore:
                     waiting += gone
             lost += self._as_lost(waiting, "room", kind)
         return lost
+
+    def _write_mark(self) -> None:
+        """Seldom: only a backup of less than a second ago escapes. A disk that does not take it does not take commits either."""
+        self._mark_again_s = self._now_s() + _MARK_EVERY_S
+        with contextlib.suppress(OSError):
+            self._mark.write_text(f"{self.stream} {self._newest}")
 
     def _write_stream(self, is_closed: bool) -> None:
         row = (self.stream, self._operated_s(), self._machine, is_closed)
@@ -211,8 +229,14 @@ class EventStore:
             return False
 
     def _begin_stream(self) -> None:
+        """The events that are here keep their numbers; those that are not, were given up or delivered long ago, have none."""
         self.lost.append(Lost("restored", self.stream, self._newest + 1, self._newest + 1, None, detail="numbers unknown here"))
         self.stream = uuid.uuid4().hex
+        first, count = self._db.execute("SELECT ifnull(min(seq), ?), count(*) FROM event", (self._newest + 1,)).fetchone()
+        holes = self._newest - first + 1 - count
+        for start, end, missing in ((1, first - 1, first - 1), (first, self._newest, holes)):
+            if missing > 0:
+                self.lost.append(Lost("restored", self.stream, start, end, missing, detail="of the stream before"))
 
     def _delete_old(self, kind: Kind, before_s: float) -> None:
         """Delivered events that nobody may ask for any more, except the newest, by which copies are recognized."""
@@ -252,6 +276,7 @@ def suspect(file: Path) -> Path:
 def connect(file: Path) -> sqlite3.Connection:
     """A connection that commits safely and waits for another one's writing."""
     db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
+    db.execute("PRAGMA page_size=1024")  # of a new file: a commit of one event writes half the bytes that it writes with 4096
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     return db

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import paho.mqtt.client as paho
 
-from agent.clock import utc_now
+from agent.clock import machine_boot, utc_now
 from agent.config import Mqtt
-from agent.event import envelope
+from agent.event import alert, envelope
 from agent.event_store import Row
 from agent.feed import Feed
 from agent.mqtt_session import IN_FLIGHT, Answer, BrokerLostError, Heard, OtherProtocolError, PoisonError, Session, TakenOverError
@@ -26,7 +26,7 @@ _TAKEN_OVER_PAUSE_S = 60.0  # two stations of one name must not throw each other
 _DENIED_PAUSE_S = 60.0
 _METRICS_S = 10.0
 _GOODBYE_S = 5.0
-_LISTENS_TO = ("cmd/+", "ack", "replay")
+_LISTENS_TO = ("birth", "cmd/+", "ack", "replay")
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -43,6 +43,12 @@ class Replay(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}
     stream: str
     first: int
     last: int
+
+
+class _Birth(msgspec.Struct, frozen=True):
+    """Topic `birth`, as far as it tells one station from another."""
+
+    stream: str
 
 
 class Publisher:
@@ -68,6 +74,9 @@ class Publisher:
         self._trouble = trouble
         self._obey = obey
         self._protocol = paho.MQTTv5
+        self._is_old = False
+        self._births = 0
+        self._born: set[str] = set()
         self._window = IN_FLIGHT
         self._denied: dict[str, float] = {}
         self._said: dict[str, Any] = {}
@@ -102,22 +111,42 @@ class Publisher:
             started_s = time.monotonic()
             try:
                 with Session(self._config, self._station, self._protocol, _LISTENS_TO) as session:
+                    if not self._is_proven():
+                        continue
                     log.info("broker %s:%d connected, %d events waiting", *self._address, self._outbox.backlog())
                     self._greet(session)
                     self._drain(session)
                     session.say("state", {"state": "offline", "time": utc_now(), "reason": "stopped"}, wait_s=_GOODBYE_S)
-            except OtherProtocolError as e:
-                self._protocol = paho.MQTTv311 if self._protocol == paho.MQTTv5 else paho.MQTTv5
-                log.warning("broker %s:%d: %s; next try with %s", *self._address, e, self._protocol.name)
-                self._stop.wait(_FIRST_PAUSE_S)
             except BrokerLostError as e:
                 lasted = time.monotonic() - started_s > _LONGEST_PAUSE_S  # else it accepts only to throw us out
-                pause_s = _FIRST_PAUSE_S if lasted else min(2 * pause_s, _LONGEST_PAUSE_S)
+                soon = lasted or isinstance(e, PoisonError)
+                pause_s = _FIRST_PAUSE_S if soon else min(2 * pause_s, _LONGEST_PAUSE_S)
                 longest_s = _TAKEN_OVER_PAUSE_S if isinstance(e, TakenOverError) else pause_s
                 wait_s = random.uniform(longest_s / 2, longest_s)
                 self._window = self._find_poison(e.rows) if isinstance(e, PoisonError) else IN_FLIGHT
-                log.warning("broker %s:%d: %s; next try in %.1f s", *self._address, e, wait_s)
+                if isinstance(e, TakenOverError):
+                    self._alert_of_the_other_one()
+                if isinstance(e, OtherProtocolError):
+                    self._protocol = paho.MQTTv311 if self._protocol == paho.MQTTv5 else paho.MQTTv5
+                    self._is_old |= e.is_refused
+                log.warning("broker %s:%d: %s; next try in %.1f s with %s", *self._address, e, wait_s, self._protocol.name)
                 self._stop.wait(wait_s)
+
+    def _is_proven(self) -> bool:
+        """Whether this is the protocol to stay with. A broker that was silent to MQTT 5 may just have been away: now that it
+        answers to 3.1.1, it is asked once more, because only MQTT 5 gives reasons when an event is refused."""
+        if self._protocol == paho.MQTTv5:
+            self._is_old = False
+        elif not self._is_old:
+            self._is_old, self._protocol = True, paho.MQTTv5
+            return False
+        return True
+
+    def _alert_of_the_other_one(self) -> None:
+        """Once an hour: they may throw each other out for days."""
+        hour = int(time.monotonic() // 3600)
+        detail = f"another station calls itself {self._station} or uses {self._config.topic}: give one of them another name"
+        self._outbox.alert(f"taken-over/{machine_boot()}/{hour}", alert("taken-over", detail))
 
     def _find_poison(self, rows: Sequence[Row]) -> int:
         """How many events may be in flight next. Some brokers answer a message that they never take in a way that ends the
@@ -125,7 +154,7 @@ class Publisher:
         if len(rows) > 1:
             return 1
         log.error("event %d ends the connection whenever it is sent, set aside", rows[0].seq)
-        self._outbox.refused(rows[0])
+        self._outbox.refused(rows[0], "ends the connection whenever it is sent, as if it were too large for the broker")
         return IN_FLIGHT
 
     @property
@@ -133,6 +162,8 @@ class Publisher:
         return self._config.host, self._config.port
 
     def _greet(self, session: Session) -> None:
+        self._births += 1
+        self._born.add(self._outbox.stream)
         session.say("birth", {**self._birth, **self._numbers(), "time": utc_now()})
         self._said = {}
         self._say_state(session)
@@ -158,7 +189,10 @@ class Publisher:
         """Publishes events until told to stop and nothing waits; raises BrokerLostError."""
         feed, generation, leave_s, metrics_at_s = Feed(self._outbox), -1, None, 0.0
         late: set[int] = set()
+        stream = self._outbox.stream
         while True:
+            if self._outbox.stream != stream:
+                raise BrokerLostError("connecting anew, to begin a new stream")
             room = self._window - session.in_flight
             told = feed.next(room, max(1, self._window // 2) - len(late))
             for one in told:
@@ -195,7 +229,7 @@ class Publisher:
             self._denied[answer.row.topic] = time.monotonic()
         else:
             log.error("event %d refused by the broker, set aside: %s", answer.row.seq, answer.refusal)
-            self._outbox.refused(answer.row)
+            self._outbox.refused(answer.row, answer.refusal)
 
     def _try_denied_again(self) -> None:
         """A new connection, now and then: rights may have been given meanwhile. Raises BrokerLostError."""
@@ -206,6 +240,8 @@ class Publisher:
     def _hear(self, heard: Heard, session: Session, feed: Feed) -> None:
         try:
             match heard.topic:
+                case "birth":
+                    self._look_for_another(msgspec.json.decode(heard.payload, type=_Birth), heard.retained)
                 case "ack":
                     self._acknowledged(msgspec.json.decode(heard.payload, type=Acknowledgement))
                 case "replay":
@@ -218,6 +254,12 @@ class Publisher:
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
             self.misunderstood += 1
             log.warning("%s: not understood (%d so far): %s", heard.topic, self.misunderstood, e)
+
+    def _look_for_another(self, birth: _Birth, is_retained: bool) -> None:
+        """Another one's birth under our name, later than our first: not each broker says that a connection was taken over
+        (mosquitto 2.0.11 does not). What was kept there before our first birth may be of the device that this one replaces."""
+        if birth.stream not in self._born and not (is_retained and self._births == 1):
+            raise TakenOverError("another station was born under this one's name")
 
     def _acknowledged(self, ack: Acknowledgement) -> None:
         if ack.collector == self._config.collector and ack.stream == self._outbox.stream:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -26,6 +26,7 @@ from agent.event_store import Row
 
 IN_FLIGHT = 20
 _CONNECT_WITHIN_S = 5.0
+_LOOK_EVERY_S = 0.5  # paho's thread, whether something is due
 _WILL_DELAY_S = 5  # a quick reconnect does not flap `offline`
 _HEARD = 256  # messages that wait for the station; a flood beyond is dropped, counted
 _LARGEST_COMMAND_BYTES = 65_536
@@ -40,7 +41,11 @@ class BrokerLostError(Exception):
 
 
 class OtherProtocolError(BrokerLostError):
-    """The broker refuses this version of MQTT, or is silent to it as some old brokers are."""
+    """The broker refuses this version of MQTT; or it is silent to it as some old brokers are, but may just be away."""
+
+    def __init__(self, reason: str, is_refused: bool) -> None:
+        super().__init__(reason)
+        self.is_refused = is_refused
 
 
 class PoisonError(BrokerLostError):
@@ -76,6 +81,23 @@ class Heard:
     correlation: bytes
 
 
+class _Client(paho.Client):
+    """paho's client, which tells when its thread is dead, whatever it died of."""
+
+    has_ended = False
+    failure: Exception | None = None
+
+    def loop_forever(self, timeout: float = _LOOK_EVERY_S, retry_first_connection: bool = False) -> MQTTErrorCode:
+        """What paho's thread does from its start to its end."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as e:  # noqa: BLE001 - raised in the publisher by check()
+            self.failure = e
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
+        finally:
+            self.has_ended = True
+
+
 class Session:
     """Open once constructed. Raises BrokerLostError."""
 
@@ -83,8 +105,8 @@ class Session:
         self._protocol = protocol
         self._prefix = config.topic
         self._listens_to = listens_to
-        self._progress_within_s = 1.5 * config.keepalive_s
-        self._connected: queue.Queue[ReasonCode] = queue.Queue()
+        self._progress_within_s = 1.5 * config.keepalive_s  # while paho finds a silent connection after its keep-alive twice
+        self._connected: queue.Queue[ReasonCode | None] = queue.Queue()  # None: ended without an answer
         self._lost: ReasonCode | None = None
         self._answers: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
         self._heard: queue.Queue[Heard] = queue.Queue(_HEARD)
@@ -102,16 +124,18 @@ class Session:
             self._client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
         else:
             self._client.disconnect()
-        self._client.loop_stop()
+        _end(self._client)
 
     @property
     def in_flight(self) -> int:
         return len(self._row_of)
 
     def check(self) -> None:
-        """Raises BrokerLostError once the connection has ended, or nothing was acknowledged for too long."""
+        """Raises BrokerLostError once the connection or its thread has ended, or nothing was acknowledged for too long."""
         if self._lost is not None:
             raise self._ended(self._lost)
+        if self._client.has_ended:
+            raise BrokerLostError(f"the connection's thread has ended: {self._client.failure!r}")
         if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
             raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
 
@@ -121,6 +145,7 @@ class Session:
         try:
             said.wait_for_publish(wait_s)
         except (RuntimeError, ValueError) as e:
+            self.check()  # knows better why
             raise BrokerLostError(f"{topic} was not sent: {e}") from e
 
     def reply(self, heard: Heard, content: bytes) -> None:
@@ -174,9 +199,9 @@ class Session:
             setattr(properties, name, value)
         return properties
 
-    def _connect(self, config: Mqtt, station: str) -> paho.Client:
+    def _connect(self, config: Mqtt, station: str) -> "_Client":
         is_v5 = self._protocol == paho.MQTTv5
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"kensa-{station}",
             protocol=self._protocol,
@@ -199,7 +224,7 @@ class Session:
         properties = self._properties(PacketTypes.CONNECT, SessionExpiryInterval=10 * _WILL_DELAY_S)
         v5_only: dict[str, Any] = {"clean_start": False, "properties": properties} if is_v5 else {}
         try:
-            client.connect(config.host, config.port, config.keepalive_s, **v5_only)
+            client.connect(config.host, config.port, max(1, config.keepalive_s // 2), **v5_only)
         except ssl.SSLCertVerificationError as e:
             raise BrokerLostError(_certificate_trouble(e)) from e
         except (OSError, ValueError) as e:
@@ -208,13 +233,17 @@ class Session:
         try:
             reason = self._connected.get(timeout=_CONNECT_WITHIN_S)
         except queue.Empty:
-            client.loop_stop()
-            raise OtherProtocolError(f"no answer within {_CONNECT_WITHIN_S:.0f} s") from None
-        if reason.is_failure:
-            client.loop_stop()
-            kind = OtherProtocolError if "protocol version" in str(reason) else BrokerLostError
-            raise kind(f"not connected: {reason}")
-        return client
+            _end(client)
+            raise OtherProtocolError(f"no answer within {_CONNECT_WITHIN_S:.0f} s", is_refused=False) from None
+        if reason is not None and not reason.is_failure:
+            return client
+        _end(client)
+        if reason is None:
+            asks = f"; it may ask for {'another' if config.tls.certificate else 'a'} client certificate" if config.tls else ""
+            raise OtherProtocolError(f"the broker ended the connection without an answer{asks}", is_refused=False)
+        if "protocol version" in str(reason):
+            raise OtherProtocolError(f"not connected: {reason}", is_refused=True)
+        raise BrokerLostError(f"not connected: {reason}")
 
     def _on_connect(self, client: paho.Client, data: Any, flags: paho.ConnectFlags, reason: ReasonCode, properties: Any) -> None:
         if not reason.is_failure and self._listens_to:
@@ -223,6 +252,7 @@ class Session:
 
     def _on_disconnect(self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         self._lost = reason
+        self._connected.put(None)
 
     def _on_publish(self, client: paho.Client, data: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
         self._answers.put((mid, reason))
@@ -246,6 +276,23 @@ class Session:
             self.unheard += 1
 
 
+def _end(client: paho.Client) -> None:
+    """Nobody refers to it any more afterwards, so that its sockets are closed now and not when garbage is collected."""
+    client.loop_stop()
+    client.on_connect = client.on_disconnect = client.on_publish = client.on_message = None
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """Closed when there is no agreement: paho forgets it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _answer(row: Row, reason: ReasonCode) -> Answer:
     if not reason.is_failure:
         return Answer(row)
@@ -256,6 +303,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     """Read anew for each connection, so that exchanged files are taken up. Raises BrokerLostError."""
     try:
         context = ssl.create_default_context(cafile=tls.ca)
+        context.sslsocket_class = _TlsSocket
         if tls.certificate is not None:
             context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as e:

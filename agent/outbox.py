@@ -65,8 +65,9 @@ class _Mark:
 
 @dataclass(frozen=True, slots=True)
 class _Acknowledged:
-    """The collector has all events up to this one."""
+    """The collector has all events of the stream up to this one."""
 
+    stream: str
     last: int
 
 
@@ -127,17 +128,27 @@ class Outbox:
         """The event has reached where it must go."""
         self._settle(row, DELIVERED)
 
-    def refused(self, row: Row) -> None:
-        """The broker will never take this event; it is set aside so that those behind it move."""
+    def refused(self, row: Row, reason: str) -> None:
+        """The broker will never take this event; it is set aside, with an alert, so that those behind it move."""
         self._settle(row, REFUSED)
+        if row.topic != ALERT_TOPIC:  # an alert for each refused alert would never end
+            lost = Lost("refused", row.stream, row.seq, row.seq, 1, detail=f"{row.key}: {reason}")
+            self.alert(_key(lost), lost_alert(lost))
+
+    def alert(self, key: str, data: bytes) -> None:
+        """An alert among the events, once for each key; where the writer is too far behind there is only the log."""
+        self.put(Entry(key, Kind.ALERT, ALERT_TOPIC, utc_now(), data, lambda key: None))
 
     def sent(self, row: Row) -> None:
         """The broker has taken the event over; the collector that must have it has not said so yet."""
         self._settle(row, SENT)
 
     def acknowledged(self, seq: int) -> None:
-        """The collector has every event of the stream up to this number."""
-        self._requests.put(_Acknowledged(seq))
+        """The collector has every event of the stream up to this number.
+
+        A number that was never given out ends the stream: this file was put back from a backup. `stream` is another then.
+        """
+        self._requests.put(_Acknowledged(self.stream, seq))
 
     def waiting(self, after: int, limit: int, last: int | None = None) -> Sequence[Row]:
         """Events not yet delivered with after < seq (<= last), oldest first. For one thread only."""
@@ -146,8 +157,11 @@ class Outbox:
         return [Row(self.stream, *row) for row in self._read(query, after, up_to, limit)]
 
     def kept(self, after: int, limit: int, last: int) -> Sequence[Row]:
-        """Events with after < seq <= last, delivered ones too, as far as they are still kept. For one thread only."""
-        query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        """Events with after < seq <= last, delivered ones too, as far as they are still kept. For one thread only.
+
+        Not the refused ones: each time they are sent the connection may end.
+        """
+        query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > ? AND seq <= ? AND state != {REFUSED} ORDER BY seq LIMIT ?"
         return [Row(self.stream, *row) for row in self._read(query, after, last, limit)]
 
     def unacknowledged(self, limit: int) -> Sequence[Row]:
@@ -183,28 +197,33 @@ class Outbox:
             log.error("%s: not read: %s", self._file, e)
             return []
         except sqlite3.DatabaseError as e:
-            suspect(self._file).touch()
+            self._suspect()
             raise OutboxError(f"{self._file}: broken: {e}") from e
+
+    def _suspect(self) -> None:
+        """The next start looks at the whole file; so it does with a small one anyway, where not even this can be written."""
+        with contextlib.suppress(OSError):
+            suspect(self._file).touch()
 
     def _settle(self, row: Row, state: int) -> None:
         if row.stream == self.stream:
             self._requests.put(_Mark(row.seq, row.seq, state))
-        elif state != SENT:
+        elif row.stream == self._memory.stream and state != SENT:
             self._memory.settle(row.seq)
 
     def _run(self) -> None:
         try:
             self._write_forever()
         except sqlite3.DatabaseError as e:
-            suspect(self._file).touch()
             self._failure = e
+            self._suspect()
         except Exception as e:  # noqa: BLE001 - raised in the loop by check()
             self._failure = e
         finally:
             self._store.close()
 
     def _write_forever(self) -> None:
-        self._report(self._store.lost)
+        self._report()
         marks: list[_Change] = []  # of deliveries, until the disk takes them
         since_evict, retry_at_s = _EVICT_EVERY, 0.0
         while not (self._stop.is_set() and self._requests.empty()):
@@ -228,6 +247,7 @@ class Outbox:
                     return
                 continue
             marks, self.trouble = [], ""
+            self._report()
             since_evict += len(entries)
             if since_evict >= _EVICT_EVERY:
                 since_evict = 0
@@ -269,8 +289,8 @@ class Outbox:
             match mark:
                 case _Mark(first=first, last=last, state=state):
                     self._store.mark(first, last, state)
-                case _Acknowledged(last=last):
-                    self._store.mark_delivered(last)
+                case _Acknowledged(stream=stream, last=last):
+                    self._store.acknowledge(stream, last)
         self._store.commit()
         for entry in entries:
             entry.on_durable(entry.key)
@@ -283,22 +303,33 @@ class Outbox:
 
     def _evict(self) -> None:
         try:
-            lost = self._store.evict()
+            self._tell(self._store.evict())
             self._store.commit()
-            self._report(lost)
         except sqlite3.OperationalError as e:  # as in _write_forever; there will be a next time
             self._store.rollback()
             log.error("%s: nothing is deleted yet: %s", self._file, e)
 
-    def _report(self, lost: Iterable[Lost]) -> None:
-        """A number that nobody will see is itself an event."""
+    def _report(self) -> None:
+        try:
+            self._tell(self._store.lost)
+            self._store.lost = []
+        except sqlite3.OperationalError as e:  # told after the next commit
+            self._store.rollback()
+            log.error("%s: not reported yet: %s", self._file, e)
+
+    def _tell(self, lost: Sequence[Lost]) -> None:
+        """A number that nobody will see is itself an event, written together with what has made it so."""
+        if not lost:
+            return
         for one in lost:
             log.error("events lost: %s", one)
-            key = f"lost/{one.reason}/{one.stream}/{one.first}-{one.last}"
-            self._store.insert([New(key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
-        with contextlib.suppress(sqlite3.OperationalError):
-            self._store.commit()
-            self._announce()
+            self._store.insert([New(_key(one), Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
+        self._store.commit()
+        self._announce()
+
+
+def _key(lost: Lost) -> str:
+    return f"lost/{lost.reason}/{lost.stream}/{lost.first}-{lost.last}"
 
 
 def _open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:

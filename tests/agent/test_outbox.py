@@ -175,10 +175,10 @@ def test_delivered_and_refused_events_wait_no_longer(file: Path, durable: Durabl
         durable.put(outbox, range(4))
 
         outbox.delivered(row(outbox, 1))
-        outbox.refused(row(outbox, 3))
+        outbox.refused(row(outbox, 3), "too large")
 
-        wait_until(lambda: outbox.backlog() == 2)
-        assert sequence(outbox) == [2, 4]
+        wait_until(lambda: outbox.backlog() == 3)
+        assert sequence(outbox) == [2, 4, 5]  # the last one is the alert
 
 
 def test_waiting_events_can_be_read_in_pages(file: Path, durable: Durable) -> None:
@@ -295,6 +295,68 @@ def test_a_file_put_back_from_a_backup_never_gives_a_number_a_second_time(file: 
 
         assert outbox.stream != before
         assert (told["reason"], told["stream"]) == ("restored", before)
+
+
+def test_a_collector_that_has_more_than_was_given_out_shows_a_file_from_a_backup_and_begins_a_new_stream(
+    file: Path, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(4))
+        before = outbox.stream
+        [outbox.sent(row) for row in outbox.waiting(0, 2)]
+        wait_until(lambda: outbox.backlog() == 2)
+
+        outbox.acknowledged(9)
+        outbox.acknowledged(3)  # said of the stream that has just ended
+        wait_until(lambda: outbox.stream != before)
+        wait_until(lambda: outbox.backlog() == 5)
+        outbox.acknowledged(1)
+        wait_until(lambda: outbox.backlog() == 4)
+
+        (told,) = (json.loads(row.data) for row in outbox.waiting(0, 10) if row.topic == "alert")
+        assert sequence(outbox) == [2, 3, 4, 5]
+        assert (told["reason"], told["stream"], told["first"]) == ("restored", before, 5)
+    with Outbox(file) as again:
+        assert again.stream != before
+
+
+def test_numbers_that_are_no_longer_here_are_explained_in_a_new_stream(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(9))
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("DELETE FROM event WHERE seq IN (1, 2, 3, 6)")
+
+    with Outbox(file) as outbox:
+        outbox.acknowledged(100)
+        wait_until(lambda: outbox.backlog() == 5 + 3)
+        told = [json.loads(row.data) for row in outbox.waiting(0, 20) if row.topic == "alert"]
+        stream = outbox.stream
+
+    ranges = [(one["first"], one["last"], one["count"]) for one in told if one["stream"] == stream]
+    assert ranges == [(1, 3, 3), (4, 9, 1)]
+
+
+def test_a_mark_that_cannot_be_written_stops_nothing(file: Path, durable: Durable) -> None:
+    file.with_suffix(".mark").mkdir(parents=True)  # as good as a disk without a free block
+
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(3))
+        outbox.check()
+
+        assert sequence(outbox) == [1, 2, 3]
+
+
+def test_a_refused_event_is_told_of_and_not_sent_again_when_a_collector_asks(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(3))
+
+        outbox.refused(row(outbox, 2), "too large")
+        wait_until(lambda: sequence(outbox) == [1, 3, 4])
+
+        (told,) = (json.loads(row.data) for row in outbox.waiting(0, 10) if row.topic == "alert")
+        assert [row.seq for row in outbox.kept(0, 10, last=3)] == [1, 3]
+        assert (told["reason"], told["first"], told["last"], told["count"]) == ("refused", 2, 2, 1)
+        assert told["detail"] == "part 1: too large"
 
 
 def test_a_power_cut_is_told_of_and_a_killed_process_is_not(file: Path, tmp_path: Path) -> None:

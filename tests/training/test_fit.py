@@ -170,7 +170,7 @@ def test_without_network_cache_and_weights_the_embedded_backbone_is_used(dataset
 def test_an_embedded_file_that_was_changed_is_refused(dataset: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "training", tmp_path / "training", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "agent").symlink_to(ROOT / "agent")
-    (file,) = (tmp_path / "training" / "weights").glob("*.safetensors")
+    (file,) = (tmp_path / "training" / "weights").glob("pyramid*.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)

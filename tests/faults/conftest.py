@@ -1,0 +1,62 @@
+"""Fixtures of the fault tests: each has real parts and breaks one of them."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
+
+from broker import Broker, mosquitto
+from proxy import Proxy, proxy
+from small_station import Notes
+
+from agent.outbox import Outbox
+
+ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real mosquitto with its own limits, which forgets when it is killed."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with mosquitto(folder, settings=ITS_OWN_LIMITS) as running:
+        yield running
+
+
+@pytest.fixture
+def network(broker: Broker) -> Iterator[Proxy]:
+    """What lies between station and broker."""
+    with proxy(broker.port) as started:
+        yield started
+
+
+@pytest.fixture
+def notes(caplog: pytest.LogCaptureFixture) -> Notes:
+    """The log of the publisher in the test's own process."""
+    return Notes(caplog)
+
+
+@pytest.fixture
+def fake_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the wall clock of processes started by the test: a time to stand at, or a distance such as `+1h`."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("needs libfaketime (Debian: apt install faketime)")
+    file = tmp_path / "clock"
+    file.write_text("+0")
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(file))
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    monkeypatch.setenv("FAKETIME_FORCE_MONOTONIC_FIX", "0")  # its repair of waiting threads loses wake-ups
+    return file
