@@ -20,14 +20,22 @@ TOPIC = "test/line-1"
 
 
 def write_line(
-    folder: Path, broker: Broker, bundle: Path, photographs: Path, count: int, period_ms: float, delay_ms: float = 2500
+    folder: Path,
+    broker: Broker,
+    bundle: Path,
+    photographs: Path,
+    count: int,
+    period_ms: float,
+    delay_ms: float = 2500,
+    depth: Path | None = None,
 ) -> Path:
-    """line.yaml for a timer, a folder camera and a dry-run gate 400 ms behind it."""
+    """line.yaml for a timer, a folder camera, with the depth of its photographs if it measures it, and a dry-run gate."""
+    with_depth = f", depth: {depth}" if depth is not None else ""
     file = folder / "line.yaml"
     file.write_text(f"""station: station-1
 bundle: {bundle}
 state: {folder}/state
-cameras: {{top: {{type: folder, path: {photographs}}}}}
+cameras: {{top: {{type: folder, path: {photographs}{with_depth}}}}}
 trigger: {{type: timer, period_ms: {period_ms}, count: {count}, delay_ms: {delay_ms}}}
 ejector: {{type: dryrun}}
 gate: {{travel_ms: 400, lead_ms: 20}}
