@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from training.processes import is_first
+from training.whole_file import write_whole
 
 _FINGERPRINT = "fit.sha256"
 _OPTIMIZER = "optimizer."  # so begin the names of its tensors
@@ -69,17 +69,10 @@ def save_state(learner: nn.Module, optimizer: torch.optim.Optimizer, file: Path,
     if not is_first():
         return
     content = save({key: value.contiguous() for key, value in _tensors(learner, optimizer).items()}, {"steps": json.dumps(steps)})
-    part = file.with_name(f".{file.name}.part")
     try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
+        write_whole(file, content)
     except OSError as e:
         raise DescentError(f"{file}: cannot be written: {e.strerror or e}") from e
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def restore_state(learner: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> int:

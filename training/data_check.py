@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agent.calibration import parts_needed, supported_rate
 from agent.preprocess import Pixels, RefusedImageError, read_image
 from training.data import DataError, Photograph, good_parts, input_contract, read_mask, read_photographs, unseen_parts
-from training.evaluation import write_whole
+from training.evaluation import write_file
 from training.layouts import layout_of
 from training.layouts.listing import Listed
 
@@ -252,7 +252,7 @@ def data_command(arguments: list[str]) -> int:
     try:
         found = check(options.folder)
         if options.json is not None:
-            write_whole(options.json, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+            write_file(options.json, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     except DataError as e:
         print(f"kensa data check: {e}", file=sys.stderr)
         return 2

@@ -25,7 +25,7 @@ from agent.model import Model
 from agent.preprocess import InputContract, RefusedImageError, enlarge
 from agent.runtimes import InferenceError
 from training.data import DataError, Photograph, load_original, load_original_depth, read_mask, read_regions, unseen_parts
-from training.evaluation import LOCO_KINDS, Evaluation, Origin, PartResult, write_json, write_whole
+from training.evaluation import LOCO_KINDS, Evaluation, Origin, PartResult, write_file, write_json
 from training.figures import figures
 from training.findings import table
 from training.pixel_metrics import PixelCurves, score_edges
@@ -182,7 +182,7 @@ def evaluate_command(arguments: list[str]) -> int:
                 from training.report import page
 
                 shown = pictures(evaluation, photographs, trained.model)
-                write_whole(options.report, page(evaluation, origin, shown).encode())
+                write_file(options.report, page(evaluation, origin, shown).encode())
         print(table(evaluation))
     except KeyboardInterrupt:
         print("kensa evaluate: interrupted, nothing was written", file=sys.stderr)

@@ -1,6 +1,5 @@
 """What an evaluation found, as machines keep it."""
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from agent.bundle import Provenance
 from training.data import DataError
 from training.metrics import binomial_interval
+from training.whole_file import write_whole
 
 LOCO_KINDS = ("logical_anomalies", "structural_anomalies")  # MVTec LOCO judges them apart
 HEAT_SHARES = (0.95, 0.9999)  # of the good parts' pixels: where a heat map begins to show, and where it is full
@@ -159,17 +159,13 @@ def rate_of(count: int, n: int) -> Rate:
 
 
 def write_json(file: Path, evaluation: Evaluation) -> None:
-    """All of it or nothing; what is not a number becomes null."""
-    write_whole(file, msgspec.json.format(msgspec.json.encode(evaluation), indent=1) + b"\n")
+    """What is not a number becomes null. Raises DataError."""
+    write_file(file, msgspec.json.format(msgspec.json.encode(evaluation), indent=1) + b"\n")
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """The file with all of its content, or as it was before; DataError where it cannot be written."""
-    unfinished = file.with_name(f".{file.name}-{os.getpid()}")
+def write_file(file: Path, content: bytes) -> None:
+    """All of it or nothing. Raises DataError."""
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
+        write_whole(file, content)
     except OSError as e:
-        raise DataError(f"{file}: cannot be written: {e.strerror}") from e
-    finally:
-        unfinished.unlink(missing_ok=True)
+        raise DataError(f"{file}: cannot be written: {e.strerror or e}") from e

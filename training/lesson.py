@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,9 @@ from torch import Tensor, nn
 
 from training.backbone import IMAGENET_MEAN, IMAGENET_STD, UNKNOWN, Stated, load_backbone
 from training.crops import Source
+from training.descend import fast_in_half
 from training.plan import DistillError, Plan, Teacher
+from training.whole_file import write_whole
 
 FARTHEST = 10.0  # deviations; a channel that is almost always silent must not rule the loss
 _WARM_UP = 0.1
@@ -144,8 +145,7 @@ def one_cycle(step: int, steps: int) -> float:
 
 def half_precision() -> Any:
     """bfloat16 where the processor computes in it."""
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return torch.autocast("cpu", torch.bfloat16, enabled=bool(able.get("avx512_bf16") or able.get("amx_bf16")))
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast_in_half(torch.device("cpu")))
 
 
 def channels_last(module: Any) -> Any:
@@ -153,18 +153,11 @@ def channels_last(module: Any) -> Any:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    part = file.with_name(f".{file.name}.part")
+    """Whole or not at all. Raises DistillError."""
     try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
+        write_whole(file, content)
     except OSError as e:
         raise DistillError(f"{file}: cannot be written: {e.strerror or e}") from e
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _ordered(content: bytes) -> bytes:

@@ -18,7 +18,7 @@ from training.backbone import BackboneError, WeightsError
 from training.checkpoints import DescentError
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained, origin_of, refuse_seen
-from training.evaluation import write_json, write_whole
+from training.evaluation import write_file, write_json
 from training.fit import Recipe, fit
 from training.layouts import layout_of
 from training.progress import Progress, progress_on
@@ -85,8 +85,8 @@ def reproduce(data: Path, out: Path, methods: Sequence[str], categories: Sequenc
                 failures[f"{method}/{category}"] = str(e)
                 print(f"{method} on {category} failed: {e}", file=sys.stderr)
             table = _table(layouts, categories, figures, failures)
-            write_whole(out / "table.json", msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
-            write_whole(out / "table.md", markdown(table).encode())
+            write_file(out / "table.json", msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
+            write_file(out / "table.md", markdown(table).encode())
     return table
 
 
@@ -96,7 +96,7 @@ def _same_options(out: Path, options: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if file.is_file() and file.read_bytes() != wanted:
         raise DataError(f"{file}: made with other options, {file.read_text()}; choose another --out or the same options")
-    write_whole(file, wanted)
+    write_file(file, wanted)
 
 
 def _cell(data: Path, run: Path, method: str, shared: dict[str, Any], progress: Progress) -> dict[str, float]:
