@@ -1,5 +1,6 @@
 """Faults N2, N3, N5, N12, N14: the network and the broker go away, stand still, crawl, and forget what they have acknowledged."""
 
+import os
 import time
 from pathlib import Path
 
@@ -168,7 +169,7 @@ def test_n14_a_name_that_does_not_resolve_and_an_address_that_changes_are_tried_
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, hosts, port = resolver(), tmp_path / "hosts", free_port()
-    hosts.write_text("127.0.0.9 other.plant.test\n")
+    name(hosts, "other.plant.test", "127.0.0.9", at_s=1)
     with Outbox(tmp_path / "outbox.db") as outbox:
         put(outbox, range(3))
     arguments = ("-c", PUBLISHES_TO_A_NAME, str(tmp_path / "outbox.db"), str(port))
@@ -179,14 +180,22 @@ def test_n14_a_name_that_does_not_resolve_and_an_address_that_changes_are_tried_
         wait_until(lambda: station.text().count("cannot connect") >= 2, timeout_s=20)
         unresolved = station.text()
         with proxy(broker.port, "127.0.0.1", port):
-            hosts.write_text("127.0.0.1 broker.plant.test\n")
+            name(hosts, "broker.plant.test", "127.0.0.1", at_s=2)
             wait_until(lambda: station.text().count(" connected, ") == 1, timeout_s=20)
         with proxy(broker.port, "127.0.0.2", port) as moved, subscriber(broker.host, broker.port):
-            hosts.write_text("127.0.0.2 broker.plant.test\n")
+            name(hosts, "broker.plant.test", "127.0.0.2", at_s=3)
             wait_until(lambda: station.text().count(" connected, ") == 2, timeout_s=20)
 
     assert "Name or service not known" in unresolved or "Temporary failure in name resolution" in unresolved
     assert moved.connections >= 1
+
+
+def name(hosts: Path, host: str, address: str, at_s: int) -> None:
+    """The only line of the file, whole at once; nss_wrapper reads it again only when its time of change is another second."""
+    fresh = hosts.with_suffix(".new")
+    fresh.write_text(f"{address} {host}\n")
+    os.utime(fresh, (at_s, at_s))
+    fresh.replace(hosts)
 
 
 def resolver() -> str:
