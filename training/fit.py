@@ -12,10 +12,10 @@ import msgspec
 import yaml
 
 from agent.calibration import CalibrationError, calibrate, explain
-from agent.config import located, read_yaml
 from agent.drivers import ConfigError, SectionError, convert
 from agent.preprocess import InputContract, RefusedImageError
 from agent.runtimes import InferenceError
+from agent.yaml_file import located, read_yaml
 
 if TYPE_CHECKING:
     from training.backbone import Provenance

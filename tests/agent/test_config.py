@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from agent.cameras.folder import Config as FolderConfig
-from agent.config import Line, load_line, read_yaml
+from agent.config import Line, load_line
 from agent.drivers import ConfigError
 from agent.ejectors.dryrun import Config as DryRunConfig
 from agent.triggers.timer import Config as TimerConfig
+from agent.yaml_file import read_yaml
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "lines" / "example.yaml"
 LINE = """\
