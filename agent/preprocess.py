@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.inspection import AnomalyMap, Depth, Image
+from agent.roi import Roi
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB as a camera or a file gives it, 8 or 16 bit."""
@@ -37,6 +38,7 @@ class InputContract(msgspec.Struct, frozen=True):
     width, height: the network's input in px. fit: `stretch` scales the axes on their own, `pad` keeps the aspect with
     black borders, `crop` keeps it by cutting the longer axis at the centre. Sizes in px, aspect is width / height;
     white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are). depth: needed too.
+    roi: what of the image is inspected, None for all of it.
     """
 
     width: int
@@ -50,6 +52,7 @@ class InputContract(msgspec.Struct, frozen=True):
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     white_level: int = 65535
     depth: bool = False
+    roi: Roi | None = None
 
     def check(self, width: int, height: int) -> None:
         """Raises RefusedImageError for an image size outside the contract."""
@@ -114,6 +117,8 @@ def prepare_depth(depth: Depth, size: tuple[int, int], contract: InputContract) 
     width, height = size
     if depth.shape != (height, width):
         raise RefusedImageError(f"depth is {depth.shape[1]}x{depth.shape[0]} px, its image {width}x{height}: expected one size")
+    if contract.roi is not None:
+        depth = contract.roi.hide_depth(depth)
     target = (contract.width, contract.height)
     if contract.fit == "stretch":
         return _nearest(depth, target)
@@ -143,6 +148,8 @@ def prepare(image: Image, contract: InputContract) -> Image:
         raise RefusedImageError(f"expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     height, width = image.shape[:2]
     contract.check(width, height)
+    if contract.roi is not None:
+        image = contract.roi.hide(image)
     target = (contract.width, contract.height)
     if contract.fit == "stretch":
         return _resize(image, target)
@@ -158,9 +165,35 @@ def prepare(image: Image, contract: InputContract) -> Image:
 def enlarge(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContract) -> AnomalyMap:
     """The map over the photograph: bilinear, half-pixel centres; the only way from native map to picture.
 
-    size: (width, height) of the photograph in px. Returns (height, width) float32; what a crop never looked at gets
-    the map's minimum.
+    size: (width, height) of the photograph in px. Returns (height, width) float32; what was not looked at (outside of a
+    crop, outside of the region of interest) gets the map's minimum.
     """
+    whole = _over_photograph(anomaly_map, size, contract)
+    if contract.roi is None:
+        return whole
+    return np.where(contract.roi.mask(*size) > 0, whole, anomaly_map.min())
+
+
+def inspected_cells(contract: InputContract, h: int, w: int) -> NDArray[np.bool_]:
+    """(h, w), True for the cells of a map whose centre lies within the region of interest; without one all are."""
+    if contract.roi is None:
+        return np.ones((h, w), dtype=np.bool_)
+    width, height = contract.roi.size
+    mask, target = contract.roi.mask(width, height), (contract.width, contract.height)
+    over_input = np.zeros((contract.height, contract.width), dtype=np.uint8)
+    if contract.fit == "pad":
+        x, y, box_w, box_h = _pad_box(width, height, contract)
+        over_input[y : y + box_h, x : x + box_w] = cv2.resize(mask, (box_w, box_h), interpolation=cv2.INTER_NEAREST_EXACT)
+    else:
+        x, y, box_w, box_h = _crop_box(width, height, contract) if contract.fit == "crop" else (0, 0, width, height)
+        over_input[:] = cv2.resize(mask[y : y + box_h, x : x + box_w], target, interpolation=cv2.INTER_NEAREST_EXACT)
+    rows = ((np.arange(h) + 0.5) * contract.height / h).astype(int)
+    columns = ((np.arange(w) + 0.5) * contract.width / w).astype(int)
+    return np.asarray(over_input[np.ix_(rows, columns)] > 0)
+
+
+def _over_photograph(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContract) -> AnomalyMap:
+    """The map over the photograph, whatever the region of interest."""
     width, height = size
     if contract.fit == "stretch":
         return _linear(anomaly_map, size)

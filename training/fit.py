@@ -16,6 +16,7 @@ from agent.drivers import ConfigError, SectionError, convert
 from agent.preprocess import InputContract, RefusedImageError
 from agent.runtimes import InferenceError
 from agent.yaml_file import located, read_yaml
+from training.region import Outline, check_region, region
 
 if TYPE_CHECKING:
     from training.backbone import Provenance
@@ -42,6 +43,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backbone: None is the one that comes with Kensa and suits the method. weights: a safetensors file, `random`, or None for
     the backbone's own: inside the package for `embedded`, timm's cache and hub for others. image_size: of the square input,
     px; None is the method's own. false_reject_rate: wished share of good parts rejected.
+    roi: which pixels are inspected: a mask (white is inspected), a YAML file of polygons, or the polygons (training/region.py).
     settings: of the method. backbone_options: of the timm network. mean, std: of the pixels (0..1) the weights were trained
     on, where neither their file nor timm says it rightly.
     """
@@ -55,6 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fit: Literal["stretch", "pad", "crop"] = "stretch"
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
+    roi: str | Outline | None = None
     settings: dict[str, Any] = {}
     backbone_options: dict[str, Any] = {}
     mean: tuple[float, float, float] | None = None
@@ -92,11 +95,13 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     wanted = recipe.backbone or config.suited
     backbone, provenance = load_backbone(wanted, recipe.weights, recipe.seed, stated, config.levels)
     parts = good_parts(Path(recipe.data), recipe.seed)
-    contract = input_contract(
-        (*parts.train, *parts.calibration), recipe.image_size or config.image_size, recipe.fit, config.depth
-    )
-    deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std)
-    decides = msgspec.json.encode((recipe, provenance.sha256, parts.data_sha256))
+    used = (*parts.train, *parts.calibration)
+    contract = input_contract(used, recipe.image_size or config.image_size, recipe.fit, config.depth)
+    if recipe.roi is not None:
+        contract = msgspec.structs.replace(contract, roi=region(recipe.roi, used))
+        check_region(contract)
+    deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std, contract)
+    decides = msgspec.json.encode((recipe, provenance.sha256, parts.data_sha256, contract.roi))
     with checkpoints_of(out, decides, resume) as checkpoints:
         wait_for_all()  # nobody goes on from a checkpoint that the first process has not approved
         device = best_device()
@@ -175,7 +180,9 @@ def read_recipe(file: Path) -> Recipe:
         raise located(e, file, lines) from e
     folder = file.resolve().parent
     weights = recipe.weights if recipe.weights in (None, "random") else str(folder / str(recipe.weights))
-    return msgspec.structs.replace(recipe, data=str(folder / recipe.data), out=str(folder / recipe.out), weights=weights)
+    roi = str(folder / recipe.roi) if isinstance(recipe.roi, str) else recipe.roi
+    data, out = str(folder / recipe.data), str(folder / recipe.out)
+    return msgspec.structs.replace(recipe, data=data, out=out, weights=weights, roi=roi)
 
 
 def fit_command(arguments: list[str]) -> int:
@@ -283,6 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
     parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the method's)")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")
+    parser.add_argument("--roi", metavar="FILE", help="what is inspected: a mask (white is), or YAML with polygons")
     parser.add_argument("--seed", type=int, help=f"of all chance (default {default['seed']})")
     parser.add_argument("--false-reject-rate", type=float, metavar="R", help="wished (default 0.01)")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the method")

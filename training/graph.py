@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agent.inspection import AnomalyMap, Depth, Image
+from agent.preprocess import InputContract
 from agent.runtimes import InferenceError
 from training.methods import Method
 
@@ -13,15 +14,19 @@ from training.methods import Method
 class Deployed(nn.Module):
     """A method with its normalization in front and its score behind.
 
-    mean, std: per colour channel, for pixels scaled to 0..1.
+    mean, std: per colour channel, for pixels scaled to 0..1. contract: its region of interest, if any, is the method's.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, method: Method, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, method: Method, mean: Sequence[float], std: Sequence[float], contract: InputContract | None = None
+    ) -> None:
         super().__init__()
         self.method = method
+        if contract is not None:
+            method.inspect(contract)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
 

@@ -256,7 +256,7 @@ def open_run(folder: Path) -> Run:
     try:
         config = method_config(record.method, record.settings)
         backbone = Backbone(record.backbone, record.backbone_options, config.levels)
-        deployed = Deployed(config.build(backbone, record.seed), record.mean, record.std)
+        deployed = Deployed(config.build(backbone, record.seed), record.mean, record.std, record.input)
         deployed.load_state_dict(load_file(folder / MODEL))
     except (SectionError, BackboneError, RuntimeError, SafetensorError) as e:
         raise RunError(f"{folder}: does not fit this version of Kensa, timm or torch; fit again: {e}") from e

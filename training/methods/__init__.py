@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agent.preprocess import InputContract
+from agent.preprocess import InputContract, inspected_cells
 from training.backbone import Backbone
-from training.data import Photograph, load, load_depth
+from training.data import DataError, Photograph, load, load_depth
 from training.progress import Progress
 
 CPU = torch.device("cpu")
@@ -62,6 +62,12 @@ class Parts:
 class Method(nn.Module):
     """A network that says of each place of an image how strange it is; in eval mode but for what a descent is teaching."""
 
+    _contract: InputContract | None = None
+
+    def inspect(self, contract: InputContract) -> None:
+        """Lets only the cells within the contract's region of interest decide."""
+        self._contract = contract
+
     def train(self, mode: bool = True) -> "Method":
         """Stays as it is: only training/descend.py puts a part of it in train mode."""
         del mode
@@ -84,7 +90,30 @@ class Method(nn.Module):
         The score is the maximum of the native map: after enlarging, a peak's height would depend on the size.
         """
         anomaly_map = self(*inputs)
-        return anomaly_map.flatten(1).amax(dim=1), anomaly_map
+        return self.inspected(anomaly_map).amax(dim=1), self.shown(anomaly_map)
+
+    def inspected(self, anomaly_map: Tensor) -> Tensor:
+        """(B, h, w) to (B, n): the values of the cells that decide."""
+        cells = anomaly_map.flatten(1)
+        inside = self._inside(anomaly_map)
+        return cells if inside is None else cells[:, inside.flatten().nonzero().squeeze(1).to(cells.device)]
+
+    def shown(self, anomaly_map: Tensor) -> Tensor:
+        """(B, h, w), where cells outside of the region of interest have the lowest value inside."""
+        inside = self._inside(anomaly_map)
+        if inside is None:
+            return anomaly_map
+        lowest = self.inspected(anomaly_map).amin(dim=1)[:, None, None]  # (B, 1, 1)
+        return torch.where(inside.to(anomaly_map.device), anomaly_map, lowest)
+
+    def _inside(self, anomaly_map: Tensor) -> Tensor | None:
+        """(h, w) bool; None where there is no region of interest. Raises DataError for one between all cells."""
+        if self._contract is None or self._contract.roi is None:
+            return None
+        cells = inspected_cells(self._contract, *anomaly_map.shape[1:])
+        if not cells.any():
+            raise DataError("the region of interest is so small that no cell of the map has its centre in it: draw it larger")
+        return torch.tensor(cells)
 
 
 class MethodConfig(Protocol):

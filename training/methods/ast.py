@@ -181,8 +181,8 @@ class AST(Method):
     def judge(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) normalized and (B, H, W) in metres to raw score (B,), mean or max of the map, and map (B, h, w)."""
         anomaly_map = self(*inputs)
-        places = anomaly_map.flatten(1)
-        return places.mean(dim=1) if self._pooling == "mean" else places.amax(dim=1), anomaly_map
+        cells = self.inspected(anomaly_map)
+        return cells.mean(dim=1) if self._pooling == "mean" else cells.amax(dim=1), self.shown(anomaly_map)
 
     def _course(self, learner: Literal["teacher", "student"], count: int, loss: Callable[[list[int]], Tensor]) -> Course:
         """count: of good parts. loss: of those with these numbers."""

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agent.preprocess import inspected_cells
 from training.backbone import EMBEDDED, STRIDES, Backbone
 from training.coreset import greedy_coreset, project
 from training.methods import Method, Parts
@@ -115,7 +116,7 @@ class PatchCore(Method):
         if self._config.neighbors == 1 or len(self.memory_bank) == 1:  # the weight of a lone vector would be zero
             return super().judge(images)
         embedding = self.patches(images)
-        anomaly_map = self._distances(embedding)
+        anomaly_map = self.shown(self._distances(embedding))
         score, place = anomaly_map.flatten(1).max(dim=1)  # s* and where: (B,), (B,)
         index = place[:, None, None].expand(-1, embedding.shape[1], 1)
         strangest = embedding.flatten(2).gather(2, index).squeeze(2) - self.bank_mean  # e*: (B, D)
@@ -145,7 +146,9 @@ class PatchCore(Method):
         used = sorted(torch.randperm(n, generator=generator)[:cap].tolist())  # all, unless there are more than cap
         pool, filled, per_part = torch.empty(0), 0, 0
         for k in progress.track(used, "features"):
-            rows = _rows(self.patches(good.batch([k]))).cpu()  # (h*w, D)
+            embedding = self.patches(good.batch([k]))
+            inside = inspected_cells(good.contract, *embedding.shape[2:]).ravel()
+            rows = _rows(embedding).cpu()[torch.from_numpy(inside)]  # (inspected patches, D)
             per_part = len(rows)
             quota = min(per_part, cap // len(used))
             if not filled:
