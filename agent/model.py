@@ -12,6 +12,7 @@ from agent.calibration import Calibration
 from agent.inspection import Depth, Fault, Image, Prediction, Reading
 from agent.preprocess import InputContract, RefusedImageError, prepare, prepare_depth, read_depth, read_image, to_8_bit
 from agent.runtimes import Runtime, RuntimeConfig
+from agent.tiled import tiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Model:
 def open_model(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig) -> Iterator[Model]:
     """The artefact on this machine, warm, and shown to give the scores it gave when it was exported."""
     with runtime.open(bundle.path(artifact.files[0])) as opened:
-        model = Model(bundle.manifest.input, opened, artifact.calibration)
+        model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
         self_test(bundle, artifact, model)
         yield model
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from agent.inspection import AnomalyMap, Depth, Image
 from agent.roi import Roi
+from agent.tiles import Tiles
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB as a camera or a file gives it, 8 or 16 bit."""
@@ -35,10 +36,11 @@ class RefusedImageError(ValueError):
 class InputContract(msgspec.Struct, frozen=True):
     """Which images a model accepts, and how they become its input.
 
-    width, height: the network's input in px. fit: `stretch` scales the axes on their own, `pad` keeps the aspect with
+    width, height: of the prepared image in px. fit: `stretch` scales the axes on their own, `pad` keeps the aspect with
     black borders, `crop` keeps it by cutting the longer axis at the centre. Sizes in px, aspect is width / height;
     white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are). depth: needed too.
-    roi: what of the image is inspected, None for all of it.
+    roi: what of the image is inspected, None for all of it. tiles: in which the prepared image is given to the graph, None for
+    whole.
     """
 
     width: int
@@ -53,6 +55,12 @@ class InputContract(msgspec.Struct, frozen=True):
     white_level: int = 65535
     depth: bool = False
     roi: Roi | None = None
+    tiles: Tiles | None = None
+
+    @property
+    def graph_size(self) -> tuple[int, int]:
+        """Width and height of the graph's input, px: of a tile where there are tiles."""
+        return (self.width, self.height) if self.tiles is None else (self.tiles.size, self.tiles.size)
 
     def check(self, width: int, height: int) -> None:
         """Raises RefusedImageError for an image size outside the contract."""
@@ -175,11 +183,32 @@ def enlarge(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContr
 
 
 def inspected_cells(contract: InputContract, h: int, w: int) -> NDArray[np.bool_]:
-    """(h, w), True for the cells of a map whose centre lies within the region of interest; without one all are."""
-    if contract.roi is None:
+    """(h, w), True for the cells of a graph's map whose centre lies within the region of interest; without one all are.
+
+    With tiles all are too, since one graph serves each of them: the region then decides which tiles are looked at.
+    """
+    if contract.roi is None or contract.tiles is not None:
         return np.ones((h, w), dtype=np.bool_)
-    width, height = contract.roi.size
-    mask, target = contract.roi.mask(width, height), (contract.width, contract.height)
+    over_input = _region_over_input(contract.roi, contract)
+    rows = ((np.arange(h) + 0.5) * contract.height / h).astype(int)
+    columns = ((np.arange(w) + 0.5) * contract.width / w).astype(int)
+    return np.asarray(over_input[np.ix_(rows, columns)] > 0)
+
+
+def looked_at(contract: InputContract) -> NDArray[np.bool_]:
+    """Of each tile, whether any of it lies within the region of interest."""
+    if contract.tiles is None:
+        return np.ones(1, dtype=np.bool_)
+    if contract.roi is None:
+        return np.ones(len(contract.tiles), dtype=np.bool_)
+    over_input = _region_over_input(contract.roi, contract)
+    return np.array([contract.tiles.cut(over_input, k).any() for k in range(len(contract.tiles))])
+
+
+def _region_over_input(roi: Roi, contract: InputContract) -> NDArray[np.uint8]:
+    """(height, width) of the prepared image, above 0 inside."""
+    width, height = roi.size
+    mask, target = roi.mask(width, height), (contract.width, contract.height)
     over_input = np.zeros((contract.height, contract.width), dtype=np.uint8)
     if contract.fit == "pad":
         x, y, box_w, box_h = _pad_box(width, height, contract)
@@ -187,9 +216,7 @@ def inspected_cells(contract: InputContract, h: int, w: int) -> NDArray[np.bool_
     else:
         x, y, box_w, box_h = _crop_box(width, height, contract) if contract.fit == "crop" else (0, 0, width, height)
         over_input[:] = cv2.resize(mask[y : y + box_h, x : x + box_w], target, interpolation=cv2.INTER_NEAREST_EXACT)
-    rows = ((np.arange(h) + 0.5) * contract.height / h).astype(int)
-    columns = ((np.arange(w) + 0.5) * contract.width / w).astype(int)
-    return np.asarray(over_input[np.ix_(rows, columns)] > 0)
+    return over_input
 
 
 def _over_photograph(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContract) -> AnomalyMap:

@@ -19,6 +19,7 @@ from agent.clock import utc_now
 from agent.drivers import section
 from agent.inspection import Depth, Image
 from agent.preprocess import prepare, prepare_depth, read_depth, read_image, to_8_bit
+from agent.tiled import tiled
 from export.parity import Answer, ParityError, answers, compare
 from training.graph import TorchRuntime
 from training.run import Run, RunError, open_run
@@ -148,14 +149,14 @@ def _reference(run: Run) -> _Reference:
         of_golden = [read_depth(path.with_suffix(".tiff")) for path in run.golden]
         prepared = [prepare_depth(depth, size, contract) for depth, size in zip(of_golden, sizes, strict=True)]
         depths = [*prepared, *run.calibration_depths]
-    found = answers(TorchRuntime(run.deployed), images, depths)
+    found = answers(tiled(TorchRuntime(run.deployed), contract), images, depths)
     return _Reference(images, depths, len(golden), found, run.record.calibration.scale)
 
 
 def _artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: _Reference) -> Artifact:
     """The artefact with its own golden scores, threshold and parity, all from running it as the device will."""
     with section("agent.runtimes", {"type": runtime}).open(folder / files[0]) as opened:
-        found = answers(opened, reference.images, reference.depths)
+        found = answers(tiled(opened, run.record.input), reference.images, reference.depths)
         parity = compare(name, reference.answers, found, reference.scale, opened.executed_precision)
     n_golden = reference.n_golden
     table: Calibration = calibrate(

@@ -16,9 +16,10 @@ def to_onnx(deployed: Deployed, contract: InputContract, file: Path) -> None:
     """Writes `file`. Inputs `image` (1, H, W, 3) uint8 RGB and, for a model that needs it, `depth` (1, H, W) float32 metres;
     outputs `score` (1,) and `anomaly_map` (1, h, w) float32."""
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it tells of every constant that it leaves as it is
-    examples = {"image": torch.zeros(1, contract.height, contract.width, 3, dtype=torch.uint8)}
+    width, height = contract.graph_size
+    examples = {"image": torch.zeros(1, height, width, 3, dtype=torch.uint8)}
     if contract.depth:
-        examples["depth"] = torch.ones(1, contract.height, contract.width)
+        examples["depth"] = torch.ones(1, height, width)
     program = torch.onnx.export(
         deployed.eval(),
         tuple(examples.values()),

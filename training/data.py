@@ -21,6 +21,7 @@ from agent.preprocess import (
     read_image,
     to_8_bit,
 )
+from agent.tiles import Tiles
 from training.layouts import layout_of
 from training.layouts.listing import DataError as DataError
 from training.layouts.listing import Listed, Region, refuse
@@ -156,15 +157,24 @@ def _split(
 
 
 def input_contract(
-    parts: Sequence[Photograph], size: int, fit: Literal["stretch", "pad", "crop"] = "stretch", depth: bool = False
+    parts: Sequence[Photograph],
+    size: int,
+    fit: Literal["stretch", "pad", "crop"] = "stretch",
+    depth: bool = False,
+    tiles: tuple[int, int] | None = None,
 ) -> InputContract:
-    """What the device may accept: the sizes seen, widened. size: of the network's square input, px. depth: needed too."""
+    """What the device may accept: the sizes seen, widened. size: of the graph's square input, px. depth: needed too.
+
+    tiles: columns and rows into which the prepared image is cut, None for one.
+    """
+    grid = None if tiles is None else Tiles(*tiles, size=size, step=size - max(32, size // 256 * 32))
     widths, heights = [p.width for p in parts], [p.height for p in parts]
     aspects = [p.width / p.height for p in parts]
     brightest = max(p.brightest for p in parts)
     return InputContract(
-        width=size,
-        height=size,
+        width=grid.width if grid else size,
+        height=grid.height if grid else size,
+        tiles=grid,
         min_width=math.floor(min(widths) / SIZE_MARGIN),
         max_width=math.ceil(max(widths) * SIZE_MARGIN),
         min_height=math.floor(min(heights) / SIZE_MARGIN),

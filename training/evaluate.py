@@ -24,6 +24,7 @@ from agent.inspection import Fault, Outcome, Reading
 from agent.model import Model
 from agent.preprocess import InputContract, RefusedImageError, enlarge
 from agent.runtimes import InferenceError
+from agent.tiled import tiled
 from training.data import DataError, Photograph, load_original, load_original_depth, read_mask, read_regions, unseen_parts
 from training.evaluation import LOCO_KINDS, Evaluation, Origin, PartResult, write_file, write_json
 from training.figures import figures
@@ -120,7 +121,7 @@ def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained
         artifact = bundle.artifact_for([runtime]) if runtime else bundle.manifest.artifacts[0]
         config = section("agent.runtimes", {"type": artifact.runtime})
         opened = stack.enter_context(config.open(bundle.path(artifact.files[0])))
-        model = Model(bundle.manifest.input, opened, artifact.calibration)
+        model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
         return Trained(model, {}, artifact.runtime, bundle.manifest.provenance)
     from training.graph import TorchRuntime
     from training.run import RunError, open_run
@@ -129,7 +130,7 @@ def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained
         raise RunError(f"{folder}: a RUN is run by torch only; `kensa export` makes a bundle for {runtime}")
     run = open_run(folder)
     seen = {file.sha256: f"{run.record.data}/{file.path}" for file in run.record.files}
-    model = Model(run.record.input, TorchRuntime(run.deployed), run.record.calibration)
+    model = Model(run.record.input, tiled(TorchRuntime(run.deployed), run.record.input), run.record.calibration)
     return Trained(model, seen, "torch", run.provenance)
 
 

@@ -15,6 +15,7 @@ from agent.calibration import CalibrationError, calibrate, explain
 from agent.drivers import ConfigError, SectionError, convert
 from agent.preprocess import InputContract, RefusedImageError
 from agent.runtimes import InferenceError
+from agent.tiled import tiled
 from agent.yaml_file import located, read_yaml
 from training.region import Outline, check_region, region
 
@@ -37,6 +38,9 @@ photographs. test/ is never used. A recipe is a YAML file with the same words: m
 _Deviation = Annotated[float, msgspec.Meta(gt=0)]
 
 
+_Tiles = Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that decides what a fit gives.
 
@@ -44,6 +48,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the backbone's own: inside the package for `embedded`, timm's cache and hub for others. image_size: of the square input,
     px; None is the method's own. false_reject_rate: wished share of good parts rejected.
     roi: which pixels are inspected: a mask (white is inspected), a YAML file of polygons, or the polygons (training/region.py).
+    tiles: columns and rows into which large photographs are cut, each of image_size px.
     settings: of the method. backbone_options: of the timm network. mean, std: of the pixels (0..1) the weights were trained
     on, where neither their file nor timm says it rightly.
     """
@@ -58,6 +63,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
     false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
     roi: str | Outline | None = None
+    tiles: tuple[_Tiles, _Tiles] | None = None
     settings: dict[str, Any] = {}
     backbone_options: dict[str, Any] = {}
     mean: tuple[float, float, float] | None = None
@@ -96,7 +102,9 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     backbone, provenance = load_backbone(wanted, recipe.weights, recipe.seed, stated, config.levels)
     parts = good_parts(Path(recipe.data), recipe.seed)
     used = (*parts.train, *parts.calibration)
-    contract = input_contract(used, recipe.image_size or config.image_size, recipe.fit, config.depth)
+    size = recipe.image_size or config.image_size
+    _refuse_tiles(recipe, config.tileable, size)
+    contract = input_contract(used, size, recipe.fit, config.depth, recipe.tiles)
     if recipe.roi is not None:
         contract = msgspec.structs.replace(contract, roi=region(recipe.roi, used))
         check_region(contract)
@@ -112,7 +120,7 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             wait_for_all()
             return read_record(out)
         with unfinished(out, overwrite) as folder:
-            runtime, scores = TorchRuntime(deployed), []
+            runtime, scores = tiled(TorchRuntime(deployed), contract), []
             n = len(parts.calibration)
             with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
                 for k in progress.track(range(n), "calibration"):
@@ -127,6 +135,18 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             record = seal(folder, _record(recipe, provenance, contract, parts, scores))
         wait_for_all()
         return record
+
+
+def _refuse_tiles(recipe: Recipe, tileable: bool, size: int) -> None:
+    """Raises SectionError where the method or the size of a tile does not allow them."""
+    if recipe.tiles is None:
+        return
+    if not tileable:
+        raise SectionError(
+            f"{recipe.method} judges the whole picture, it cannot be cut: patchcore, stfpm or fastflow can", "tiles"
+        )
+    if size % 32 or size < 64:
+        raise SectionError(f"{size} px is no size for a tile, expected a multiple of 32 px, at least 64", "image_size")
 
 
 def _record(
@@ -291,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the method's)")
     parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")
     parser.add_argument("--roi", metavar="FILE", help="what is inspected: a mask (white is), or YAML with polygons")
+    parser.add_argument("--tiles", nargs=2, type=int, metavar=("COLUMNS", "ROWS"), help="cut large photographs, small defects")
     parser.add_argument("--seed", type=int, help=f"of all chance (default {default['seed']})")
     parser.add_argument("--false-reject-rate", type=float, metavar="R", help="wished (default 0.01)")
     parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the method")

@@ -7,6 +7,7 @@ loaded, everything a method knows is in its `state_dict`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agent.preprocess import InputContract, inspected_cells
+from agent.inspection import Image
+from agent.preprocess import InputContract, inspected_cells, looked_at
 from training.backbone import Backbone
 from training.data import DataError, Photograph, load, load_depth
 from training.progress import Progress
@@ -24,7 +26,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Good parts to learn from, in a fixed order, read from disk when asked for.
+    """Good parts to learn from, in a fixed order, read from disk when asked for; with tiles, each tile of each photograph.
 
     normalize: (B, H, W, 3) uint8 to the backbone's (B, 3, H, W) float32. device: where batches are wanted.
     """
@@ -35,12 +37,23 @@ class Parts:
     device: torch.device = CPU
 
     def __len__(self) -> int:
-        return len(self.photographs)
+        return len(self.photographs) * self._tiles
+
+    @property
+    def _tiles(self) -> int:
+        return 1 if self.contract.tiles is None else int(looked_at(self.contract).sum())
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """(B, H, W, 3) uint8, as the network is given them."""
-        images = np.stack([load(self.photographs[k], self.contract) for k in indices])
+        images = np.stack([self._image(k) for k in indices])
         return torch.from_numpy(images).to(self.device)
+
+    def _image(self, k: int) -> Image:
+        tiles = self.contract.tiles
+        if tiles is None:
+            return load(self.photographs[k], self.contract)
+        tile = np.flatnonzero(looked_at(self.contract))[k % self._tiles]
+        return tiles.cut(_prepared(self.photographs[k // self._tiles], self.contract), int(tile))
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """(B, 3, H, W) float32, normalized."""
@@ -53,10 +66,16 @@ class Parts:
 
     def split(self, share: float, seed: int) -> tuple["Parts", "Parts"]:
         """The others, and about `share` of the parts drawn by chance (at least one), each in the order they had."""
-        count = max(1, round(share * len(self)))
-        drawn = set(np.random.default_rng(seed).permutation(len(self))[:count].tolist())
+        photographs = len(self.photographs)
+        count = max(1, round(share * photographs))
+        drawn = set(np.random.default_rng(seed).permutation(photographs)[:count].tolist())
         kept, taken = ([p for k, p in enumerate(self.photographs) if (k in drawn) is side] for side in (False, True))
         return replace(self, photographs=kept), replace(self, photographs=taken)
+
+
+@lru_cache(maxsize=2)  # tiles of one photograph are asked for one after the other
+def _prepared(photograph: Photograph, contract: InputContract) -> Image:
+    return load(photograph, contract)
 
 
 class Method(nn.Module):
@@ -132,6 +151,11 @@ class MethodConfig(Protocol):
     @property
     def depth(self) -> bool:
         """Whether it needs the depth of each pixel."""
+        ...
+
+    @property
+    def tileable(self) -> bool:
+        """Whether it judges a place by its surroundings alone, so that a large image may be cut into tiles."""
         ...
 
     @property

@@ -65,6 +65,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def levels(self) -> tuple[int, ...]:
         return (self.stride,)
 
+    tileable: ClassVar[bool] = False  # its flow knows the place in the whole picture
+
     @property
     def image_size(self) -> int:
         return _GRID * self.stride

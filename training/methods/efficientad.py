@@ -58,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     levels: ClassVar[tuple[int, ...]] = (STRIDE,)
     suited: ClassVar[str] = EMBEDDED_PDN
+    tileable: ClassVar[bool] = False  # its autoencoder judges the whole picture
     image_size: ClassVar[int] = 256
     depth: ClassVar[bool] = False
 

@@ -36,6 +36,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     levels: ClassVar[tuple[int, ...]] = (4, 8, 16)
     suited: ClassVar[str] = EMBEDDED
+    tileable: ClassVar[bool] = True
     image_size: ClassVar[int] = 256
     depth: ClassVar[bool] = False
 

@@ -1,0 +1,141 @@
+"""Large photographs cut into tiles: small defects are found that shrinking hides, the same on workstation and device."""
+
+import io
+import resource
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_dataset import save
+from small_methods import recipe
+
+from agent.drivers import SectionError
+from export.pack import export
+from training.data import good_parts, input_contract
+from training.evaluate import open_trained
+from training.fit import Recipe, fit
+from training.methods import Parts
+from training.progress import Lines
+from training.region import Outline
+from training.run import open_run
+
+
+def surface(seed: int, width: int = 480, height: int = 288) -> np.ndarray:
+    """Brushed metal, (H, W, 3) uint8."""
+    random = np.random.default_rng(seed)
+    brushed = cv2.blur(random.normal(0, 60, (height, width)), (31, 1))
+    return np.repeat(np.clip(128 + brushed + random.normal(0, 2, (height, width)), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def pitted(image: np.ndarray, size: int = 6) -> np.ndarray:
+    """With a pit of 6 px, no more than a pixel once the whole is shrunk to 64 px."""
+    damaged = image.copy()
+    damaged[150 : 150 + size, 300 : 300 + size] = 60
+    return damaged
+
+
+@pytest.fixture(scope="module")
+def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("surfaces")
+    for k in range(8):
+        save(root / "train" / "good" / f"{k}.png", surface(k))
+    return root
+
+
+def tiled_recipe(method: str, data: Path, out: Path, **changes: object) -> Recipe:
+    """Tiles of 64 px, 32 px apart, so that nothing of a photograph is shrunk."""
+    return recipe(method, data, out, **{"tiles": (14, 8), **changes})
+
+
+@pytest.mark.parametrize("method", ["patchcore", "stfpm", "fastflow"])
+def test_workstation_and_device_agree_on_a_tiled_model(method: str, surfaces: Path, tmp_path: Path) -> None:
+    fit(tiled_recipe(method, surfaces, tmp_path / "run", tiles=(3, 2)), Lines(io.StringIO()))
+    export(open_run(tmp_path / "run"), tmp_path / "bundle", "surface")
+    image = pitted(surface(100))
+
+    with ExitStack() as stack:
+        torch, onnx, openvino = (
+            open_trained(tmp_path / folder, runtime, stack).model
+            for folder, runtime in (("run", "torch"), ("bundle", "onnxruntime"), ("bundle", "openvino"))
+        )
+        expected = torch.predict(image)
+        found = [model.predict(image) for model in (onnx, openvino)]
+
+    scale, map_range = torch.calibration.scale, float(np.ptp(expected.anomaly_map))
+    assert max(abs(prediction.raw - expected.raw) for prediction in found) <= 1e-3 * scale  # export's own tolerance
+    assert max(np.abs(p.anomaly_map - expected.anomaly_map).max() for p in found) <= 1e-3 * map_range
+
+
+def test_a_pit_is_found_that_the_untiled_model_misses(surfaces: Path, tmp_path: Path) -> None:
+    fit(tiled_recipe("patchcore", surfaces, tmp_path / "tiled", weights=None), Lines(io.StringIO()))
+    fit(tiled_recipe("patchcore", surfaces, tmp_path / "whole", weights=None, tiles=None), Lines(io.StringIO()))
+
+    with ExitStack() as stack:
+        cut, whole = (open_trained(tmp_path / name, None, stack).model for name in ("tiled", "whole"))
+        found = [cut.predict(pitted(surface(seed))).score for seed in range(100, 104)]
+        missed = [whole.predict(pitted(surface(seed))).score for seed in range(100, 104)]
+
+    assert min(found) >= 1.0
+    assert max(missed) < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_pit_of_12_px_in_4096x3000_px_is_found_that_the_untiled_model_misses_in_bounded_memory(tmp_path: Path) -> None:
+    """Several minutes. Beyond what one tile takes, memory grows by some copies of the photograph (37 MB) and its map."""
+    for k in range(8):
+        save(tmp_path / "data" / "train" / "good" / f"{k}.png", surface(k, 4096, 3000))
+    for name, tiles in (("cut", (18, 13)), ("whole", None)):
+        fit(Recipe("patchcore", str(tmp_path / "data"), str(tmp_path / name), tiles=tiles), Lines(io.StringIO()))
+    damaged = [pitted(surface(seed, 4096, 3000), 12) for seed in (100, 101, 102)]
+
+    with ExitStack() as stack:
+        cut, whole = (open_trained(tmp_path / name, None, stack).model for name in ("cut", "whole"))
+        missed = [whole.predict(image).score for image in damaged]
+        before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        found = [cut.predict(image).score for image in damaged]
+        grown_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb
+
+    print(f"tiled {found}, whole {missed}, memory grown by {grown_mb:.0f} MB")
+    assert min(found) >= 1.0
+    assert max(missed) < 1.0
+    assert grown_mb < 400
+
+
+def test_a_region_leaves_out_tiles_in_training_too(surfaces: Path, tmp_path: Path) -> None:
+    left = Outline(inspect=[[(0, 0), (60, 0), (60, 287), (0, 287)]])
+    run = fit(tiled_recipe("patchcore", surfaces, tmp_path / "run", tiles=(4, 2), roi=left), Lines(io.StringIO()))
+
+    parts = Parts(good_parts(surfaces, seed=0).train, run.input, lambda images: images.float())
+
+    assert len(parts) == len(parts.photographs) * 2  # of each row the first tile
+    assert parts.pixels(range(len(parts))).shape == (len(parts), 64, 64, 3)
+
+
+def test_held_out_photographs_share_no_tile_with_the_others(surfaces: Path) -> None:
+    photographs = good_parts(surfaces, seed=0).train
+    parts = Parts(photographs, input_contract(photographs, 64, tiles=(3, 2)), lambda images: images.float())
+
+    kept, taken = parts.split(0.25, seed=0)
+
+    assert len(kept) + len(taken) == len(parts)
+    assert not set(kept.photographs) & set(taken.photographs)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "what"),
+    [
+        ("efficientad", {}, "judges the whole picture"),
+        ("ast", {}, "judges the whole picture"),
+        ("patchcore", {"image_size": 72}, "multiple of 32"),
+        ("patchcore", {"image_size": 32}, "at least 64"),
+    ],
+    ids=["efficientad", "ast", "odd size", "small size"],
+)
+def test_what_cannot_be_cut_is_refused(
+    method: str, changes: dict[str, object], what: str, surfaces: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SectionError, match=what):
+        fit(tiled_recipe(method, surfaces, tmp_path / "run", **changes), Lines(io.StringIO()))
