@@ -1,252 +1,210 @@
 """The ejector process: trigger, part counter, reject schedule, actuator and journal, and nothing that could stall them.
 
-One thread, no disk wait, no network. A part exists from its trigger on, whatever the inspection process does.
+One thread, no disk wait, no network: drivers that speak to one have a thread of their own. A part exists from its trigger on,
+whatever the inspection process does.
 """
 
 import logging
 import select
 import time
 import uuid
-from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from threading import Event as Stop
 
 from agent.clock import machine_boot
 from agent.config import Line
-from agent.ejectors import Ejector
+from agent.gate import Gate
+from agent.gate_devices import GateDevices, error_code, open_devices
+from agent.handshake import Station
 from agent.health import notify
-from agent.inspection import Cause, Closed, Outcome, Part, Verdict
+from agent.inspection import Closed
+from agent.inspection_side import InspectionSide
 from agent.journal import Journal
-from agent.link import PARTS_PER_REPORT, Attach, Channel, Confirm, LinkLostError, Listener, Report, Tell, Triggered
+from agent.link import Listener
 from agent.only_one import only_one
-from agent.schedule import InFlight, Schedule
+from agent.operator_side import OPERATOR_SOCKET, Action, GateState, OperatorSide
+from agent.orders import OrderBook
+from agent.plc_side import PlcSide
 
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 0.5  # also the pace of the watchdog on an idle line
-_CONFIRM_WITHIN_NS = 2_000_000_000  # then unconfirmed parts are reported again
-_PARTS_UNDER_WAY = 256
 _GOODBYE_NS = 5_000_000_000
-
-_NOBODY = Verdict(Outcome.REJECT, Cause.MISSED, "no inspection process was attached when the part was triggered")
-_LOST = Verdict(Outcome.REJECT, Cause.MISSED, "the inspection process was lost before it gave a verdict")
-_RESTARTED = Verdict(Outcome.REJECT, Cause.MISSED, "the ejector process was restarted while the part was on the belt")
+_PLC_ROUNDS = 4
+_PROBLEM_NS = 1_000_000_000  # a device may be away for so long before people are told
 
 
-class Gate:
-    """Parts from trigger to close. `now_ns` is CLOCK_MONOTONIC and always an argument.
+class GateLoop:
+    """The gate with everything around it; `turn` is one round of the process. Time is an argument."""
 
-    account: what was counted here: triggers, pass, reject and reject by cause; triggers = pass + reject + in flight.
-    """
-
-    def __init__(self, boot: str, delay_ns: int, pulse_ns: int, ejector: Ejector, journal: Journal) -> None:
-        self.account: Counter[str] = Counter()
-        self._boot = boot
-        self._delay_ns = delay_ns
-        self._pulse_ns = pulse_ns
-        self._ejector = ejector
-        self._journal = journal
-        self._schedule = Schedule(delay_ns)
-        self._off_ns: int | None = None
-        self._n = 0
-
-    def __len__(self) -> int:
-        """Parts in flight."""
-        return len(self._schedule)
-
-    def recover(self, now_ns: int) -> None:
-        """Puts the parts a killed ejector process left on the belt back on the line, to be rejected."""
-        for part, (triggered_ns, same_boot) in self._journal.left_open.items():
-            self.account["triggers"] += 1
-            if same_boot and triggered_ns + self._delay_ns > now_ns:
-                self._schedule.open(part, triggered_ns, _RESTARTED)
-                continue
-            log.error("part %s went by the gate while no ejector process ran: look for it behind the gate", part)
-            self._close(InFlight(part, triggered_ns, triggered_ns + self._delay_ns, _RESTARTED), actual_ns=None)
-
-    def trigger(self, triggered_ns: int, attached: bool) -> InFlight:
-        """Opens the next part; without an inspection process it is rejected already."""
-        self.account["triggers"] += 1
-        self._n += 1
-        part = Part(self._boot, self._n)
-        self._journal.opened(part, triggered_ns)
-        return self._schedule.open(part, triggered_ns, None if attached else _NOBODY)
-
-    def tell(self, part: Part, verdict: Verdict) -> None:
-        if not self._schedule.tell(part, verdict):
-            self.account["verdicts_too_late"] += 1
-
-    def inspection_lost(self) -> None:
-        if given_up := self._schedule.give_up(_LOST):
-            log.error("inspection process lost: %d parts in flight are rejected", given_up)
-
-    def act(self, now_ns: int) -> list[Closed]:
-        """Ends pulses and closes the parts that are due; raises EjectorError where the output cannot be driven."""
-        if self._off_ns is not None and now_ns >= self._off_ns:
-            self.switch_off()
-        return [self._gate(in_flight) for in_flight in self._schedule.due(now_ns)]
-
-    def switch_off(self) -> None:
-        self._ejector.switch(on=False)
-        self._off_ns = None
-
-    def wake_ns(self) -> int | None:
-        """When `act` has something to do next."""
-        return min((ns for ns in (self._schedule.wake_ns(), self._off_ns) if ns is not None), default=None)
-
-    def _gate(self, in_flight: InFlight) -> Closed:
-        if in_flight.final.outcome is Outcome.PASS:
-            return self._close(in_flight, actual_ns=None)
-        self._ejector.switch(on=True)
-        actual_ns = time.monotonic_ns()
-        self._off_ns = actual_ns + self._pulse_ns
-        return self._close(in_flight, actual_ns)
-
-    def _close(self, in_flight: InFlight, actual_ns: int | None) -> Closed:
-        verdict = in_flight.final
-        closed = Closed(in_flight.part, verdict, in_flight.triggered_ns, in_flight.planned_ns, actual_ns)
-        self._journal.closed(closed)
-        self.account[verdict.outcome.value] += 1
-        if verdict.outcome is Outcome.REJECT:
-            self.account[f"reject_{verdict.cause.value}"] += 1
-        return closed
-
-
-class InspectionSide:
-    """The inspection process as the ejector sees it: there or not, and which closed parts it still owes a confirmation."""
-
-    def __init__(self, listener: Listener, gate: Gate, journal: Journal) -> None:
-        self._listener = listener
+    def __init__(self, line: Line, gate: Gate, devices: GateDevices, inspection: InspectionSide, operator: OperatorSide) -> None:
+        self._stop_rules = line.gate.stop
         self._gate = gate
-        self._journal = journal
-        self._channel: Channel | None = None
-        self._to_report: deque[Part] = deque()
-        self._under_way = 0
-        self._progress_ns = 0
-        self.is_attached = False
+        self._devices = devices
+        self._inspection = inspection
+        self._operator = operator
+        self._plc = PlcSide(devices.plc, gate) if devices.plc else None
+        self._problem_since_ns: dict[str, int] = {}
+        self._permitted: bool | None = None
+        self._is_leaving = False
 
-    def filenos(self) -> list[int]:
-        return [self._listener.fileno(), *([self._channel.fileno()] if self._channel else [])]
+    def turn(self, now_ns: int, take_parts: bool) -> None:
+        """Parts in, verdicts in, pulses and records out."""
+        gate, devices = self._gate, self._devices
+        self._follow_the_belt(now_ns)
+        self._close(gate.act(now_ns), now_ns)
+        self._is_leaving = not take_parts
+        edges = devices.parts.parts(devices.trigger.take(now_ns))
+        if self._is_leaving:
+            gate.incidents["triggers_while_leaving"] += len(edges)
+            edges = []
+        if devices.confirm is not None and gate.confirmation is not None:
+            for edge_ns in devices.confirm.take(now_ns):
+                gate.confirmation.seen(edge_ns)
+        for edge_ns in edges:
+            self._open(edge_ns, now_ns)
+        self._inspection.serve(now_ns)
+        self._operator.serve(lambda action: self._obey(action, now_ns))
+        self._look_after(now_ns)
+        self._serve_plc(now_ns)
 
-    def announce(self, in_flight: InFlight) -> None:
-        self._send(Triggered(in_flight.part, in_flight.triggered_ns, in_flight.planned_ns))
+    def wait(self) -> None:
+        """Until something can be read or the moment has come; select() because poll and epoll count in milliseconds."""
+        wakes = [self._gate.wake_ns(), None if self._is_leaving else self._devices.trigger.wake_ns()]
+        wakes += [self._plc.wake_ns() if self._plc else None, self._devices.confirm.wake_ns() if self._devices.confirm else None]
+        until_ns = min((ns for ns in wakes if ns is not None), default=None)
+        longest_s = _LONGEST_WAIT_S
+        if until_ns is not None:
+            longest_s = min(longest_s, max(0.0, (until_ns - time.monotonic_ns()) / 1e9))
+        filenos = [*self._inspection.filenos(), *self._operator.filenos(), *self._devices.filenos()]
+        select.select(filenos, [], [], longest_s)
 
-    def closed(self, parts: list[Closed]) -> None:
-        if self.is_attached:  # else they are reported from the journal when somebody is
-            self._to_report.extend(closed.part for closed in parts)
+    def state(self, now_ns: int) -> GateState:
+        """For people."""
+        gate, station = self._gate, self._station(now_ns)
+        counted = {
+            "bounces": self._devices.parts.bounces,
+            "merged": gate.output.pulse.merged,
+            "short_gaps": gate.output.pulse.short_gaps,
+        }
+        unexpected = {"unexpected_confirmations": gate.confirmation.unexpected} if gate.confirmation else {}
+        return GateState(
+            ready=self._is_ready(station),
+            attached=station.is_attached,
+            maintenance=station.in_maintenance,
+            in_flight=len(gate),
+            place=gate.belt.place if gate.belt else None,
+            held={reason.value: detail for reason, detail in gate.held.items()},
+            problems=self._devices.problems(now_ns),
+            account=dict(gate.account),
+            incidents=dict(gate.incidents) | counted | unexpected,
+            pulses=gate.output.lateness.figures(),
+        )
 
-    def serve(self, now_ns: int) -> None:
-        """Takes in what the inspection process said and tells it what it may know; never blocks."""
-        if (newcomer := self._listener.accept()) is not None:
-            self._lose("replaced by a new one")
-            self._channel = newcomer
-        try:
-            while self._channel and (message := self._channel.receive(wait=False)) is not None:
-                self._hear(message, now_ns)
-        except LinkLostError as e:
-            self._lose(str(e))
-        self._report(now_ns)
+    def _open(self, edge_ns: int, now_ns: int) -> None:
+        was_ready = self._is_ready(self._station(now_ns))
+        in_flight = self._gate.trigger(edge_ns, self._inspection.is_attached)
+        if self._plc:
+            self._plc.opened(in_flight.part.n, was_ready)
+        if self._inspection.is_attached and in_flight.verdict is None:
+            self._inspection.announce(in_flight)
 
-    def close(self) -> None:
-        if self._channel:
-            self._channel.close()
-        self._listener.close()
+    def _close(self, closed: list[Closed], now_ns: int) -> None:
+        self._inspection.closed(closed)
+        if self._plc:
+            self._plc.closed(closed, now_ns)
 
-    def _hear(self, message: object, now_ns: int) -> None:
-        match message:
-            case Attach(pid=pid):
-                log.info("inspection process %d attached", pid)
-                self.is_attached = True
-                self._report_again(now_ns)
-            case Tell(part=part, verdict=verdict):
-                self._gate.tell(part, verdict)
-            case Confirm(parts=parts):
-                self._journal.confirmed(parts)
-                self._under_way = max(0, self._under_way - len(parts))
-                self._progress_ns = now_ns
-
-    def _report(self, now_ns: int) -> None:
-        if not self.is_attached:
-            return
-        if self._under_way and now_ns - self._progress_ns > _CONFIRM_WITHIN_NS:
-            self._report_again(now_ns)
-        while self._to_report and self._under_way < _PARTS_UNDER_WAY:
-            parts = [self._to_report.popleft() for _ in range(min(PARTS_PER_REPORT, len(self._to_report)))]
-            closed = tuple(self._journal.unconfirmed[part] for part in parts if part in self._journal.unconfirmed)
-            if not closed:
-                continue
-            if not self._send(Report(closed)):
-                self._to_report.extendleft(reversed(parts))
+    def _serve_plc(self, now_ns: int) -> None:
+        """Last in a turn: it sees what the turn has changed; what it asks for is answered at once, as far as that goes."""
+        for _ in range(_PLC_ROUNDS if self._plc else 0):
+            if not (heard := self._plc.serve(self._station(now_ns), now_ns) if self._plc else []):
                 return
-            if not self._under_way:
-                self._progress_ns = now_ns
-            self._under_way += len(closed)
+            for _ in range(0 if self._is_leaving else sum(asked.trigger for asked in heard)):
+                self._open(now_ns, now_ns)
 
-    def _report_again(self, now_ns: int) -> None:
-        self._to_report = deque(self._journal.unconfirmed)
-        self._under_way = 0
-        self._progress_ns = now_ns
+    def _station(self, now_ns: int) -> Station:
+        gate, attached = self._gate, self._inspection.is_attached and not self._is_leaving
+        may_run = (
+            not gate.held
+            and not gate.in_maintenance
+            and not self._is_leaving
+            and (attached or not self._stop_rules.no_inspection)
+        )
+        code = error_code(self._devices.problems(now_ns))
+        return Station(attached, bool(gate.held), gate.in_maintenance, len(gate) > 0, may_run, code)
 
-    def _send(self, message: Triggered | Report) -> bool:
-        if not self._channel:
-            return False
-        try:
-            return self._channel.send(message)
-        except LinkLostError as e:
-            self._lose(str(e))
-            return False
+    @staticmethod
+    def _is_ready(station: Station) -> bool:
+        return station.is_attached and not station.is_held and not station.in_maintenance and not station.error
 
-    def _lose(self, why: str) -> None:
-        if not self._channel:
+    def _follow_the_belt(self, now_ns: int) -> None:
+        encoder, belt = self._devices.encoder, self._gate.belt
+        if encoder is None or belt is None:
             return
-        log.warning("inspection process is gone: %s", why)
-        self._channel.close()
-        self._channel = None
-        self.is_attached = False
-        self._gate.inspection_lost()
+        for read_ns, count in encoder.readings():
+            belt.moved(count, read_ns)
+        if (why := encoder.problem()) is not None:
+            self._gate.encoder_lost(why, now_ns)
+
+    def _look_after(self, now_ns: int) -> None:
+        """Tells people of what lasts, and shows the line whether it may run."""
+        problems = self._devices.problems(now_ns)
+        self._problem_since_ns = {name: self._problem_since_ns.get(name, now_ns) for name in problems}
+        for name, since_ns in self._problem_since_ns.items():
+            if now_ns - since_ns >= _PROBLEM_NS or name == "trigger-stuck":
+                self._gate.alarms.add(f"device-{name}" if name != "trigger-stuck" else name, problems[name], now_ns)
+        if (permit := self._devices.permit) is not None:
+            if any(answer.error for answer in permit.answers()):
+                self._permitted = None  # asked for again
+            if (may_run := self._station(now_ns).may_run) is not self._permitted:
+                self._permitted = may_run
+                permit.switch(on=may_run, now_ns=now_ns)
+
+    def _obey(self, action: Action, now_ns: int) -> GateState:
+        match action:
+            case "reset":
+                self._gate.reset()
+                if self._plc:
+                    self._plc.reset()
+            case "maintenance":
+                self._gate.maintain(True, now_ns)
+            case "resume":
+                self._gate.maintain(False, now_ns)
+        return self.state(now_ns)
 
 
-def eject_forever(line: Line, stop: Stop) -> None:
-    """Runs the gate until `stop`; then takes no more triggers, sees the parts in flight through, and says goodbye."""
+def eject_forever(line: Line, stop: Stop, opened: Callable[[], None] = lambda: None) -> None:
+    """Runs the gate until `stop`; then takes no more triggers, sees the parts in flight through, and says goodbye.
+
+    opened: called once everything that the line names is there.
+    """
     boot = uuid.uuid4().hex[:12]
-    with ExitStack() as devices:
-        devices.enter_context(only_one(line.state, "eject"))
-        journal = devices.enter_context(Journal(line.state / "journal", machine_boot()))
-        ejector = devices.enter_context(line.ejector.open())
-        delay_ns = round((line.gate.travel_ms - line.gate.lead_ms) * 1e6)
-        gate = Gate(boot, delay_ns, round(line.gate.pulse_ms * 1e6), ejector, journal)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(line.state, "eject"))
+        journal = stack.enter_context(Journal(line.state / "journal", machine_boot()))
+        devices = open_devices(line, stack)
+        gate = Gate(boot, line.gate, devices.ejector, journal, OrderBook(line.state / "orders.json"), line.confirm is not None)
         gate.recover(time.monotonic_ns())
-        inspection = devices.enter_context(closing(InspectionSide(Listener(line.socket), gate, journal)))
-        trigger = devices.enter_context(line.trigger.open())
+        inspection = stack.enter_context(closing(InspectionSide(Listener(line.socket), gate, journal)))
+        operator = stack.enter_context(closing(OperatorSide(line.state / OPERATOR_SOCKET)))
+        loop = GateLoop(line, gate, devices, inspection, operator)
+        opened()
         notify("READY=1")
         log.info("ejector ready", extra={"data": {"boot": boot, "travel_ms": line.gate.travel_ms}})
         leave_ns: int | None = None
         while True:
             now_ns = time.monotonic_ns()
-            inspection.closed(gate.act(now_ns))
-            if not stop.is_set():
-                for edge_ns in trigger.take(now_ns):
-                    in_flight = gate.trigger(edge_ns, inspection.is_attached)
-                    if inspection.is_attached:
-                        inspection.announce(in_flight)
-            elif gate.wake_ns() is None:  # no part in flight and no pulse to end
+            loop.turn(now_ns, take_parts=not stop.is_set())
+            if stop.is_set() and gate.is_at_rest:
                 leave_ns = leave_ns or now_ns + _GOODBYE_NS
                 if not journal.unconfirmed or not inspection.is_attached or now_ns > leave_ns:
                     break
-            inspection.serve(now_ns)
             notify("WATCHDOG=1")
-            wakes = [gate.wake_ns(), None if stop.is_set() else trigger.wake_ns()]
-            _wait(inspection.filenos(), min((ns for ns in wakes if ns is not None), default=None))
-        gate.switch_off()
+            loop.wait()
+        gate.switch_off(time.monotonic_ns())
         notify("STOPPING=1")
         held = {"unconfirmed": len(journal.unconfirmed), "given_up": journal.given_up, "unwritten": journal.unwritten}
-        account = dict(gate.account) | held
-        log.info("account", extra={"data": {"account": account}})
-
-
-def _wait(filenos: list[int], until_ns: int | None) -> None:
-    """Until something can be read or the moment has come; select() because poll and epoll count in milliseconds."""
-    longest_s = _LONGEST_WAIT_S
-    if until_ns is not None:
-        longest_s = min(longest_s, max(0.0, (until_ns - time.monotonic_ns()) / 1e9))
-    select.select(filenos, [], [], longest_s)
+        state = loop.state(time.monotonic_ns())
+        told = {"account": dict(gate.account) | held, "incidents": state.incidents, "pulses": state.pulses, "held": state.held}
+        log.info("account", extra={"data": told})

@@ -6,11 +6,12 @@ import queue
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from agent.inspection import Closed, Measured, Part, Verdict
-from agent.link import Attach, Channel, Confirm, LinkLostError, Report, Tell, Triggered, connect
+from agent.link import Alarm, Attach, Channel, Confirm, LinkLostError, Report, Tell, Triggered, connect
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,27 @@ _PARTS_PER_CONFIRM = 256
 _READINGS = 2000
 
 
-class Readings:
-    """What was measured on parts whose event is not durable yet; bounded: beyond that the oldest go, their events say less."""
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """By what a part was judged. threshold: of the raw score."""
 
-    def __init__(self) -> None:
-        self._of: OrderedDict[Part, tuple[Measured, ...]] = OrderedDict()
+    bundle_id: str = ""
+    model: str = ""
+    threshold: float = 0.0
+
+
+NOBODY = Judge()
+
+
+class Readings:
+    """What was measured on parts whose event is not durable yet; bounded: beyond that the oldest go, their events say less.
+
+    judge: who measures from now on; each part's is remembered with what was measured.
+    """
+
+    def __init__(self, judge: Judge = NOBODY) -> None:
+        self.judge = judge
+        self._of: OrderedDict[Part, tuple[tuple[Measured, ...], Judge]] = OrderedDict()
         self._done: OrderedDict[Part, None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -37,14 +54,19 @@ class Readings:
         with self._lock:
             if part in self._done:
                 return
-            self._of[part] = measured
+            self._of[part] = (measured, self.judge)
             if len(self._of) > _READINGS:
                 self._of.popitem(last=False)
 
     def of(self, part: Part) -> tuple[Measured, ...]:
         """Still kept afterwards: a part may be reported again until it is confirmed."""
         with self._lock:
-            return self._of.get(part, ())
+            return self._of[part][0] if part in self._of else ()
+
+    def judge_of(self, part: Part) -> Judge:
+        """Who measured it; for a part that nobody has measured, who measures now."""
+        with self._lock:
+            return self._of[part][1] if part in self._of else self.judge
 
     def forget(self, part: Part) -> None:
         with self._lock:
@@ -57,12 +79,16 @@ class Readings:
 class GateLink:
     """One thread that attaches to the ejector process, listens, and attaches again for ever when it is gone.
 
-    on_closed: called from that thread for each closed part; calls `confirm` once its event is durable.
+    on_closed: called from that thread for each closed part; calls `confirm` once its event is durable. on_alarm: called from
+    that thread for what people should know of the gate.
     """
 
-    def __init__(self, socket: Path, on_closed: Callable[[Closed], None]) -> None:
+    def __init__(
+        self, socket: Path, on_closed: Callable[[Closed], None], on_alarm: Callable[[Alarm], None] = lambda alarm: None
+    ) -> None:
         self._socket = socket
         self._on_closed = on_closed
+        self._on_alarm = on_alarm
         self._triggers: queue.Queue[Triggered] = queue.Queue(_WAITING_TRIGGERS)
         self._to_confirm: deque[Part] = deque()
         self._channel: Channel | None = None
@@ -82,6 +108,11 @@ class GateLink:
     @property
     def is_attached(self) -> bool:
         return self._channel is not None
+
+    @property
+    def waiting(self) -> int:
+        """Triggers that nobody has taken yet."""
+        return self._triggers.qsize()
 
     def check(self) -> None:
         """Raises what ended the thread, if it ended."""
@@ -154,3 +185,5 @@ class GateLink:
             case Report(closed=parts):
                 for closed in parts:
                     self._on_closed(closed)
+            case Alarm():
+                self._on_alarm(message)

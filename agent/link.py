@@ -9,7 +9,7 @@ import msgspec
 
 from agent.inspection import Closed, Part, Verdict
 
-_LARGEST_BYTES = 120_000  # a full report whose details (500 characters) need six bytes a character in JSON
+_LARGEST_BYTES = 150_000  # a full report whose details (500 characters, problems 100) need six bytes a character in JSON
 PARTS_PER_REPORT = 32
 
 
@@ -31,6 +31,14 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     closed: tuple[Closed, ...]
 
 
+class Alarm(msgspec.Struct, frozen=True, tag="alarm"):
+    """Ejector to inspection: people should know of this. key: names it for ever, a second copy is the same alarm."""
+
+    key: str
+    name: str
+    detail: str
+
+
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
     """Inspection to ejector: ready to judge parts from now on."""
 
@@ -50,7 +58,7 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
     parts: tuple[Part, ...]
 
 
-Message = Triggered | Report | Attach | Tell | Confirm
+Message = Triggered | Report | Alarm | Attach | Tell | Confirm
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

@@ -1,6 +1,6 @@
 """The reject schedule: which part is where between camera and gate, and what happens when it arrives."""
 
-from collections import deque
+from bisect import insort
 from dataclasses import dataclass
 
 from agent.inspection import Cause, Outcome, Part, Verdict
@@ -10,12 +10,17 @@ _NO_VERDICT = Verdict(Outcome.REJECT, Cause.LATE, "no verdict when the part reac
 
 @dataclass(slots=True)
 class InFlight:
-    """A part on its way. planned_ns: when its verdict becomes final and a reject switches the output."""
+    """A part on its way.
+
+    planned_ns: when its verdict becomes final and a reject switches the output; with an encoder an estimate at nominal speed
+    until the part arrives. due: the same as a place: in ns, or in counts of the encoder.
+    """
 
     part: Part
     triggered_ns: int
     planned_ns: int
     verdict: Verdict | None
+    due: int
 
     @property
     def final(self) -> Verdict:
@@ -24,25 +29,31 @@ class InFlight:
 
 
 class Schedule:
-    """Parts in flight in the order of their triggers, at a fixed delay from the trigger instant; all times in ns.
+    """Parts in flight, at a fixed distance from the trigger instant: `delay_ns`, or `counts` of a belt's encoder.
 
-    Position follows from the trigger, never from when inference finished, so verdicts may come in any order.
+    Position follows from the trigger, never from when inference finished, so verdicts may come in any order. Without an encoder
+    the place on the belt is the time; with one it is its forward count, so that a belt that stands or turns back brings nothing.
     """
 
-    def __init__(self, delay_ns: int) -> None:
+    def __init__(self, delay_ns: int, counts: int | None = None) -> None:
         if delay_ns <= 0:
             raise ValueError(f"expected a delay above 0 ns from trigger to gate, got {delay_ns}")
+        if counts is not None and counts <= 0:
+            raise ValueError(f"expected a distance above 0 counts from trigger to gate, got {counts}")
         self._delay_ns = delay_ns
-        self._line: deque[InFlight] = deque()
+        self._counts = counts
+        self._line: list[InFlight] = []
         self._by_part: dict[Part, InFlight] = {}
 
     def __len__(self) -> int:
         return len(self._line)
 
-    def open(self, part: Part, triggered_ns: int, verdict: Verdict | None = None) -> InFlight:
-        """Puts a part on the line; with a verdict where it is known from the start."""
-        in_flight = InFlight(part, triggered_ns, triggered_ns + self._delay_ns, verdict)
-        self._line.append(in_flight)
+    def open(self, part: Part, triggered_ns: int, verdict: Verdict | None = None, place: int = 0) -> InFlight:
+        """Puts a part on the line; with a verdict where it is known from the start. place: of the trigger, in counts."""
+        planned_ns = triggered_ns + self._delay_ns
+        due = planned_ns if self._counts is None else place + self._counts
+        in_flight = InFlight(part, triggered_ns, planned_ns, verdict, due)
+        insort(self._line, in_flight, key=lambda one: one.due)  # behind its equals: first triggered first
         self._by_part[part] = in_flight
         return in_flight
 
@@ -61,14 +72,24 @@ class Schedule:
             in_flight.verdict = verdict
         return len(waiting)
 
-    def due(self, now_ns: int) -> list[InFlight]:
-        """Takes the parts off the line whose moment has come, first triggered first."""
-        arrived: list[InFlight] = []
-        while self._line and self._line[0].planned_ns <= now_ns:
-            arrived.append(self._line.popleft())
+    def due(self, place: int) -> list[InFlight]:
+        """Takes the parts off the line that have arrived, first triggered first. place: now in ns, or the belt's count."""
+        arrived = []
+        while self._line and self._line[0].due <= place:
+            arrived.append(self._line.pop(0))
             del self._by_part[arrived[-1].part]
         return arrived
 
+    def clear(self) -> list[InFlight]:
+        """Takes all parts off the line: nobody knows any more where they are."""
+        lost, self._line = self._line, []
+        self._by_part.clear()
+        return lost
+
+    def rejects_before(self, place: int) -> bool:
+        """Whether a part that is to be rejected, as things stand, arrives before that place."""
+        return any(one.due < place and one.final.outcome is Outcome.REJECT for one in self._line)
+
     def wake_ns(self) -> int | None:
-        """When the next part is due; None on an empty line."""
-        return self._line[0].planned_ns if self._line else None
+        """When the next part is due; None on an empty line, and with an encoder, whose counts wake instead."""
+        return self._line[0].due if self._line and self._counts is None else None

@@ -1,10 +1,13 @@
 """An ejector that moves nothing and logs each switch: for demo, tests and the first day on a new line."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
+
+from agent.ejectors import Switched
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +21,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             yield ejector
         finally:
-            ejector.switch(on=False)
+            ejector.switch(on=False, now_ns=0)
 
 
 class DryRun:
@@ -27,9 +30,21 @@ class DryRun:
     def __init__(self) -> None:
         self.is_on = False
         self.pulses = 0
+        self._answers: list[Switched] = []
 
-    def switch(self, on: bool) -> None:
+    def switch(self, on: bool, now_ns: int) -> None:
         if on and not self.is_on:
             self.pulses += 1
             log.debug("pulse %d", self.pulses)
         self.is_on = on
+        self._answers.append(Switched(on, time.monotonic_ns()))
+
+    def answers(self) -> Sequence[Switched]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def problem(self) -> str | None:
+        return None
+
+    def filenos(self) -> Sequence[int]:
+        return []

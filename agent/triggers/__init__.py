@@ -1,7 +1,8 @@
 """Triggers: what tells the ejector process that a part is there. One driver per file, chosen by `type:`.
 
 The contract: `Config.open()` is a context manager that yields a Trigger. The ejector process polls it from its only
-thread; nothing here may block.
+thread; nothing here may block: a driver that speaks to a network has a thread of its own. The same drivers serve as the sensor
+behind the gate (section `confirm`).
 """
 
 from collections.abc import Sequence
@@ -9,15 +10,31 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 
+class TriggerError(Exception):
+    """The input cannot be read: parts would come by unseen."""
+
+
 class Trigger(Protocol):
-    """An opened trigger input."""
+    """An opened trigger input. Any of these may raise TriggerError, which ends the process; it is started again."""
 
     def take(self, now_ns: int) -> Sequence[int]:
-        """The instants (CLOCK_MONOTONIC ns) of the edges since the last call, oldest first, none later than now_ns."""
+        """The instants (CLOCK_MONOTONIC ns) of the edges since the last call, oldest first, none after the call."""
         ...
 
     def wake_ns(self) -> int | None:
-        """When `take` should be called next; None when no edge will ever come again."""
+        """When `take` should be called next; None when only `filenos` will tell, or no edge will ever come again."""
+        ...
+
+    def filenos(self) -> Sequence[int]:
+        """What can be read when there are edges."""
+        ...
+
+    def active_since_ns(self) -> int | None:
+        """Since when the input has been active; None while it is not, and for a trigger that has no level."""
+        ...
+
+    def problem(self) -> str | None:
+        """Why parts may come by unseen now; None where all is well."""
         ...
 
 

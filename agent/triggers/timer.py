@@ -43,3 +43,12 @@ class Timer:
 
     def wake_ns(self) -> int | None:
         return None if self._left == 0 else self._next_ns
+
+    def filenos(self) -> Sequence[int]:
+        return []
+
+    def active_since_ns(self) -> int | None:
+        return None
+
+    def problem(self) -> str | None:
+        return None

@@ -12,10 +12,10 @@ def test_it_opens_with_its_output_off() -> None:
 
 def test_a_pulse_is_counted_when_it_begins_and_a_longer_one_is_still_one() -> None:
     with Config().open() as ejector:
-        ejector.switch(on=True)
-        ejector.switch(on=True)
-        ejector.switch(on=False)
-        ejector.switch(on=True)
+        ejector.switch(on=True, now_ns=1)
+        ejector.switch(on=True, now_ns=1)
+        ejector.switch(on=False, now_ns=1)
+        ejector.switch(on=True, now_ns=1)
 
         assert ejector.pulses == 2
 
@@ -27,7 +27,7 @@ def test_its_output_is_off_afterwards_whatever_happened(error: type[BaseExceptio
     def fails_while_it_is_on() -> None:
         with Config().open() as ejector:
             seen.append(ejector)
-            ejector.switch(on=True)
+            ejector.switch(on=True, now_ns=1)
             raise error
 
     with pytest.raises(error):

@@ -3,7 +3,7 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,22 +11,26 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kensa_process import Running, kensa, running
+from inspector import Inspector, account_of, eject_process
+from kensa_process import kensa
 from line_file import write_line
 from waiting import wait_until
 
 from agent.config import Line, load_line
-from agent.ejector_process import Gate, eject_forever
-from agent.ejectors import EjectorError
-from agent.inspection import Cause, Closed, Outcome, Part, Verdict
+from agent.ejector_process import eject_forever
+from agent.ejectors import EjectorError, Switched
+from agent.gate import Gate
+from agent.gate_plan import GatePlan
+from agent.inspection import Cause, Outcome, Part, Verdict
 from agent.journal import Journal
-from agent.link import Attach, Channel, Confirm, LinkLostError, Message, Report, Tell, Triggered, connect
+from agent.link import Confirm, Tell
 
 MACHINE = "machine-boot-1"
 PASS = Verdict(Outcome.PASS, Cause.SCORE, "good")
 REJECT = Verdict(Outcome.REJECT, Cause.SCORE, "defect")
 DELAY_NS = 1_000_000_000
 PULSE_NS = 30_000_000
+PLAN = GatePlan(travel_ms=1020, lead_ms=20, pulse_ms=30)
 
 
 class RecordingEjector:
@@ -35,16 +39,28 @@ class RecordingEjector:
     def __init__(self) -> None:
         self.switched: list[bool] = []
         self.times_ns: list[int] = []
+        self._answers: list[Switched] = []
 
-    def switch(self, on: bool) -> None:
+    def switch(self, on: bool, now_ns: int) -> None:
         self.times_ns.append(time.monotonic_ns())
         self.switched.append(on)
+        self._answers.append(Switched(on, now_ns))
+
+    def answers(self) -> list[Switched]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def problem(self) -> str | None:
+        return None
+
+    def filenos(self) -> list[int]:
+        return []
 
 
-class BrokenEjector:
+class BrokenEjector(RecordingEjector):
     """An output whose wire was cut."""
 
-    def switch(self, on: bool) -> None:
+    def switch(self, on: bool, now_ns: int) -> None:
         raise EjectorError("output 3 does not answer")
 
 
@@ -72,14 +88,14 @@ def ejector() -> RecordingEjector:
 
 @pytest.fixture
 def gate(ejector: RecordingEjector, journal: Journal) -> Gate:
-    return Gate("boot", DELAY_NS, PULSE_NS, ejector, journal)
+    return Gate("boot", PLAN, ejector, journal)
 
 
 def gate_after_a_kill(folder: Path, machine: str, stack: ExitStack, triggered_ns: int, ejector: RecordingEjector) -> Gate:
     """A gate whose predecessor was killed with one part, old/1, on the belt."""
     with Journal(folder, MACHINE) as killed:
         killed.opened(Part("old", 1), triggered_ns)
-    return Gate("new", DELAY_NS, PULSE_NS, ejector, stack.enter_context(Journal(folder, machine)))
+    return Gate("new", PLAN, ejector, stack.enter_context(Journal(folder, machine)))
 
 
 def balance(gate: Gate) -> tuple[int, int]:
@@ -184,7 +200,7 @@ def test_parts_are_counted_from_one_in_the_name_of_this_boot(gate: Gate) -> None
 
 
 def test_an_output_that_cannot_be_driven_is_an_error_and_leaves_the_part_in_the_journal(journal: Journal) -> None:
-    gate = Gate("boot", DELAY_NS, PULSE_NS, BrokenEjector(), journal)
+    gate = Gate("boot", PLAN, BrokenEjector(), journal)
     gate.trigger(0, attached=False)
 
     with pytest.raises(EjectorError):
@@ -265,7 +281,7 @@ def balances(done: list[tuple], ejector: RecordingEjector) -> list[tuple[int, in
     """The balance after each step of a line on which these happen, and at its end after everything has come through."""
     now_ns, seen = 0, []
     with TemporaryDirectory(prefix="k") as folder, Journal(Path(folder), MACHINE) as journal:
-        gate = Gate("boot", DELAY_NS, PULSE_NS, ejector, journal)
+        gate = Gate("boot", PLAN, ejector, journal)
         for step in [*done, ("act", 2 * DELAY_NS)]:
             match step:
                 case ("trigger", attached):
@@ -326,66 +342,6 @@ def test_the_last_pulse_is_not_cut_short_when_the_process_leaves(state: Path, ej
 
 
 # ---------------------------------------------------------------- the process
-
-
-class Inspector:
-    """The inspection's end of the link, held by a test; attached once constructed."""
-
-    def __init__(self, socket: Path) -> None:
-        self.heard: list[Message] = []
-        self._channel = self._reach(socket)
-        self._channel.send(Attach(1))
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def send(self, message: Tell | Confirm) -> bool:
-        return self._channel.send(message)
-
-    def listen_until(self, condition: Callable[[], object]) -> None:
-        """Hears what comes until the condition holds."""
-
-        def heard_enough() -> object:
-            while (message := self._channel.receive(wait=False)) is not None:
-                self.heard.append(message)
-            return condition()
-
-        wait_until(heard_enough)
-
-    @property
-    def triggered(self) -> list[Part]:
-        return [message.part for message in self.heard if isinstance(message, Triggered)]
-
-    @property
-    def closed(self) -> list[Closed]:
-        return [closed for message in self.heard if isinstance(message, Report) for closed in message.closed]
-
-    def closed_parts(self) -> set[Part]:
-        return {closed.part for closed in self.closed}
-
-    @staticmethod
-    def _reach(socket: Path) -> Channel:
-        found: list[Channel] = []
-
-        def reached() -> bool:
-            try:
-                found.append(connect(socket, timeout_s=0.3))
-            except LinkLostError:
-                return False
-            return True
-
-        wait_until(reached)
-        return found[0]
-
-
-@contextmanager
-def eject_process(file: Path, name: str = "eject") -> Iterator[Running]:
-    with running("-m", "kensa", "eject", str(file), log_file=file.parent / f"{name}.log") as process:
-        yield process
-
-
-def account_of(process: Running) -> dict[str, int]:
-    return next(entry["account"] for entry in process.entries() if entry["message"] == "account")
 
 
 def test_the_process_announces_parts_obeys_verdicts_and_forgets_what_is_confirmed(state: Path) -> None:

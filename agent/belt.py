@@ -1,0 +1,63 @@
+"""Where the belt is, by its encoder: which count belongs to an instant, and which instant to a count."""
+
+from collections import deque
+
+_READINGS = 512
+
+
+class Belt:
+    """Readings of an encoder as forward counts; between two readings the belt is taken to move evenly.
+
+    direction: +1 where the encoder counts up as parts travel to the gate, -1 where it counts down.
+    """
+
+    def __init__(self, direction: int) -> None:
+        if direction not in (1, -1):
+            raise ValueError(f"expected a direction of 1 or -1, got {direction}")
+        self._direction = direction
+        self._readings: deque[tuple[int, int]] = deque(maxlen=_READINGS)
+
+    @property
+    def place(self) -> int | None:
+        """The newest forward count; None before the first reading."""
+        return self._readings[-1][1] if self._readings else None
+
+    def moved(self, count: int, now_ns: int) -> None:
+        """Takes in what the encoder says, in its own direction."""
+        place = self._direction * count
+        if len(self._readings) > 1 and self._readings[-1][1] == self._readings[-2][1] == place:
+            self._readings.pop()  # a belt that stands needs only its first and its newest reading
+        self._readings.append((now_ns, place))
+
+    def at(self, ns: int) -> int | None:
+        """The forward count at an instant; a little after the newest reading the belt is taken to go on as before.
+
+        >>> belt = Belt(-1); belt.moved(0, 1000); belt.moved(-10, 2000); belt.at(1500), belt.at(2500), belt.at(999_000)
+        (5, 15, 20)
+        """
+        if len(self._readings) > 1 and ns > self._readings[-1][0]:
+            older, newest = self._readings[-2], self._readings[-1]
+            return _between(min(ns, 2 * newest[0] - older[0]), older, newest)
+        newer: tuple[int, int] | None = None
+        for reading in reversed(self._readings):
+            if reading[0] <= ns:
+                return reading[1] if newer is None else _between(ns, reading, newer)
+            newer = reading
+        return newer[1] if newer else None
+
+    def when(self, place: int) -> int | None:
+        """The instant at which the belt last came to a place; None where no two readings have it between them.
+
+        >>> belt = Belt(1); belt.moved(0, 1000); belt.moved(10, 2000); belt.when(5)
+        1500
+        """
+        newer: tuple[int, int] | None = None
+        for ns, count in reversed(self._readings):
+            if newer and count < place <= newer[1]:
+                return ns + (place - count) * (newer[0] - ns) // (newer[1] - count)
+            newer = (ns, count)
+        return None
+
+
+def _between(ns: int, older: tuple[int, int], newer: tuple[int, int]) -> int:
+    return older[1] + (ns - older[0]) * (newer[1] - older[1]) // (newer[0] - older[0])

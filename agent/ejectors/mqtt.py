@@ -1,0 +1,83 @@
+"""An output of a soft PLC over MQTT: {"on": true, "n": 7} on a topic, answered by the same on another topic when it is done.
+
+A broker that took a message over proves nothing, so a switch counts as done only when the soft PLC has said so.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+
+from agent.config import Topic
+from agent.ejectors import EjectorError, Switched
+from agent.soft_plc import Broker, SoftPlc, connected
+
+_MOST_SAID = 64
+_NOT_ANSWERED = "the soft PLC did not answer in time"
+
+
+class Config(Broker, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """topic: of the orders. answers: topic on which the soft PLC repeats each order that it has carried out."""
+
+    answers: Topic
+    within_ms: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 300.0
+
+    @contextmanager
+    def open(self) -> Iterator["MqttEjector"]:
+        ejector = MqttEjector(self)
+        with connected(ejector.soft_plc):
+            yield ejector
+            ejector.switch(on=False, now_ns=time.monotonic_ns())
+
+
+class MqttEjector:
+    """Orders are numbered; the answer to one that is over is ignored."""
+
+    def __init__(self, config: Config) -> None:
+        self.soft_plc = SoftPlc(config, listens_to=config.answers, take=self._note)
+        self._config = config
+        self._n = 0
+        self._asked: deque[tuple[int, bool, int]] = deque()  # number, on, until_ns
+        self._said: deque[tuple[int, bool, int]] = deque(maxlen=_MOST_SAID)  # number, on, instant
+        self._problem: str | None = None
+
+    def switch(self, on: bool, now_ns: int) -> None:
+        self._n += 1
+        said = self.soft_plc.say(self._config.topic, {"on": on, "n": self._n})
+        within_ns = round(self._config.within_ms * 1e6) if said else 0
+        self._asked.append((self._n, on, time.monotonic_ns() + within_ns))
+
+    def answers(self) -> Sequence[Switched]:
+        try:
+            self.soft_plc.thread.heard()
+        except RuntimeError as e:
+            raise EjectorError(str(e)) from e
+        answers, said = [], list(self._said.copy())
+        while self._asked:
+            n, on, until_ns = self._asked[0]
+            at_ns = next((at_ns for said, state, at_ns in said if (said, state) == (n, on)), None)
+            if at_ns is None and time.monotonic_ns() < until_ns:
+                break
+            self._problem = None if at_ns is not None else _NOT_ANSWERED
+            answers.append(Switched(on, at_ns or until_ns, self._problem or ""))
+            self._asked.popleft()
+        return answers
+
+    def problem(self) -> str | None:
+        return self._problem if self.soft_plc.is_listening else "not connected to the soft PLC's broker"
+
+    def filenos(self) -> Sequence[int]:
+        return [self.soft_plc.thread.fileno()]
+
+    def _note(self, message: MQTTMessage) -> None:
+        try:
+            n, on = (json.loads(message.payload)[key] for key in ("n", "on"))
+        except (ValueError, KeyError, TypeError):
+            return
+        self._said.append((n, on, time.monotonic_ns()))
+        self.soft_plc.thread.ring()

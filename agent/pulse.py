@@ -1,0 +1,58 @@
+"""How long the output stays on: width, minimum gap, one long pulse for neighbours, and never longer than is allowed."""
+
+
+class Pulse:
+    """The output's time, in ns of CLOCK_MONOTONIC. Drives nothing: it says when to.
+
+    width_ns: of one reject. gap_ns: shortest time off between two pulses; what would be shorter becomes one long pulse where that
+    is known in time; a reject is never delayed for it. longest_ns: it is never on for longer, however many parts want it.
+    """
+
+    def __init__(self, width_ns: int, gap_ns: int, longest_ns: int) -> None:
+        self.gap_ns = gap_ns
+        self.merged = 0
+        self.short_gaps = 0
+        self.off_ns: int | None = None
+        self.width_ns = width_ns
+        self._longest_ns = longest_ns
+        self._on_since_ns = 0
+        self._may_be_on_again_ns: int | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self.off_ns is not None
+
+    def reject(self, now_ns: int) -> None:
+        """A part to be rejected is here: the output is on from now on, for at least the width."""
+        if self.off_ns is not None:
+            self.merged += 1
+            self.off_ns = max(self.off_ns, self._bounded(now_ns + self.width_ns))
+            return
+        self.short_gaps += self._may_be_on_again_ns is not None and now_ns < self._may_be_on_again_ns
+        self._on_since_ns = now_ns
+        self.off_ns = self._bounded(now_ns + self.width_ns)
+
+    def confirmed(self, at_ns: int) -> None:
+        """The output really is on since then: a slow one stays on for the whole width, too."""
+        if self.off_ns is not None:
+            self.off_ns = max(self.off_ns, self._bounded(at_ns + self.width_ns))
+
+    def hold_over(self, until_ns: int) -> None:
+        """Another reject comes before the output could be on again: it stays on."""
+        if self.off_ns is not None:
+            self.off_ns = max(self.off_ns, self._bounded(until_ns))
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether the output is on and has to go off."""
+        return self.off_ns is not None and now_ns >= self.off_ns
+
+    def is_too_long(self, now_ns: int) -> bool:
+        """Whether the output has been on for as long as it ever may."""
+        return self.off_ns is not None and now_ns >= self._on_since_ns + self._longest_ns
+
+    def ended(self, now_ns: int) -> None:
+        self.off_ns = None
+        self._may_be_on_again_ns = now_ns + self.gap_ns
+
+    def _bounded(self, off_ns: int) -> int:
+        return min(off_ns, self._on_since_ns + self._longest_ns)

@@ -1,0 +1,31 @@
+"""Which edges of an input are parts: bounces are one, and an input that stays active is one part and an alarm."""
+
+from collections.abc import Sequence
+
+
+class TriggerInput:
+    """Edges in, parts out; in ns. debounce_ns: an edge sooner after the last part's is a bounce. stuck_ns: see `is_stuck`."""
+
+    def __init__(self, debounce_ns: int, stuck_ns: int) -> None:
+        self.bounces = 0
+        self._debounce_ns = debounce_ns
+        self._stuck_ns = stuck_ns
+        self._last_ns: int | None = None
+
+    def parts(self, edges: Sequence[int]) -> list[int]:
+        """
+        >>> TriggerInput(debounce_ns=10, stuck_ns=100).parts([1, 4, 12, 30])
+        [1, 12, 30]
+        """
+        parts = []
+        for edge_ns in edges:
+            if self._last_ns is not None and edge_ns - self._last_ns < self._debounce_ns:
+                self.bounces += 1
+                continue
+            self._last_ns = edge_ns
+            parts.append(edge_ns)
+        return parts
+
+    def is_stuck(self, active_since_ns: int | None, now_ns: int) -> bool:
+        """Whether the input has been active for longer than a part can make it."""
+        return active_since_ns is not None and now_ns - active_since_ns > self._stuck_ns

@@ -1,0 +1,80 @@
+"""A light barrier or sensor at a GPIO line (libgpiod v2): the kernel notes the instant of each edge."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import msgspec
+
+from agent.triggers import TriggerError
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """chip: a device such as /dev/gpiochip0. line: its number there, or its name. active_low: a part pulls the line down.
+
+    debounce_us: the kernel drops shorter pulses, where the chip can.
+    """
+
+    line: int | str
+    chip: str = "/dev/gpiochip0"
+    active_low: bool = False
+    debounce_us: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+
+    @contextmanager
+    def open(self) -> Iterator["DigitalInput"]:
+        try:
+            import gpiod
+            from gpiod.line import Clock, Direction, Edge, Value
+        except ImportError as e:
+            raise TriggerError("trigger digital_input needs libgpiod: pip install 'kensa[gpio]'") from e
+        from datetime import timedelta
+
+        settings = gpiod.LineSettings(
+            direction=Direction.INPUT,
+            edge_detection=Edge.BOTH,
+            active_low=self.active_low,
+            event_clock=Clock.MONOTONIC,
+            debounce_period=timedelta(microseconds=self.debounce_us),
+        )
+        try:
+            request = gpiod.request_lines(self.chip, config={self.line: settings}, consumer="kensa")
+        except (OSError, ValueError) as e:
+            raise TriggerError(f"{self.chip} line {self.line}: {e}") from e
+        with request:
+            since_ns = time.monotonic_ns() if request.get_value(self.line) is Value.ACTIVE else None
+            yield DigitalInput(request, gpiod.EdgeEvent.Type.RISING_EDGE, since_ns)
+
+
+class DigitalInput:
+    """Edges as the kernel saw them. active_since_ns: of a line that was active when it was opened; that is no part."""
+
+    def __init__(self, request: Any, rising: Any, active_since_ns: int | None) -> None:
+        self._request = request
+        self._rising = rising
+        self._active_since_ns = active_since_ns
+
+    def take(self, now_ns: int) -> Sequence[int]:
+        edges = []
+        try:
+            while self._request.wait_edge_events(0):
+                for event in self._request.read_edge_events():
+                    is_rising = event.event_type == self._rising
+                    self._active_since_ns = event.timestamp_ns if is_rising else None
+                    if is_rising:
+                        edges.append(min(event.timestamp_ns, now_ns))
+        except OSError as e:
+            raise TriggerError(f"the trigger line cannot be read: {e}") from e
+        return edges
+
+    def wake_ns(self) -> int | None:
+        return None
+
+    def filenos(self) -> Sequence[int]:
+        return [self._request.fd]
+
+    def active_since_ns(self) -> int | None:
+        return self._active_since_ns
+
+    def problem(self) -> str | None:
+        return None

@@ -1,0 +1,112 @@
+"""A sensor at a PLC or coupler, polled over Modbus TCP: an input's level, or a register that counts parts.
+
+A poll sees a level at most `poll_ms` late, and misses an input that is active for a shorter time: prefer a counter. While the
+peer does not answer, a level's parts come by unseen (the station is not ready then); a counter's parts are found afterwards.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+
+import msgspec
+
+from agent.driver_thread import DriverThread
+from agent.modbus import Address, Connection, ModbusError, Peer
+from agent.triggers import TriggerError
+
+_MOST_KEPT = 1024
+_REGISTER = 1 << 16
+_AFTER_ERROR_S = 0.1
+
+
+class Config(Peer, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One of discrete_input, coil (levels) and counter (an input register, 16 bit, that wraps), by address from 0."""
+
+    discrete_input: Address | None = None
+    coil: Address | None = None
+    counter: Address | None = None
+    poll_ms: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 5.0
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.discrete_input, self.coil, self.counter)) != 1:
+            raise ValueError("give one of discrete_input, coil and counter")
+
+    @contextmanager
+    def open(self) -> Iterator["ModbusTrigger"]:
+        trigger = ModbusTrigger(self)
+        with trigger.thread:
+            yield trigger
+
+
+class ModbusTrigger:
+    """`take` is for the ejector process's thread; the polls happen in `thread`."""
+
+    def __init__(self, config: Config) -> None:
+        self.thread = DriverThread("modbus trigger", self._work)
+        self._config = config
+        self._connection = Connection(config)
+        self._edges: deque[int] = deque()
+        self._count: int | None = None
+        self._polled_ns = 0
+        self._active_since_ns: int | None = None
+        self._problem: str | None = "not reached yet"
+
+    def take(self, now_ns: int) -> Sequence[int]:
+        try:
+            self.thread.heard()
+        except RuntimeError as e:
+            raise TriggerError(str(e)) from e
+        return [min(self._edges.popleft(), now_ns) for _ in range(len(self._edges))]
+
+    def wake_ns(self) -> int | None:
+        return None
+
+    def filenos(self) -> Sequence[int]:
+        return [self.thread.fileno()]
+
+    def active_since_ns(self) -> int | None:
+        return self._active_since_ns
+
+    def problem(self) -> str | None:
+        return self._problem
+
+    def _work(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                edges = self._poll()
+                self._problem = None
+            except ModbusError as e:
+                self._problem = str(e)
+                stop.wait(_AFTER_ERROR_S)
+                continue
+            if len(self._edges) + len(edges) > _MOST_KEPT:
+                raise TriggerError(f"{_MOST_KEPT} parts wait, and nobody takes them")
+            if edges:
+                self._edges.extend(edges)
+                self.thread.ring()
+            stop.wait(self._config.poll_ms / 1000)
+        self._connection.close()
+
+    def _poll(self) -> list[int]:
+        if self._config.counter is not None:
+            count = self._connection.read_input_registers(self._config.counter, 1)[0]
+            return self._counted(count, time.monotonic_ns())
+        if self._config.coil is not None:
+            return self._seen(self._connection.read_coils(self._config.coil, 1)[0], time.monotonic_ns())
+        return self._seen(self._connection.read_discrete_inputs(self._config.discrete_input or 0, 1)[0], time.monotonic_ns())
+
+    def _seen(self, is_active: bool, now_ns: int) -> list[int]:
+        was_active, self._active_since_ns = self._active_since_ns, (self._active_since_ns or now_ns) if is_active else None
+        return [now_ns] if is_active and was_active is None else []
+
+    def _counted(self, count: int, now_ns: int) -> list[int]:
+        """Parts since the last poll, spread evenly over the time between. The first reading is where counting begins."""
+        before, since_ns = self._count, now_ns - self._polled_ns
+        self._count, self._polled_ns = count, now_ns
+        parts = 0 if before is None else (count - before) % _REGISTER
+        if parts > _MOST_KEPT:
+            raise ModbusError(f"counter went from {before} to {count}: it was reset, or {parts} parts came by unseen")
+        return [now_ns - since_ns * (parts - k) // (parts + 1) for k in range(parts)]

@@ -1,0 +1,103 @@
+"""The MQTT ejector with a real broker and a soft PLC that answers or not; the GPIO ejector as far as it goes without lines."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import paho.mqtt.client as paho
+import pytest
+from broker import Broker
+from paho.mqtt.enums import CallbackAPIVersion
+from waiting import wait_until
+
+from agent.ejectors import EjectorError, Switched, gpio
+from agent.ejectors.mqtt import Config, MqttEjector
+
+
+class SoftPlc:
+    """Carries out orders on plc/valve and says so on plc/valve/done, unless told to be silent."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.orders: list[bool] = []
+        self.is_silent = False
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._obey
+        self._client.connect(broker.host, broker.port)
+        self._client.subscribe("plc/valve", qos=1)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        self._client.loop_stop()
+
+    def _obey(self, client, data, message) -> None:
+        self.orders.append(json.loads(message.payload)["on"])
+        if not self.is_silent:
+            client.publish("plc/valve/done", message.payload, qos=1)
+
+
+@pytest.fixture
+def soft_plc(broker: Broker) -> Iterator[SoftPlc]:
+    started = SoftPlc(broker)
+    yield started
+    started.close()
+
+
+@contextmanager
+def ejector_at(broker: Broker, within_ms: float = 1000) -> Iterator[MqttEjector]:
+    config = Config(host=broker.host, port=broker.port, topic="plc/valve", answers="plc/valve/done", within_ms=within_ms)
+    with config.open() as ejector:
+        wait_until(lambda: ejector.problem() is None)
+        yield ejector
+
+
+def answers_to(ejector: MqttEjector, *switches: bool) -> list[Switched]:
+    """Switches one after the other at once, and waits for what became of all."""
+    found: list[Switched] = []
+    for on in switches:
+        ejector.switch(on, time.monotonic_ns())
+    wait_until(lambda: found.extend(ejector.answers()) or len(found) == len(switches))
+    return found
+
+
+def test_a_switch_is_done_when_the_soft_plc_has_said_so(broker: Broker, soft_plc: SoftPlc) -> None:
+    with ejector_at(broker) as ejector:
+        answers = answers_to(ejector, True, True, False)
+
+        assert [(answer.on, answer.error) for answer in answers] == [(True, ""), (True, ""), (False, "")]
+        assert soft_plc.orders == [True, True, False]
+
+
+def test_a_broker_that_took_it_over_is_no_answer(broker: Broker, soft_plc: SoftPlc) -> None:
+    soft_plc.is_silent = True
+    with ejector_at(broker, within_ms=100) as ejector:
+        (answer,) = answers_to(ejector, True)
+
+        assert "did not answer in time" in answer.error
+        assert "did not answer in time" in (ejector.problem() or "")
+
+
+def test_without_a_broker_a_switch_fails_at_once_and_is_not_sent_later(broker: Broker, soft_plc: SoftPlc) -> None:
+    with ejector_at(broker) as ejector:
+        broker.stop()
+        wait_until(lambda: "not connected" in (ejector.problem() or ""))
+        (answer,) = answers_to(ejector, True)
+        broker.start()
+        wait_until(lambda: "not connected" not in (ejector.problem() or ""))
+
+        assert answer.error
+        assert soft_plc.orders == []
+
+
+def test_its_output_is_switched_off_when_it_closes(broker: Broker, soft_plc: SoftPlc) -> None:
+    with ejector_at(broker) as ejector:
+        answers_to(ejector, True)
+
+    wait_until(lambda: soft_plc.orders == [True, False])
+
+
+def test_a_chip_that_is_not_there_is_an_error_that_names_it() -> None:
+    pytest.importorskip("gpiod")
+
+    with pytest.raises(EjectorError, match="/dev/gpiochip-none line 4"), gpio.Config(4, "/dev/gpiochip-none").open():
+        pass
