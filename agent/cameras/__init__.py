@@ -1,8 +1,9 @@
 """Cameras. One driver per file; `type: acme` in the configuration is `acme.py` here, with a frozen `Config` that opens it.
 
-The contract: `Config.open()` is a context manager that yields a Camera, complete at birth; it raises CameraLostError when
-there is nothing to open. The loop calls `shoot` once per trigger, from one thread, in the order of the triggers.
-Vendor SDKs are imported inside `open()`.
+The contract: `Config.open()` is a context manager that yields a Camera, complete at birth; it raises CameraLostError where
+there can never be one. A device that is not there yet, or no longer, is looked for for ever (agent/cameras/_live.py), and its
+parts are faults meanwhile. `shoot` is called once per trigger, from one thread, in the order of the triggers. Vendor SDKs are
+imported inside `open()`.
 """
 
 from contextlib import AbstractContextManager
@@ -18,6 +19,11 @@ class CameraLostError(Exception):
 
 class Camera(Protocol):
     """An opened camera."""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it now, for people; empty when nothing is."""
+        ...
 
     def shoot(self, triggered_ns: int) -> Pixels | PixelsWithDepth | Fault:
         """The image that belongs to the trigger at triggered_ns (CLOCK_MONOTONIC): (H, W, 3) RGB, 8 or 16 bit as it came; with

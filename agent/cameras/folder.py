@@ -46,6 +46,11 @@ class FolderCamera:
         self._depth = depth
         self._next = 0
 
+    @property
+    def trouble(self) -> str:
+        """Each file speaks for itself."""
+        return ""
+
     def shoot(self, triggered_ns: int) -> Pixels | PixelsWithDepth | Fault:
         if self._next >= len(self._files) and not self._repeat:
             return Fault(f"no photograph left: all {len(self._files)} have been shown")

@@ -1,0 +1,288 @@
+"""A camera kept open by a thread of its own: it may hang, vanish and come back, and the loop never waits longer than stated."""
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from enum import Enum
+from types import TracebackType
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from numpy.typing import NDArray
+
+from agent.cameras import CameraLostError
+from agent.cameras._pixels import to_rgb
+from agent.inspection import Fault
+from agent.preprocess import Pixels
+from agent.watch import Repeats
+
+log = logging.getLogger(__name__)
+
+_KEPT = 8  # frames that no trigger has asked for yet; the oldest go first
+_LISTEN_S = 0.1
+_LOOK_EVERY_S = 0.5  # at a camera that has nothing to do: is it still there?
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0  # a camera that is back is looked for soon enough to give images within 5 s
+_MISSED_IN_A_ROW = 2  # triggers without a frame, and the camera counts as lost
+_SHARE_OVER = 100  # frames over which the share of torn ones is told
+_TORN_TOLD = 0.01
+_LEAVE_WITHIN_S = 6.0  # a dead GigE camera holds each call for 2.5 s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What a source gave.
+
+    image: as the sensor gives it, in `layout` (agent/cameras/_pixels.py), or the Fault of a torn one. arrived_ns: on
+    CLOCK_MONOTONIC. stamps: the camera's own count and time, which never repeat; 0 or none where it has none.
+    """
+
+    image: NDArray[Any] | Fault
+    layout: str
+    arrived_ns: int
+    stamps: tuple[int, ...] = ()
+
+
+class Exposes(Enum):
+    """When a camera does: TOLD by `fire`, CABLED by a signal on its own input, FREE all the time."""
+
+    TOLD = "told"
+    CABLED = "cabled"
+    FREE = "free"
+
+
+class Source(Protocol):
+    """An opened device; used by one thread. Everything raises CameraLostError once it is gone."""
+
+    def fire(self) -> None:
+        """Exposes now; called for each trigger of a camera that is to be TOLD."""
+        ...
+
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        """The next one; None when none came in time."""
+        ...
+
+    def look(self) -> None:
+        """Whether it is still there, asked while nothing is expected of it."""
+        ...
+
+
+class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the sections of all real cameras have.
+
+    timeout_ms: from the trigger until its frame must be there; shorter than the shortest time between two parts, else a lost
+    frame could be taken for the next part's. delay_ms: how long a frame of the trigger's instant is on its way at least; earlier
+    ones show what was before. same_in_a_row: so many equal images are a frozen camera; a sensor's noise makes even two
+    impossible; None for a source that is drawn and not seen.
+    """
+
+    timeout_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 500.0
+    delay_ms: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0.0
+    same_in_a_row: Annotated[int, msgspec.Meta(ge=2)] | None = 2
+
+    def __post_init__(self) -> None:
+        if self.delay_ms >= self.timeout_ms:
+            raise ValueError(f"delay_ms {self.delay_ms} must be smaller than timeout_ms {self.timeout_ms}")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the process began. torn: came, but not whole. unasked: belonged to no trigger. missed: triggers without a frame."""
+
+    frames: int = 0
+    torn: int = 0
+    unasked: int = 0
+    missed: int = 0
+    times_lost: int = 0
+
+
+class LiveCamera:
+    """Opens its source for ever, with growing pauses and jitter, and gives each trigger the frame that belongs to it.
+
+    name: for messages. open_source: a fresh one for each attempt; raises CameraLostError. A camera that is FREE counts as there
+    once its first frame has come.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_source: Callable[[], AbstractContextManager[Source]],
+        config: LiveConfig,
+        exposes: Exposes = Exposes.FREE,
+    ) -> None:
+        self._name = name
+        self._open_source = open_source
+        self._config = config
+        self._exposes = exposes
+        self._frames: deque[Frame] = deque()
+        self._to_fire: deque[int] = deque(maxlen=_KEPT)
+        self._repeats = Repeats()
+        self._recent: deque[bool] = deque(maxlen=_SHARE_OVER)
+        self._missed_in_a_row = 0
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._lost: str | None = "it has not been opened yet"
+        self.counts = Counts()
+        self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
+
+    def __enter__(self) -> "LiveCamera":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(_LEAVE_WITHIN_S)
+        log.info("camera %s closed: %s", self._name, self.counts)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it now, empty when nothing is."""
+        if self._lost is not None:
+            return f"camera {self._name} lost: {self._lost}"
+        torn = sum(self._recent)
+        if torn > _TORN_TOLD * _SHARE_OVER:
+            return f"camera {self._name}: {torn} of the last {len(self._recent)} frames came torn: look at its cable and network"
+        return ""
+
+    def shoot(self, triggered_ns: int) -> Pixels | Fault:
+        """The first frame, not given to another trigger, that arrived since the trigger; waits until timeout_ms after it."""
+        first_ns = triggered_ns + round(self._config.delay_ms * 1e6)
+        last_ns = triggered_ns + round(self._config.timeout_ms * 1e6)
+        with self._changed:
+            if self._exposes is Exposes.TOLD:
+                self._to_fire.append(triggered_ns)
+                self._changed.notify_all()
+            while (frame := self._of(first_ns, last_ns)) is None:
+                if self._failure is not None:
+                    raise RuntimeError(f"the thread of camera {self._name} stopped") from self._failure
+                if self._lost is not None:
+                    return Fault(f"camera {self._name} lost: {self._lost}")
+                if (left_ns := last_ns - time.monotonic_ns()) <= 0:
+                    self._miss()
+                    return Fault(f"camera {self._name}: no frame within {self._config.timeout_ms:g} ms of the trigger")
+                self._changed.wait(left_ns / 1e9)
+            self._missed_in_a_row = 0
+        return self._image_of(frame)
+
+    def _of(self, first_ns: int, last_ns: int) -> Frame | None:
+        """What came before was of no trigger."""
+        while self._frames and self._frames[0].arrived_ns < first_ns:
+            self._frames.popleft()
+            self.counts.unasked += 1
+        return self._frames.popleft() if self._frames and self._frames[0].arrived_ns <= last_ns else None
+
+    def _miss(self) -> None:
+        """A camera that was told to expose and gave nothing may still do so; then its frames would be taken for later parts'."""
+        self.counts.missed += 1
+        self._missed_in_a_row += 1
+        if self._exposes is Exposes.TOLD or self._missed_in_a_row >= _MISSED_IN_A_ROW:
+            self._lose(f"{self._missed_in_a_row} trigger(s) in a row without a frame")
+
+    def _image_of(self, frame: Frame) -> Pixels | Fault:
+        if isinstance(frame.image, Fault):
+            return frame.image
+        self._repeats = self._repeats.after(frame.image)
+        if self._config.same_in_a_row is not None and self._repeats.times >= self._config.same_in_a_row:
+            return Fault(f"camera {self._name} is frozen: the same image {self._repeats.times} times in a row")
+        return to_rgb(frame.image, frame.layout)
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while not self._stop.is_set():
+                began_ns = time.monotonic_ns()
+                try:
+                    with self._open_source() as source:
+                        if self._exposes is Exposes.FREE:
+                            self._wait_for_first(source)
+                        self._found()
+                        self._attend(source)
+                except CameraLostError as e:
+                    self._lose(str(e))
+                if time.monotonic_ns() - began_ns > 10e9:  # it was there
+                    pause_s = _FIRST_PAUSE_S
+                self._stop.wait(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        except Exception as e:  # noqa: BLE001 - raised in the loop by shoot()
+            with self._changed:
+                self._failure = e
+                self._changed.notify_all()
+
+    def _wait_for_first(self, source: Source) -> None:
+        """Its pipe says so when none comes; a camera on a bus that is silent is asked whether it is there."""
+        while not self._stop.is_set() and source.next_frame(_LOOK_EVERY_S) is None:
+            source.look()
+
+    def _found(self) -> None:
+        log.info("camera %s opened", self._name)
+        with self._changed:
+            self._frames.clear()
+            self._to_fire.clear()
+            self._missed_in_a_row = 0
+            self._lost = None
+
+    def _lose(self, reason: str) -> None:
+        with self._changed:
+            if self._lost is None:
+                self.counts.times_lost += 1
+            if self._lost != reason:
+                log.error("camera %s lost: %s", self._name, reason)
+            self._lost = reason
+            self._changed.notify_all()
+
+    def _attend(self, source: Source) -> None:
+        stamps: tuple[int, ...] = ()
+        looked_ns = time.monotonic_ns()
+        while not self._stop.is_set():
+            if self._lost is not None:
+                raise CameraLostError(self._lost)
+            if self._exposes is not Exposes.TOLD:
+                frame = source.next_frame(_LISTEN_S)
+            else:
+                frame = source.next_frame(self._config.timeout_ms / 1e3) if self._fired(source) else None
+            if frame is not None:
+                self._put(_fresh(frame, stamps))
+                stamps = frame.stamps
+            if time.monotonic_ns() - looked_ns > _LOOK_EVERY_S * 1e9:
+                source.look()
+                looked_ns = time.monotonic_ns()
+
+    def _fired(self, source: Source) -> bool:
+        """Waits a little for a trigger, and passes it on."""
+        with self._changed:
+            if not self._to_fire:
+                self._changed.wait(_LISTEN_S)
+            if not self._to_fire:
+                return False
+            triggered_ns = self._to_fire.popleft()
+        if time.monotonic_ns() > triggered_ns + self._config.timeout_ms * 1e6:
+            return False
+        source.fire()
+        return True
+
+    def _put(self, frame: Frame) -> None:
+        with self._changed:
+            self.counts.frames += 1
+            self.counts.torn += isinstance(frame.image, Fault)
+            self._recent.append(isinstance(frame.image, Fault))
+            if len(self._frames) == _KEPT:
+                self._frames.popleft()
+                self.counts.unasked += 1
+            self._frames.append(frame)
+            self._changed.notify_all()
+
+
+def _fresh(frame: Frame, before: tuple[int, ...]) -> Frame:
+    """The frame, or a Fault in the place of one that the camera has sent before."""
+    if any(stamp != 0 and stamp == old for stamp, old in zip(frame.stamps, before, strict=False)):
+        return replace(frame, image=Fault(f"stale frame: the camera's count and time stand at {frame.stamps}"))
+    return frame

@@ -1,0 +1,171 @@
+"""Frames from another program's standard output, whole or not at all."""
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, NoReturn
+
+from numpy.typing import NDArray
+
+from agent.cameras import CameraLostError
+from agent.cameras._live import Frame
+from agent.cameras._pixels import array_of, bytes_of
+
+_CHUNK = 1 << 20
+_LAST_WORDS = 1000  # bytes of its standard error, for the message
+_LONGEST_HEADER = 64
+_END_WITHIN_S = 1.0
+_LOGIN = re.compile(r"://[^/\s]+@")  # programs quote the address they were given, with the password
+
+
+class Pipe:
+    """The program's frames. layout: `pnm`, or one of agent/cameras/_pixels.py; size: (width, height) in px.
+
+    stall_s: longest time without a frame; opens_within_s: the same before the first. name: for messages.
+    """
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        layout: str,
+        size: tuple[int, int],
+        stall_s: float,
+        opens_within_s: float,
+        name: str,
+    ) -> None:
+        self._process = process
+        self._layout = layout
+        self._size = size
+        self._stall_s = stall_s
+        self._patience_s = opens_within_s
+        self._name = name
+        self._content = bytearray()
+        self._last_words = b""
+        self._came_ns = time.monotonic_ns()
+        self._selector = selectors.DefaultSelector()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream, selectors.EVENT_READ)
+
+    def close(self) -> None:
+        self._selector.close()
+
+    def fire(self) -> None:
+        """It exposes of its own accord."""
+
+    def look(self) -> None:
+        """Its frames are its sign of life: see next_frame."""
+
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        """The next whole one. Raises CameraLostError when it ends, stalls, or sends what was not agreed."""
+        until_ns = time.monotonic_ns() + round(timeout_s * 1e9)
+        while (frame := self._cut()) is None:
+            left_s = (until_ns - time.monotonic_ns()) / 1e9
+            if left_s <= 0:
+                return None
+            for key, _ in self._selector.select(left_s):
+                self._read(key.fileobj)  # type: ignore[arg-type]
+            if time.monotonic_ns() - self._came_ns > self._patience_s * 1e9:
+                part = f", {len(self._content)} bytes of one" if self._content else ""
+                raise CameraLostError(f"{self._name}: no whole frame for {self._patience_s:g} s{part}{self._said}")
+        self._came_ns = time.monotonic_ns()
+        self._patience_s = self._stall_s
+        return Frame(frame[0], frame[1], self._came_ns)
+
+    def _read(self, stream: IO[bytes]) -> None:
+        content = os.read(stream.fileno(), _CHUNK)
+        if stream is self._process.stderr:
+            if content:
+                self._last_words = (self._last_words + content)[-_LAST_WORDS:]
+            else:
+                self._selector.unregister(stream)
+        elif content:
+            self._content += content
+        else:
+            self._ended()
+
+    def _ended(self) -> NoReturn:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_WITHIN_S)
+        code = self._process.returncode
+        how = "closed its output" if code is None else f"ended with status {code}" if code >= 0 else signal.Signals(-code).name
+        torn = f" in the middle of a frame, after {len(self._content)} bytes of it" if self._content else ""
+        raise CameraLostError(f"{self._name}: {how}{torn}{self._said}")
+
+    @property
+    def _said(self) -> str:
+        words = _LOGIN.sub("://", " ".join(self._last_words.decode(errors="replace").split()))
+        return f"; it said: {words[-200:]}" if words else ""
+
+    def _cut(self) -> tuple[NDArray[Any], str] | None:
+        """The first whole frame of what has come."""
+        if self._layout == "pnm":
+            return self._cut_pnm()
+        return self._taken(0, self._layout)
+
+    def _cut_pnm(self) -> tuple[NDArray[Any], str] | None:
+        """PGM (P5) or PPM (P6), 8 bit, or PGM of 16 bit (big-endian). Raises CameraLostError for another size or format."""
+        if not self._content:
+            return None
+        head = bytes(self._content[:_LONGEST_HEADER]).split(maxsplit=4)
+        complete = len(head) == 5 or (len(head) == 4 and len(self._content) < _LONGEST_HEADER and self._content[-1:].isspace())
+        if not complete:
+            if len(self._content) >= _LONGEST_HEADER:
+                raise CameraLostError(f"{self._name}: expected PGM or PPM images, found {bytes(self._content[:16])!r}")
+            return None
+        kind, width, height, white = head[:4]
+        layouts = {(b"P5", b"255"): "mono8", (b"P6", b"255"): "rgb8", (b"P5", b"65535"): "mono16"}
+        layout = layouts.get((kind, white))
+        if layout is None or (width, height) != tuple(str(length).encode() for length in self._size):
+            found = b" ".join(head[:4]).decode(errors="replace")
+            raise CameraLostError(
+                f"{self._name}: expected frames of {self._size[0]}x{self._size[1]} px as P5 or P6, found {found!r}: "
+                "was the camera set to another size or format?"
+            )
+        start = sum(map(len, (kind, width, height, white))) + 4  # one white space after each
+        frame = self._taken(start, layout)
+        return (frame[0].byteswap(), layout) if frame is not None and layout == "mono16" else frame
+
+    def _taken(self, start: int, layout: str) -> tuple[NDArray[Any], str] | None:
+        end = start + bytes_of(layout, *self._size)
+        if len(self._content) < end:
+            return None
+        with memoryview(self._content) as content:
+            image = array_of(bytes(content[start:end]), layout, *self._size)
+        del self._content[:end]
+        return image, layout
+
+
+@contextmanager
+def open_pipe(
+    command: Sequence[str],
+    layout: str,
+    size: tuple[int, int],
+    stall_s: float,
+    opens_within_s: float = 10.0,
+    environment: dict[str, str] | None = None,
+    name: str | None = None,
+) -> Iterator[Pipe]:
+    """Starts the program; it has ended, with its children, when the block is left. See Pipe. name: the program's without one."""
+    out = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment
+        )
+    except OSError as e:
+        raise CameraLostError(f"{command[0]} cannot be started: {e.strerror or e}") from e
+    with process:
+        pipe = Pipe(process, layout, size, stall_s, opens_within_s, name or command[0])
+        try:
+            yield pipe
+        finally:
+            pipe.close()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,196 @@
+"""Industrial cameras that speak GenICam, GigE Vision or USB3 Vision, by Aravis: no vendor's software is needed.
+
+A camera is found by its serial number or id, wherever it is plugged in. Its settings are written and read back each time it is
+opened: one that was without power comes back with others. Torn frames are faults.
+"""
+
+import ctypes
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import byref, c_size_t, c_uint64
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from agent.cameras import CameraLostError
+from agent.cameras._aravis import BUFFER_STATUS, BUFFER_SUCCESS, Aravis, aravis
+from agent.cameras._live import Exposes, Frame, LiveCamera, LiveConfig
+from agent.cameras._pixels import array_of, bytes_of
+from agent.inspection import Fault
+
+log = logging.getLogger(__name__)
+
+_BUFFERS = 8
+_CONTINUOUS = 0  # ARV_ACQUISITION_MODE_CONTINUOUS
+_STEP = 0.05
+_looking_round = threading.Lock()
+# Pixel Format Naming Convention: code of a buffer, and the layout it means here.
+_FORMATS = {
+    "Mono8": (0x01080001, "mono8"),
+    "Mono10": (0x01100003, "mono16"),
+    "Mono12": (0x01100005, "mono16"),
+    "Mono16": (0x01100007, "mono16"),
+    "BayerGR8": (0x01080008, "bayer_gr8"),
+    "BayerRG8": (0x01080009, "bayer_rg8"),
+    "BayerGB8": (0x0108000A, "bayer_gb8"),
+    "BayerBG8": (0x0108000B, "bayer_bg8"),
+    "RGB8": (0x02180014, "rgb8"),
+    "BGR8": (0x02180015, "bgr8"),
+}
+PixelFormat = Literal[
+    "Mono8", "Mono10", "Mono12", "Mono16", "BayerGR8", "BayerRG8", "BayerGB8", "BayerBG8", "RGB8", "BGR8"
+]  # fmt: skip
+
+
+class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """camera: serial number or id, as `arv-tool-0.8` lists them. trigger: `software`, `free` for a camera that exposes all the
+    time, or the camera's input that its cable is on, such as `Line1`. exposure_us, gain: None leaves what the camera has.
+    Mono10 and Mono12 are 16-bit images: the bundle's white_level must be 1023 or 4095. features: others by their GenICam name,
+    in order.
+    """
+
+    camera: Annotated[str, Meta(min_length=1)]
+    trigger: Annotated[str, Meta(min_length=1)] = "software"
+    pixel_format: PixelFormat = "Mono8"
+    exposure_us: Annotated[float, Meta(gt=0)] | None = None
+    gain: float | None = None
+    features: dict[str, bool | int | float | str] = {}  # noqa: RUF012 - msgspec copies it
+
+    @contextmanager
+    def open(self) -> Iterator[LiveCamera]:
+        exposes = {"software": Exposes.TOLD, "free": Exposes.FREE}.get(self.trigger, Exposes.CABLED)
+        with LiveCamera(self.camera, lambda: _opened(self), self, exposes) as camera:
+            yield camera
+
+
+class GenicamSource:
+    """A camera that acquires."""
+
+    def __init__(self, library: Aravis, camera: int, stream: int, config: Config) -> None:
+        self._library = library
+        self._camera = camera
+        self._stream = stream
+        self._code, self._layout = _FORMATS[config.pixel_format]
+        self._format = config.pixel_format
+
+    def fire(self) -> None:
+        while buffer := self._library.stream_try_pop_buffer(self._stream):  # of an earlier trigger that was given up
+            self._library.stream_push_buffer(self._stream, buffer)
+        self._library.camera_software_trigger(self._camera)
+
+    def look(self) -> None:
+        self._library.camera_get_payload(self._camera)
+
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        buffer = self._library.stream_timeout_pop_buffer(self._stream, round(timeout_s * 1e6))
+        if not buffer:
+            return None
+        arrived_ns = time.monotonic_ns()
+        try:
+            stamps = (self._library.buffer_get_frame_id(buffer), self._library.buffer_get_timestamp(buffer))
+            status = self._library.buffer_get_status(buffer)
+            if status != BUFFER_SUCCESS:
+                return Frame(Fault(f"torn frame: {BUFFER_STATUS.get(status, status)}"), self._layout, arrived_ns, stamps)
+            return Frame(self._image(buffer), self._layout, arrived_ns, stamps)
+        finally:
+            self._library.stream_push_buffer(self._stream, buffer)
+
+    def _image(self, buffer: int) -> NDArray[Any] | Fault:
+        """A copy: the buffer goes back to the camera."""
+        width, height = self._library.buffer_get_image_width(buffer), self._library.buffer_get_image_height(buffer)
+        code = self._library.buffer_get_image_pixel_format(buffer)
+        size = c_size_t()
+        start = self._library.buffer_get_image_data(buffer, byref(size))
+        if code != self._code:
+            return Fault(f"a frame in pixel format {code:#010x}, expected {self._format} ({self._code:#010x})")
+        if not start or size.value < bytes_of(self._layout, width, height):
+            return Fault(f"torn frame: {size.value} bytes for {width}x{height} {self._format}")
+        return array_of(ctypes.string_at(start, bytes_of(self._layout, width, height)), self._layout, width, height)
+
+
+@contextmanager
+def _opened(config: Config) -> Iterator[GenicamSource]:
+    library = aravis()
+    camera = library.camera_new(_id_of(library, config.camera).encode())
+    if not camera:
+        raise CameraLostError(f"{config.camera} cannot be opened")
+    try:
+        _apply(library, camera, config)
+        stream = library.camera_create_stream(camera, None, None)
+        if not stream:
+            raise CameraLostError("it gives no stream: does another program use it?")
+        try:
+            payload = library.camera_get_payload(camera)
+            if not payload:
+                raise CameraLostError("it says that its images have 0 bytes")
+            for _ in range(_BUFFERS):
+                library.stream_push_buffer(stream, library.buffer_new_allocate(payload))
+            library.camera_start_acquisition(camera)
+            yield GenicamSource(library, camera, stream, config)
+            library.camera_stop_acquisition(camera)  # not of a lost one: it would not hear, and that takes 2.5 s to find out
+        finally:
+            _log_losses(library, stream, config)
+            library.g_object_unref(stream)
+    finally:
+        library.g_object_unref(camera)
+
+
+def _id_of(library: Aravis, wanted: str) -> str:
+    """Of the camera with this serial number or id, among those that answer now. Raises CameraLostError when none does."""
+    with _looking_round:
+        library.update_device_list()
+        there = range(library.get_n_devices())
+        ids: list[str] = [library.get_device_id(k).decode() for k in there]
+        serials = [(library.get_device_serial_nbr(k) or b"").decode() for k in there]
+    for name, serial in zip(ids, serials, strict=True):
+        if wanted in (name, serial):
+            return name
+    raise CameraLostError(f"no camera with serial number or id {wanted}, there are: {', '.join(ids) or 'none'}")
+
+
+def _apply(library: Aravis, camera: int, config: Config) -> None:
+    """All settings, each written and read back. Raises CameraLostError where the camera does not take one."""
+    library.camera_clear_triggers(camera)
+    library.camera_set_acquisition_mode(camera, _CONTINUOUS)
+    _set(library, camera, "PixelFormat", config.pixel_format)
+    for name, value in config.features.items():
+        _set(library, camera, name, value)
+    for what, wanted in (("exposure_time", config.exposure_us), ("gain", config.gain)):
+        if wanted is not None:
+            automatic = {"exposure_time": "ExposureAuto", "gain": "GainAuto"}[what]
+            if library.camera_is_feature_available(camera, automatic.encode()):
+                _set(library, camera, automatic, "Off")
+            getattr(library, f"camera_set_{what}")(camera, wanted)
+            _verify(what, wanted, getattr(library, f"camera_get_{what}")(camera))
+    if config.trigger != "free":
+        source = "Software" if config.trigger == "software" else config.trigger
+        library.camera_set_trigger(camera, source.encode())
+        _verify("TriggerSource", source, library.camera_get_string(camera, b"TriggerSource").decode())
+        _verify("TriggerMode", "On", library.camera_get_string(camera, b"TriggerMode").decode())
+
+
+def _set(library: Aravis, camera: int, name: str, value: bool | int | float | str) -> None:
+    kind = {bool: "boolean", int: "integer", float: "float", str: "string"}[type(value)]
+    content = value.encode() if isinstance(value, str) else value
+    getattr(library, f"camera_set_{kind}")(camera, name.encode(), content)
+    found = getattr(library, f"camera_get_{kind}")(camera, name.encode())
+    _verify(name, value, found.decode() if isinstance(found, bytes) else found)
+
+
+def _verify(name: str, wanted: bool | int | float | str, found: bool | int | float | str) -> None:
+    """A camera rounds numbers to its own steps; more than that is another setting."""
+    close = math.isclose(wanted, found, rel_tol=_STEP) if isinstance(wanted, float) else wanted == found  # type: ignore[arg-type]
+    if not close:
+        raise CameraLostError(f"{name} is {found} after it was set to {wanted}: which values does this camera allow?")
+
+
+def _log_losses(library: Aravis, stream: int, config: Config) -> None:
+    whole, torn, without_buffer = c_uint64(), c_uint64(), c_uint64()
+    library.stream_get_statistics(stream, byref(whole), byref(torn), byref(without_buffer))
+    numbers = (config.camera, whole.value, torn.value, without_buffer.value)
+    log.info("camera %s gave %d whole and %d torn frames, %d found no buffer", *numbers)

@@ -1,0 +1,176 @@
+"""Which frame belongs to which trigger, and a camera's thread that is loud when it dies."""
+
+import contextlib
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from waiting import wait_until
+
+from agent.cameras import CameraLostError
+from agent.cameras._live import Exposes, Frame, LiveCamera, LiveConfig
+from agent.inspection import Fault
+
+MS = 1_000_000
+
+
+class Scripted:
+    """A source that gives what the test puts in; `sent`: what has been taken from it."""
+
+    def __init__(self) -> None:
+        self.frames: queue.Queue[Frame | Exception] = queue.Queue()
+        self.fired = 0
+
+    def fire(self) -> None:
+        self.fired += 1
+
+    def look(self) -> None:
+        pass
+
+    def next_frame(self, timeout_s: float) -> Frame | None:
+        try:
+            frame = self.frames.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if isinstance(frame, Exception):
+            raise frame
+        return frame
+
+
+def frame(level: int, arrived_ns: int) -> Frame:
+    return Frame(np.full((2, 2, 3), level, np.uint8), "rgb8", arrived_ns)
+
+
+@contextmanager
+def cabled(**settings: float) -> Iterator[tuple[LiveCamera, Scripted]]:
+    """A camera that is triggered by its own cable, found and waiting."""
+    source = Scripted()
+    config = LiveConfig(**settings)  # type: ignore[arg-type]
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), config, Exposes.CABLED) as camera:
+        wait_until(lambda: not camera.trouble)
+        yield camera, source
+
+
+def put(camera: LiveCamera, source: Scripted, *frames: Frame) -> None:
+    """The frames have reached the camera."""
+    known = camera.counts.frames
+    for one in frames:
+        source.frames.put(one)
+    wait_until(lambda: camera.counts.frames == known + len(frames))
+
+
+def level(taken: object) -> int | str:
+    return taken.reason if isinstance(taken, Fault) else int(taken[0, 0, 0])  # type: ignore[index]
+
+
+def test_each_trigger_gets_the_first_frame_since_it_and_no_frame_is_given_twice() -> None:
+    now_ns = time.monotonic_ns()
+    with cabled(timeout_ms=60_000) as (camera, source):
+        put(camera, source, *(frame(n, now_ns + n * 10 * MS) for n in (1, 2, 3)))
+
+        taken = [level(camera.shoot(now_ns + at * MS)) for at in (5, 15, 25)]
+
+    assert taken == [1, 2, 3]
+
+
+def test_a_frame_from_before_the_trigger_is_of_no_part() -> None:
+    now_ns = time.monotonic_ns()
+    with cabled(timeout_ms=60_000) as (camera, source):
+        put(camera, source, frame(1, now_ns), frame(2, now_ns + 20 * MS))
+
+        taken = level(camera.shoot(now_ns + 10 * MS))
+
+    assert (taken, camera.counts.unasked) == (2, 1)
+
+
+def test_with_a_delay_a_frame_that_left_the_camera_before_the_trigger_is_not_taken() -> None:
+    now_ns = time.monotonic_ns()
+    with cabled(timeout_ms=60_000, delay_ms=100) as (camera, source):
+        put(camera, source, frame(1, now_ns + 99 * MS), frame(2, now_ns + 101 * MS))
+
+        assert level(camera.shoot(now_ns)) == 2
+
+
+def test_a_frame_that_is_later_than_the_timeout_is_not_this_parts_and_stays_for_the_next() -> None:
+    long_ago_ns = time.monotonic_ns() - 1000 * MS
+    with cabled(timeout_ms=300) as (camera, source):
+        put(camera, source, frame(2, long_ago_ns + 400 * MS))
+
+        first = level(camera.shoot(long_ago_ns))
+        second = level(camera.shoot(long_ago_ns + 350 * MS))
+
+    assert first == "camera top: no frame within 300 ms of the trigger"
+    assert second == 2
+
+
+def test_frames_that_nobody_asks_for_are_bounded_and_the_oldest_go() -> None:
+    now_ns = time.monotonic_ns()
+    with cabled(timeout_ms=60_000) as (camera, source):
+        put(camera, source, *(frame(n, now_ns + n * MS) for n in range(20)))
+
+        assert level(camera.shoot(now_ns)) == 12
+    assert camera.counts.unasked == 12
+
+
+def test_two_triggers_in_a_row_without_a_frame_are_a_lost_camera_which_is_opened_anew() -> None:
+    opened = []
+
+    @contextmanager
+    def opens() -> Iterator[Scripted]:
+        opened.append(Scripted())
+        yield opened[-1]
+
+    with LiveCamera("top", opens, LiveConfig(timeout_ms=20), Exposes.CABLED) as camera:
+        wait_until(lambda: not camera.trouble)
+
+        taken = [level(camera.shoot(time.monotonic_ns())) for _ in range(2)]
+
+        assert camera.trouble or len(opened) > 1
+        wait_until(lambda: len(opened) > 1)
+    assert taken == ["camera top: no frame within 20 ms of the trigger"] * 2
+
+
+def test_a_camera_that_was_told_to_expose_and_gave_nothing_is_opened_anew_before_it_is_told_again() -> None:
+    """Its late frame would be taken for the next part's."""
+    source = Scripted()
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=20), Exposes.TOLD) as camera:
+        wait_until(lambda: not camera.trouble)
+        camera.shoot(time.monotonic_ns())
+
+        again = level(camera.shoot(time.monotonic_ns()))
+
+    assert str(again).startswith("camera top lost: 1 trigger(s) in a row without a frame")
+    assert source.fired == 1
+
+
+def test_a_lost_camera_is_a_fault_at_once_and_not_after_the_timeout() -> None:
+    def gone() -> contextlib.AbstractContextManager[Scripted]:
+        raise CameraLostError("the cable is out")
+
+    with LiveCamera("top", gone, LiveConfig(timeout_ms=60_000)) as camera:
+        wait_until(lambda: "the cable is out" in camera.trouble)
+
+        assert level(camera.shoot(time.monotonic_ns())) == "camera top lost: the cable is out"
+
+
+def test_a_camera_lost_while_its_frame_is_waited_for_is_a_fault_at_once() -> None:
+    with cabled(timeout_ms=60_000) as (camera, source):
+        source.frames.put(CameraLostError("the cable is out"))
+
+        assert level(camera.shoot(time.monotonic_ns())) == "camera top lost: the cable is out"
+
+
+def test_a_thread_that_dies_of_a_mistake_is_loud() -> None:
+    with cabled(timeout_ms=60_000) as (camera, source):
+        source.frames.put(KeyError("a mistake of ours"))
+
+        with pytest.raises(RuntimeError, match="the thread of camera top stopped"):
+            camera.shoot(time.monotonic_ns())
+
+
+def test_a_delay_beyond_the_timeout_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"delay_ms 600\.0 must be smaller than timeout_ms 500\.0"):
+        LiveConfig(delay_ms=600.0)
