@@ -4,10 +4,11 @@ Ages are hours of operation, counted by the monotonic clock and kept in the file
 """
 
 import contextlib
+import math
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -18,7 +19,11 @@ DELIVERED, REFUSED, SENT = 1, 2, 3  # 0: waiting; sent: the broker has it, the c
 
 _VERSION = 2
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
+_PAGE = 1024  # bytes; a commit of one event writes half of what it writes with 4096
+_COLUMNS_BYTES = 36  # numbers and lengths in a row; about as much in the indexes
 _BATCH = 1000
+_ACKNOWLEDGED_AT_ONCE = 2000
+_WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer
 _MARK_EVERY_S = 1.0
 _SMALL_BYTES = 1 << 25  # read through in a tenth of a second
 _TABLES = f"""
@@ -94,6 +99,13 @@ class New:
     data: bytes
 
 
+def on_disk(event: New) -> int:
+    """Bytes that the event takes in the file: whole pages where it does not share one, and its places in the indexes."""
+    row = len(event.data) + len(event.key) + len(event.topic) + len(event.time) + _COLUMNS_BYTES
+    rows_in_page = (_PAGE - 8) // row
+    return (_PAGE // rows_in_page if rows_in_page else _PAGE * math.ceil(row / (_PAGE - 4))) + 2 * len(event.key) + _COLUMNS_BYTES
+
+
 class EventStore:
     """One SQLite file, WAL with synchronous=FULL, for one writing thread; `reader` gives connections for others.
 
@@ -139,29 +151,34 @@ class EventStore:
         """Not yet committed. One whose key is known is the same event and is not kept again."""
         at_s = self._operated_s()
         for event in events:
-            row = (event.key, event.kind, event.topic, event.time, at_s, len(event.data), event.data)
+            row = (event.key, event.kind, event.topic, event.time, at_s, on_disk(event), event.data)
             inserted = self._db.execute(
                 "INSERT INTO event (key, kind, topic, time, operated_s, bytes, data) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 "
                 "WHERE NOT EXISTS (SELECT 1 FROM event WHERE key = ?1)",  # a conflict would use up a number
                 row,
             )
-            self._used[event.kind] += len(event.data) * inserted.rowcount
+            self._used[event.kind] += on_disk(event) * inserted.rowcount
 
     def mark(self, first: int, last: int, state: int) -> None:
         """The state of the waiting events with these numbers, both included. Not yet committed."""
         self._db.execute("UPDATE event SET state = ? WHERE state = 0 AND seq BETWEEN ? AND ?", (state, first, last))
 
-    def acknowledge(self, stream: str, last: int) -> None:
-        """The collector has the events of this stream up to a number. Not yet committed.
+    def acknowledge(self, stream: str, last: int) -> bool:
+        """The collector has the events of this stream up to a number. Not yet committed. Whether that is all noted: of very many
+        only the oldest are, so that no commit takes long or makes the file grow.
 
         A number never given out here shows that this file is a copy from a backup: what is acknowledged are other events of the
         same numbers, so a new stream begins, in which all that was not settled before is told again.
         """
-        if stream == self.stream and last > self._newest:
+        if stream != self.stream:
+            return True
+        if last > self._newest:
             self._begin_stream()
             self._db.execute("UPDATE event SET state = 0 WHERE state = 3")
-        elif stream == self.stream:
-            self._db.execute("UPDATE event SET state = 1 WHERE state IN (0, 3) AND seq <= ?", (last,))
+            return True
+        oldest = f"SELECT seq FROM event WHERE state IN (0, 3) AND seq <= ? ORDER BY seq LIMIT {_ACKNOWLEDGED_AT_ONCE}"
+        noted = self._db.execute(f"UPDATE event SET state = 1 WHERE seq IN ({oldest})", (last,))
+        return noted.rowcount < _ACKNOWLEDGED_AT_ONCE
 
     def commit(self) -> None:
         """All since the last commit, safe from a power cut; or nothing of it, and sqlite3.OperationalError."""
@@ -276,39 +293,8 @@ def suspect(file: Path) -> Path:
 def connect(file: Path) -> sqlite3.Connection:
     """A connection that commits safely and waits for another one's writing."""
     db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
-    db.execute("PRAGMA page_size=1024")  # of a new file: a commit of one event writes half the bytes that it writes with 4096
+    db.execute(f"PRAGMA page_size={_PAGE}")  # of a new file
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
+    db.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
     return db
-
-
-def quarantine(file: Path, number: int) -> Path:
-    """Moves a broken file with what belongs to it out of the way; gives its new place."""
-    away = file.with_name(f"{file.name}.broken-{number}")
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            file.with_name(file.name + suffix).rename(away.with_name(away.name + suffix))
-    suspect(file).unlink(missing_ok=True)
-    return away
-
-
-def salvage(broken: Path, newest: int) -> Iterator[New]:
-    """Events not yet delivered that can still be read, number by number: a broken page takes only its own with it."""
-    query = "SELECT key, kind, topic, time, data FROM event NOT INDEXED WHERE seq = ? AND state IN (0, 3)"
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(broken)) as db:
-        for seq in range(1, newest + 1):
-            with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
-                for key, kind, topic, at, data in db.execute(query, (seq,)):
-                    yield New(str(key), Kind(kind), str(topic), str(at), bytes(data))
-
-
-def summary(broken: Path) -> tuple[str, int]:
-    """Stream and newest number of a broken file, as far as it or its mark can be read."""
-    stream, newest = "", 0
-    with contextlib.suppress(OSError, ValueError):
-        stream, number = broken.with_suffix(".mark").read_text().split()
-        newest = int(number)
-    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(broken)) as db:
-        (stream,) = db.execute("SELECT id FROM stream").fetchone()
-        newest = max(newest, int(db.execute("SELECT seq FROM sqlite_sequence").fetchone()[0]))
-    return str(stream), newest

@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS lost (
 );
 """
 
+_GAPS = 100  # of a stream that are looked at: the others follow when these are closed
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -98,25 +100,25 @@ class Ledger:
     def commit(self) -> None:
         self._db.commit()
 
-    def gaps(self, limit: int = 100) -> Sequence[Gap]:
-        """Numbers below the newest that are neither here nor explained, oldest first within each stream."""
+    def gaps(self) -> Sequence[Gap]:
+        """Numbers below the newest that are neither here nor explained, the oldest hundred of each stream, oldest first."""
         self._settle_lost()
-        found = []
+        found: list[Gap] = []
         for stream, topic, newest in self._db.execute("SELECT id, topic, newest FROM stream").fetchall():
-            expected = 1
+            of_stream, expected = [], 1
             for first, last in self._settled(stream):
                 if first > expected:
-                    found.append(Gap(stream, topic, expected, first - 1))
+                    of_stream.append(Gap(stream, topic, expected, first - 1))
                 expected = last + 1
             if expected <= newest:
-                found.append(Gap(stream, topic, expected, newest))
-        return found[:limit]
+                of_stream.append(Gap(stream, topic, expected, newest))
+            found += of_stream[:_GAPS]
+        return found
 
     def watermarks(self) -> dict[tuple[str, str], int]:
-        """(topic, stream) to the last number up to which all are settled."""
+        """(topic, stream) to the last number up to which all are settled, 0 where the first is missing."""
         streams = self._db.execute("SELECT id, topic FROM stream").fetchall()
-        marks = {(topic, stream): self._watermark(stream) for stream, topic in streams}
-        return {key: mark for key, mark in marks.items() if mark > 0}
+        return {(topic, stream): self._watermark(stream) for stream, topic in streams}
 
     def _watermark(self, stream: str) -> int:
         row = self._db.execute("SELECT last FROM settled WHERE stream = ? AND first = 1", (stream,)).fetchone()

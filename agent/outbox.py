@@ -11,7 +11,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,22 +18,10 @@ from typing import Any
 from agent.clock import utc_now
 from agent.config import KeepAll
 from agent.event import ALERT_TOPIC, lost_alert
+from agent.event_change import Acknowledged, Change, Changes, Mark
 from agent.event_memory import Entry, EventMemory
-from agent.event_store import (
-    DELIVERED,
-    REFUSED,
-    SENT,
-    EventStore,
-    Kind,
-    Lost,
-    New,
-    Row,
-    connect,
-    quarantine,
-    salvage,
-    summary,
-    suspect,
-)
+from agent.event_salvage import open_or_replace
+from agent.event_store import DELIVERED, REFUSED, SENT, Kind, Lost, New, Row, connect, suspect
 
 log = logging.getLogger(__name__)
 
@@ -50,30 +37,6 @@ class OutboxError(Exception):
     """The outbox cannot be opened; the message names the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """A new state of some events of the file."""
-
-    first: int
-    last: int
-    state: int
-
-    def follows(self, other: "_Mark") -> bool:
-        """Whether both are one change."""
-        return (self.first, self.state) == (other.last + 1, other.state)
-
-
-@dataclass(frozen=True, slots=True)
-class _Acknowledged:
-    """The collector has all events of the stream up to this one."""
-
-    stream: str
-    last: int
-
-
-_Change = _Mark | _Acknowledged
-
-
 class Outbox:
     """The events of one station. keep: how much of them. machine: names the boot of the machine.
 
@@ -82,7 +45,7 @@ class Outbox:
 
     def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "") -> None:
         self._file = file
-        self._requests: queue.Queue[Entry | _Change] = queue.Queue(_QUEUE)
+        self._requests: queue.Queue[Entry | Change] = queue.Queue(_QUEUE)
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._committed = threading.Condition()
@@ -91,7 +54,7 @@ class Outbox:
         self.trouble = ""
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._store = _open_or_replace(file, keep or KeepAll(), machine)
+            self._store = open_or_replace(file, keep or KeepAll(), machine)
             self._reader = connect(file)
         except (sqlite3.Error, OSError) as e:
             raise OutboxError(f"{file}: cannot be opened as an outbox: {e}") from e
@@ -148,7 +111,7 @@ class Outbox:
 
         A number that was never given out ends the stream: this file was put back from a backup. `stream` is another then.
         """
-        self._requests.put(_Acknowledged(self.stream, seq))
+        self._requests.put(Acknowledged(self.stream, seq))
 
     def waiting(self, after: int, limit: int, last: int | None = None) -> Sequence[Row]:
         """Events not yet delivered with after < seq (<= last), oldest first. For one thread only."""
@@ -207,7 +170,7 @@ class Outbox:
 
     def _settle(self, row: Row, state: int) -> None:
         if row.stream == self.stream:
-            self._requests.put(_Mark(row.seq, row.seq, state))
+            self._requests.put(Mark(row.seq, row.seq, state))
         elif row.stream == self._memory.stream and state != SENT:
             self._memory.settle(row.seq)
 
@@ -224,10 +187,10 @@ class Outbox:
 
     def _write_forever(self) -> None:
         self._report()
-        marks: list[_Change] = []  # of deliveries, until the disk takes them
+        changes = Changes()
         since_evict, retry_at_s = _EVICT_EVERY, 0.0
         while not (self._stop.is_set() and self._requests.empty()):
-            entries = [] if self._memory.is_full else self._next_group(marks)
+            entries = [] if self._memory.is_full else self._next_group(changes)
             if (pause_s := retry_at_s - time.monotonic()) > 0 and not self._stop.is_set():
                 self._memory.keep(entries)
                 self._announce()
@@ -235,10 +198,10 @@ class Outbox:
                     self._stop.wait(pause_s)
                 continue
             untold = self._memory.untold()
-            if not untold and not entries and not marks:
+            if not untold and not entries and not changes:
                 continue
             try:
-                self._commit([*untold.values(), *entries], marks)
+                changes = self._commit([*untold.values(), *entries], changes)
                 self._memory.forget(untold)
             except sqlite3.OperationalError as e:  # full, read-only, locked: the line goes on
                 self._degrade(entries, e)
@@ -246,7 +209,7 @@ class Outbox:
                 if self._stop.is_set():
                     return
                 continue
-            marks, self.trouble = [], ""
+            self.trouble = ""
             self._report()
             since_evict += len(entries)
             if since_evict >= _EVICT_EVERY:
@@ -262,39 +225,26 @@ class Outbox:
         with contextlib.suppress(sqlite3.Error):
             self._store.rollback()
 
-    def _next_group(self, marks: list[_Change]) -> list[Entry]:
-        """Events to be written together, those that came during the last commit; deliveries are added to `marks`."""
+    def _next_group(self, changes: Changes) -> list[Entry]:
+        """Events to be written together, those that came during the last commit; deliveries are added to `changes`."""
         entries: list[Entry] = []
         until_s = time.monotonic() + _MARKS_WAIT_S
         with contextlib.suppress(queue.Empty):
-            while not entries and len(marks) < _GROUP and not self._stop.is_set():
-                self._sort_in(self._requests.get(timeout=max(0.0, until_s - time.monotonic())), entries, marks)
+            while not entries and len(changes) < _GROUP and not self._stop.is_set():
+                _sort(self._requests.get(timeout=max(0.0, until_s - time.monotonic())), entries, changes)
             while len(entries) < _GROUP:
-                self._sort_in(self._requests.get_nowait(), entries, marks)
+                _sort(self._requests.get_nowait(), entries, changes)
         return entries
 
-    def _sort_in(self, request: Entry | _Change, entries: list[Entry], marks: list[_Change]) -> None:
-        """Deliveries that follow each other become one: there may be many before the disk takes them."""
-        newest = marks[-1] if marks else None
-        if isinstance(request, Entry):
-            entries.append(request)
-        elif isinstance(request, _Mark) and isinstance(newest, _Mark) and request.follows(newest):
-            marks[-1] = _Mark(newest.first, request.last, request.state)
-        else:
-            marks.append(request)
-
-    def _commit(self, entries: Iterable[Entry], marks: Iterable[_Change]) -> None:
+    def _commit(self, entries: Iterable[Entry], changes: Changes) -> Changes:
+        """Gives those changes that need another commit."""
         self._store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
-        for mark in marks:
-            match mark:
-                case _Mark(first=first, last=last, state=state):
-                    self._store.mark(first, last, state)
-                case _Acknowledged(stream=stream, last=last):
-                    self._store.acknowledge(stream, last)
+        left = changes.write(self._store)
         self._store.commit()
         for entry in entries:
             entry.on_durable(entry.key)
         self._announce()
+        return left
 
     def _announce(self) -> None:
         with self._committed:
@@ -328,25 +278,12 @@ class Outbox:
         self._announce()
 
 
+def _sort(request: Entry | Change, entries: list[Entry], changes: Changes) -> None:
+    if isinstance(request, Entry):
+        entries.append(request)
+    else:
+        changes.add(request)
+
+
 def _key(lost: Lost) -> str:
     return f"lost/{lost.reason}/{lost.stream}/{lost.first}-{lost.last}"
-
-
-def _open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:
-    """The store; where its file is broken it is set aside, and what can be read of it goes into a new one."""
-    try:
-        return EventStore(file, keep, machine)
-    except sqlite3.OperationalError:
-        raise  # not the file's content: no permission, no disk
-    except sqlite3.DatabaseError as e:
-        number = len(list(file.parent.glob(f"{file.name}.broken-*")))
-        stream, newest = summary(file)
-        broken = quarantine(file, number)
-        log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
-        store = EventStore(file, keep, machine)
-        saved = list(salvage(broken, newest))
-        store.insert(saved)
-        store.commit()
-        detail = f"{len(saved)} waiting events saved from {broken.name}"
-        store.lost.append(Lost("corrupt", stream, newest + 1, newest + 1, None, detail=detail))
-        return store

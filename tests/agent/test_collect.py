@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from broker import Broker, mosquitto
 from collected import events_in
@@ -47,9 +48,9 @@ def publisher(broker: Broker, outbox: Outbox, collector: str | None = "archive")
 
 
 @contextmanager
-def collector(broker: Broker, file: Path, log_file: Path):
+def collector(broker: Broker, file: Path, log_file: Path, *more: str):
     words = ["collect", "--host", broker.host, "--port", str(broker.port), "--topic", "plant", "--name", "archive"]
-    with running("-m", "kensa", *words, "--out", str(file), log_file=log_file) as process:
+    with running("-m", "kensa", *words, "--out", str(file), *more, log_file=log_file) as process:
         yield process
 
 
@@ -68,8 +69,8 @@ def test_what_is_acknowledged_is_settled_and_only_that(tmp_path: Path, broker: B
         wait_until(lambda: len(outbox.unacknowledged(100)) == 50)
 
         with collector(broker, file, tmp_path / "collect.log"):
-            wait_until(lambda: complete(file, 50), timeout_s=30)  # told of by the metrics, every 10 s
-            wait_until(lambda: outbox.unacknowledged(100) == [], timeout_s=30)
+            wait_until(lambda: complete(file, 50), timeout_s=45)  # told of by the metrics, every 10 s
+            wait_until(lambda: outbox.unacknowledged(100) == [], timeout_s=45)
 
 
 def test_what_the_broker_dropped_while_the_collector_was_away_is_asked_for_again(
@@ -79,7 +80,7 @@ def test_what_the_broker_dropped_while_the_collector_was_away_is_asked_for_again
     with publisher(broker, outbox):
         with collector(broker, file, tmp_path / "first.log"):
             put(outbox, range(10))
-            wait_until(lambda: complete(file, 10), timeout_s=30)
+            wait_until(lambda: complete(file, 10), timeout_s=45)
         put(outbox, range(10, 2010))  # twice what the broker keeps for one who is away
         wait_until(lambda: outbox.backlog() == 0, timeout_s=40)
 
@@ -94,10 +95,16 @@ def test_a_collector_killed_again_and_again_has_every_event_once(tmp_path: Path,
     file = tmp_path / "events.db"
     with publisher(broker, outbox):
         for k in range(4):
-            with collector(broker, file, tmp_path / f"{k}.log") as killed:
+            with collector(broker, file, tmp_path / f"{k}.log", "--parquet", str(tmp_path / "files")) as killed:
                 put(outbox, range(100 * k, 100 * k + 100))
-                wait_until(lambda k=k: file.exists() and events_in(file) > 100 * k, timeout_s=30)
+                wait_until(lambda k=k: file.exists() and events_in(file) > 100 * k, timeout_s=45)
                 killed.kill()
 
-        with collector(broker, file, tmp_path / "last.log"):
+        with collector(broker, file, tmp_path / "last.log", "--parquet", str(tmp_path / "files"), "--table") as last:
             wait_until(lambda: complete(file, 400), timeout_s=40)
+            wait_until(lambda: "plant/press-3  online" in last.text(), timeout_s=20)
+            last.terminate()
+
+    written = pyarrow.parquet.read_table(tmp_path / "files").to_pydict()
+    assert len({*written["id"]}) == 400
+    assert written["row"] == list(range(1, 401))

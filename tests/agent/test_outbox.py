@@ -404,7 +404,7 @@ def test_passed_parts_that_were_never_delivered_go_first_and_each_is_accounted_f
 
 
 def test_delivered_events_go_before_waiting_ones_and_nobody_needs_to_know(file: Path) -> None:
-    with Outbox(file, KeepAll(passes=Keep(mb=0.1))) as outbox:
+    with Outbox(file, KeepAll(passes=Keep(mb=0.2))) as outbox:
         for_disk = [Entry(f"part {n}", Kind.PASS, "result", TIME, b"x" * 500, lambda key: None) for n in range(150)]
         accepted = [outbox.put(entry) for entry in for_disk]
         wait_until(lambda: outbox.backlog() == 150)

@@ -1,0 +1,86 @@
+"""The collector's events as Parquet files, for tools that read those: each event in exactly one, whatever was killed when.
+
+A file's name says which rows of the ledger it holds, so what is written is known without a record of it. A file appears whole or
+not at all. Rows are counted as they came into the ledger; it must not be vacuumed, which may number them anew.
+"""
+
+import os
+import re
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.drivers import ConfigError
+
+_EVERY_S = 60.0
+_ROWS = 100_000  # in one file
+_COLUMNS = ("source", "id", "stream", "seq", "type", "time", "outcome", "cause", "data")
+_NAME = re.compile(r"events-(\d{12})-(\d{12})\.parquet")
+
+
+class ParquetFolder:
+    """Files of one ledger in a folder of their own. ConfigError where pyarrow is missing or they are of another ledger."""
+
+    def __init__(self, folder: Path, ledger: Path) -> None:
+        try:
+            import pyarrow.parquet
+        except ModuleNotFoundError as e:
+            raise ConfigError("--parquet needs the package pyarrow, which is not installed: pip install 'kensa[collect]'") from e
+        self._arrow, self._write = pyarrow, pyarrow.parquet.write_table
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)
+        self._next_s = 0.0
+        (newest,) = self._db.execute("SELECT ifnull(max(rowid), 0) FROM event").fetchone()
+        if self.written() > newest:
+            raise ConfigError(
+                f"{folder}: expected files of {ledger}, which has {newest} events; found some up to row {self.written()}: "
+                "they are of another ledger, choose another folder"
+            )
+
+    def written(self) -> int:
+        """The last row of the ledger that is in a file."""
+        return max((int(found[2]) for file in self._folder.iterdir() if (found := _NAME.fullmatch(file.name))), default=0)
+
+    def export(self) -> None:
+        """All that is in the ledger and in no file yet."""
+        query = f"SELECT rowid, {', '.join(_COLUMNS)} FROM event WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"
+        while rows := self._db.execute(query, (self.written(),)).fetchall():
+            file = self._folder / f"events-{rows[0][0]:012d}-{rows[-1][0]:012d}.parquet"
+            columns = dict(zip(("row", *_COLUMNS), map(list, zip(*rows, strict=True)), strict=True))
+            fresh = file.with_suffix(".new")
+            self._write(self._arrow.table(columns, schema=self._schema()), fresh, compression="zstd")
+            _sync(fresh)
+            fresh.replace(file)
+            _sync(self._folder)
+
+    def look(self, now_s: float) -> None:
+        """Once a minute."""
+        if now_s >= self._next_s:
+            self._next_s = now_s + _EVERY_S
+            self.export()
+
+    def close(self) -> None:
+        """All that came is in a file."""
+        self.export()
+        self._db.close()
+
+    def state(self, topic: str, told: Mapping[str, Any]) -> None:
+        """Not kept: files hold events."""
+
+    def event(self, topic: str, event: Mapping[str, Any]) -> None:
+        """Comes from the ledger, once it is there for good."""
+
+    def _schema(self) -> Any:
+        text, number = self._arrow.string(), self._arrow.int64()
+        return self._arrow.schema([("row", number), *((name, number if name == "seq" else text) for name in _COLUMNS)])
+
+
+def _sync(path: Path) -> None:
+    """Safe from a power cut, a file or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
