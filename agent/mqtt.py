@@ -11,38 +11,27 @@ from typing import Any
 import msgspec
 import paho.mqtt.client as paho
 
-from agent.clock import machine_boot, utc_now
+from agent.broker_error import BrokerLostError, OtherProtocolError, PoisonError, TakenOverError
+from agent.clock import machine_boot, now, utc
+from agent.command_desk import Answer as CommandAnswer
+from agent.command_desk import CommandDesk
 from agent.config import Mqtt
 from agent.event import alert, envelope
 from agent.event_store import Row
 from agent.feed import Feed
-from agent.mqtt_session import IN_FLIGHT, Answer, BrokerLostError, Heard, OtherProtocolError, PoisonError, Session, TakenOverError
+from agent.heard import Heard
+from agent.messages import Acknowledgement, Replay
+from agent.mqtt_session import IN_FLIGHT, Answer, Session
 from agent.outbox import Outbox
+from agent.self_report import SelfReport
 
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _TAKEN_OVER_PAUSE_S = 60.0  # two stations of one name must not throw each other out many times a minute
 _DENIED_PAUSE_S = 60.0
-_METRICS_S = 10.0
 _GOODBYE_S = 5.0
 _LISTENS_TO = ("birth", "cmd/+", "ack", "replay")
-
-
-class Acknowledgement(msgspec.Struct, frozen=True):
-    """Topic `ack`: the collector has every event of the stream up to seq."""
-
-    collector: str
-    stream: str
-    seq: int
-
-
-class Replay(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
-    """Topic `replay`: the collector wants these events once more, both ends included."""
-
-    stream: str
-    first: int
-    last: int
 
 
 class _Birth(msgspec.Struct, frozen=True):
@@ -54,8 +43,8 @@ class _Birth(msgspec.Struct, frozen=True):
 class Publisher:
     """One thread that connects, publishes, is thrown back, waits with jitter, and tries again for ever.
 
-    birth: what the station is. trouble: what is wrong with it now, empty when nothing is. obey: what to do with a command;
-    gives the answer, or None.
+    birth: what the station is. trouble: what is wrong with it now, empty when nothing is. desk: where commands come in; without
+    it all are refused.
     """
 
     def __init__(
@@ -65,24 +54,23 @@ class Publisher:
         outbox: Outbox,
         birth: Mapping[str, Any],
         trouble: Callable[[], str] = str,
-        obey: Callable[[Heard], bytes | None] = lambda heard: None,
+        desk: CommandDesk | None = None,
     ) -> None:
         self._config = config
         self._station = station
         self._outbox = outbox
-        self._birth = dict(birth)
-        self._trouble = trouble
-        self._obey = obey
+        self._desk = desk or CommandDesk()
+        self._report = SelfReport(birth, outbox, self._desk, trouble)
+        self._boot = machine_boot()
+        self._unsaid: list[CommandAnswer] = []
         self._protocol = paho.MQTTv5
         self._is_old = False
         self._births = 0
         self._born: set[str] = set()
         self._window = IN_FLIGHT
         self._denied: dict[str, float] = {}
-        self._said: dict[str, Any] = {}
         self._stop = threading.Event()
         self._failure: Exception | None = None
-        self.misunderstood = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._thread.start()
 
@@ -93,6 +81,11 @@ class Publisher:
         """Publishes what still waits and `offline`, for a few seconds at most; the rest stays in the outbox."""
         self._stop.set()
         self._thread.join(timeout=2 * _GOODBYE_S)
+
+    @property
+    def misunderstood(self) -> int:
+        """Messages to `birth`, `ack` and `replay` that could not be read."""
+        return self._report.misunderstood
 
     def check(self) -> None:
         """Raises what ended the thread, if it ended."""
@@ -116,7 +109,7 @@ class Publisher:
                     log.info("broker %s:%d connected, %d events waiting", *self._address, self._outbox.backlog())
                     self._greet(session)
                     self._drain(session)
-                    session.say("state", {"state": "offline", "time": utc_now(), "reason": "stopped"}, wait_s=_GOODBYE_S)
+                    self._report.say_goodbye(session, _GOODBYE_S)
             except BrokerLostError as e:
                 lasted = time.monotonic() - started_s > _LONGEST_PAUSE_S  # else it accepts only to throw us out
                 soon = lasted or isinstance(e, PoisonError)
@@ -146,7 +139,7 @@ class Publisher:
         """Once an hour: they may throw each other out for days."""
         hour = int(time.monotonic() // 3600)
         detail = f"another station calls itself {self._station} or uses {self._config.topic}: give one of them another name"
-        self._outbox.alert(f"taken-over/{machine_boot()}/{hour}", alert("taken-over", detail))
+        self._outbox.alert(f"taken-over/{self._boot}/{hour}", alert("taken-over", detail))
 
     def _find_poison(self, rows: Sequence[Row]) -> int:
         """How many events may be in flight next. Some brokers answer a message that they never take in a way that ends the
@@ -161,55 +154,42 @@ class Publisher:
     def _address(self) -> tuple[str, int]:
         return self._config.host, self._config.port
 
+    def changed(self, **birth: Any) -> None:
+        """The station is something else now, judged by another model for example: its birth is said again."""
+        self._report.changed(**birth)
+
     def _greet(self, session: Session) -> None:
         self._births += 1
         self._born.add(self._outbox.stream)
-        session.say("birth", {**self._birth, **self._numbers(), "time": utc_now()})
-        self._said = {}
-        self._say_state(session)
+        self._report.greet(session, self._refusals())
 
-    def _numbers(self) -> dict[str, Any]:
-        """By these a collector knows of events that it never saw, the last ones too."""
-        return {"stream": self._outbox.stream, "newest_seq": self._outbox.newest()}
-
-    def _say_metrics(self, session: Session) -> None:
-        counted = {"waiting": self._outbox.backlog(), "misunderstood": self.misunderstood, "unheard": session.unheard}
-        session.say("metrics", {**self._numbers(), **counted, "time": utc_now()}, qos=0)
-
-    def _say_state(self, session: Session) -> None:
-        """Says it when it has changed."""
-        denied = f"not allowed to publish to {', '.join(sorted(self._denied))}" if self._denied else ""
-        reason = "; ".join(filter(None, (self._trouble(), self._outbox.trouble, denied)))
-        state = {"state": "degraded", "reason": reason} if reason else {"state": "online"}
-        if state != self._said:
-            session.say("state", {**state, "time": utc_now()})
-            self._said = state
+    def _refusals(self) -> str:
+        return f"not allowed to publish to {', '.join(sorted(self._denied))}" if self._denied else ""
 
     def _drain(self, session: Session) -> None:
         """Publishes events until told to stop and nothing waits; raises BrokerLostError."""
-        feed, generation, leave_s, metrics_at_s = Feed(self._outbox), -1, None, 0.0
+        feed, generation, leave_s = Feed(self._outbox, self._config.collector is not None), -1, None
         late: set[int] = set()
         stream = self._outbox.stream
         while True:
             if self._outbox.stream != stream:
                 raise BrokerLostError("connecting anew, to begin a new stream")
-            room = self._window - session.in_flight
+            room = 0 if self._unsaid else self._window - session.in_flight
             told = feed.next(room, max(1, self._window // 2) - len(late))
+            instant = now(self._boot)
             for one in told:
                 if one.row.topic in self._denied:
                     continue
-                session.publish(one.row, envelope(self._station, one.row, one.historical))
+                session.publish(one.row, envelope(self._station, one.row, one.historical, instant))
                 if one.historical:
                     late.add(one.row.seq)
             for answer in session.answers(wait_s=0.2 if session.in_flight else 0.0):
                 late.discard(answer.row.seq)
                 self._settle(answer)
             for heard in session.heard():
-                self._hear(heard, session, feed)
-            self._say_state(session)
-            if time.monotonic() > metrics_at_s:
-                metrics_at_s = time.monotonic() + _METRICS_S
-                self._say_metrics(session)
+                self._hear(heard, feed)
+            self._answer(session)
+            self._report.say_what_is_due(session, self._refusals(), time.monotonic())
             is_idle = room > 0 and not told and not session.in_flight
             if self._stop.is_set():
                 leave_s = leave_s or time.monotonic() + _GOODBYE_S
@@ -218,7 +198,7 @@ class Publisher:
             elif is_idle:
                 session.check()
                 self._try_denied_again()
-                generation = self._outbox.wait_for_commit(generation, timeout_s=0.5)
+                generation = self._outbox.wait_for_commit(generation, timeout_s=0.02 if feed.is_held_back else 0.5)
 
     def _settle(self, answer: Answer) -> None:
         if answer.refusal is None:
@@ -237,23 +217,34 @@ class Publisher:
             self._denied.clear()
             raise BrokerLostError("connecting anew, to try topics that were not allowed")
 
-    def _hear(self, heard: Heard, session: Session, feed: Feed) -> None:
+    def _hear(self, heard: Heard, feed: Feed) -> None:
         try:
             match heard.topic:
                 case "birth":
                     self._look_for_another(msgspec.json.decode(heard.payload, type=_Birth), heard.retained)
                 case "ack":
-                    self._acknowledged(msgspec.json.decode(heard.payload, type=Acknowledgement))
+                    self._acknowledged(msgspec.json.decode(heard.payload, type=Acknowledgement), feed)
                 case "replay":
                     wanted = msgspec.json.decode(heard.payload, type=Replay)
                     if wanted.stream == self._outbox.stream and not heard.retained:
                         feed.replay(max(1, wanted.first), wanted.last)
                 case _:
-                    if (answer := self._obey(heard)) is not None:
-                        session.reply(heard, answer)
+                    self._desk.hear(heard, feed, self._outbox.stream, utc(), time.monotonic())
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            self.misunderstood += 1
-            log.warning("%s: not understood (%d so far): %s", heard.topic, self.misunderstood, e)
+            self._report.misunderstood += 1
+            log.warning("%s: not understood (%d so far): %s", heard.topic, self._report.misunderstood, e)
+
+    def _answer(self, session: Session) -> None:
+        """What commands have come to. A photograph goes alone: a broker that ends the connection over a message so large is
+        not to be thought to have done so over an event."""
+        self._unsaid += self._desk.answers(time.monotonic())
+        for answer in list(self._unsaid):
+            is_large = bool(answer.response.jpeg)
+            if is_large and session.in_flight:
+                return
+            self._unsaid.remove(answer)
+            if not session.reply(answer.heard, msgspec.json.encode(answer.response), _GOODBYE_S if is_large else 0.0):
+                self._report.unanswered += 1
 
     def _look_for_another(self, birth: _Birth, is_retained: bool) -> None:
         """Another one's birth under our name, later than our first: not each broker says that a connection was taken over
@@ -261,6 +252,7 @@ class Publisher:
         if birth.stream not in self._born and not (is_retained and self._births == 1):
             raise TakenOverError("another station was born under this one's name")
 
-    def _acknowledged(self, ack: Acknowledgement) -> None:
+    def _acknowledged(self, ack: Acknowledgement, feed: Feed) -> None:
         if ack.collector == self._config.collector and ack.stream == self._outbox.stream:
             self._outbox.acknowledged(ack.seq)
+            feed.taken(ack.taken)

@@ -5,10 +5,12 @@ gives no reason when it refuses an event (mosquitto acknowledges and drops it): 
 can tell that events arrive.
 """
 
+import contextlib
 import queue
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -20,44 +22,22 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.clock import utc_now
-from agent.config import Login, Mqtt, Tls
+from agent.broker_error import BrokerLostError, OtherProtocolError, PoisonError, TakenOverError
+from agent.config import Mqtt
 from agent.event_store import Row
+from agent.heard import Heard, heard
+from agent.mqtt_login import certificate_trouble, password_of, tls_context
 
 IN_FLIGHT = 20
 _CONNECT_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.5  # paho's thread, whether something is due
 _WILL_DELAY_S = 5  # a quick reconnect does not flap `offline`
+_ANSWERS = 64  # on their way to who gave commands; those beyond are dropped, counted
 _HEARD = 256  # messages that wait for the station; a flood beyond is dropped, counted
-_LARGEST_COMMAND_BYTES = 65_536
+_LARGEST_HEARD_BYTES = 65_536
 _NOT_ALLOWED = {0x87, 0x97}  # not authorized, quota exceeded: the same event may be welcome later
 _TAKEN_OVER = 0x8E
 _OVER_A_MESSAGE = {0x81, 0x82, 0x95, 0x99}  # malformed, protocol error, too large, format invalid
-_CLOCK_OR_CERTIFICATE = {9: "not valid yet", 10: "expired"}  # X.509 verify codes
-
-
-class BrokerLostError(Exception):
-    """The connection to the broker could not be made or has ended."""
-
-
-class OtherProtocolError(BrokerLostError):
-    """The broker refuses this version of MQTT; or it is silent to it as some old brokers are, but may just be away."""
-
-    def __init__(self, reason: str, is_refused: bool) -> None:
-        super().__init__(reason)
-        self.is_refused = is_refused
-
-
-class PoisonError(BrokerLostError):
-    """The connection broke over a message, not over the network. rows: the events that had no answer, oldest first."""
-
-    def __init__(self, reason: str, rows: Sequence[Row]) -> None:
-        super().__init__(reason)
-        self.rows = rows
-
-
-class TakenOverError(BrokerLostError):
-    """Another client has connected under this station's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +47,6 @@ class Answer:
     row: Row
     refusal: str | None = None
     may_be_welcome_later: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A message to the station. topic: below its prefix. expiry_s: how much longer it is meant to be obeyed, None if not said."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    expiry_s: int | None
-    answer_to: str
-    correlation: bytes
 
 
 class _Client(paho.Client):
@@ -110,6 +78,7 @@ class Session:
         self._lost: ReasonCode | None = None
         self._answers: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
         self._heard: queue.Queue[Heard] = queue.Queue(_HEARD)
+        self._replies: deque[paho.MQTTMessageInfo] = deque()
         self.unheard = 0
         self._row_of: dict[int, Row] = {}
         self._progress_s = time.monotonic()
@@ -139,20 +108,33 @@ class Session:
         if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
             raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
 
-    def say(self, topic: str, content: Mapping[str, Any], wait_s: float = 0.0, qos: int = 1) -> None:
+    def say(self, topic: str, content: Any, wait_s: float = 0.0, qos: int = 1, expiry_s: int | None = None) -> None:
         """Publishes a retained message about the station itself; waits so long for the broker to take it over."""
-        said = self._client.publish(f"{self._prefix}/{topic}", msgspec.json.encode(content), qos=qos, retain=True)
+        properties = self._properties(PacketTypes.PUBLISH, ContentType="application/json", PayloadFormatIndicator=1)
+        if properties is not None and expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        encoded = msgspec.json.encode(content)
+        said = self._client.publish(f"{self._prefix}/{topic}", encoded, qos=qos, retain=True, properties=properties)
         try:
             said.wait_for_publish(wait_s)
         except (RuntimeError, ValueError) as e:
             self.check()  # knows better why
             raise BrokerLostError(f"{topic} was not sent: {e}") from e
 
-    def reply(self, heard: Heard, content: bytes) -> None:
-        """Answers where the message asked for it (MQTT 5); nobody else is told."""
-        if heard.answer_to:
-            properties = self._properties(PacketTypes.PUBLISH, CorrelationData=heard.correlation)
-            self._client.publish(heard.answer_to, content, qos=1, properties=properties)
+    def reply(self, heard: Heard, content: bytes, wait_s: float = 0.0) -> bool:
+        """Answers where the message asked for it, and waits so long for the broker; False when too many are on their way."""
+        while self._replies and _is_over(self._replies[0]):
+            self._replies.popleft()
+        if len(self._replies) >= _ANSWERS:
+            return False
+        properties = self._properties(PacketTypes.PUBLISH, ContentType="application/json", PayloadFormatIndicator=1)
+        if properties is not None and heard.correlation:
+            properties.CorrelationData = heard.correlation
+        reply = self._client.publish(f"{self._prefix}/{heard.answer_to}", content, qos=1, properties=properties)
+        self._replies.append(reply)
+        with contextlib.suppress(RuntimeError, ValueError):  # not sent: what is wrong with the connection is found by check()
+            reply.wait_for_publish(wait_s)
+        return True
 
     def publish(self, row: Row, message: bytes) -> None:
         self.check()
@@ -226,7 +208,7 @@ class Session:
         try:
             client.connect(config.host, config.port, max(1, config.keepalive_s // 2), **v5_only)
         except ssl.SSLCertVerificationError as e:
-            raise BrokerLostError(_certificate_trouble(e)) from e
+            raise BrokerLostError(certificate_trouble(e)) from e
         except (OSError, ValueError) as e:
             raise BrokerLostError(f"cannot connect: {e}") from e
         client.loop_start()
@@ -258,20 +240,11 @@ class Session:
         self._answers.put((mid, reason))
 
     def _on_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
-        if len(message.payload) > _LARGEST_COMMAND_BYTES:
+        if len(message.payload) > _LARGEST_HEARD_BYTES:
             self.unheard += 1
             return
-        said = message.properties
-        heard = Heard(
-            message.topic.removeprefix(f"{self._prefix}/"),
-            bytes(message.payload),
-            message.retain,
-            getattr(said, "MessageExpiryInterval", None),
-            getattr(said, "ResponseTopic", ""),
-            getattr(said, "CorrelationData", b""),
-        )
         try:
-            self._heard.put_nowait(heard)
+            self._heard.put_nowait(heard(message, self._prefix, time.monotonic()))
         except queue.Full:
             self.unheard += 1
 
@@ -282,48 +255,14 @@ def _end(client: paho.Client) -> None:
     client.on_connect = client.on_disconnect = client.on_publish = client.on_message = None
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """Closed when there is no agreement: paho forgets it."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
+def _is_over(reply: paho.MQTTMessageInfo) -> bool:
+    try:
+        return reply.is_published()
+    except (RuntimeError, ValueError):  # it was not sent, and nobody is told twice
+        return True
 
 
 def _answer(row: Row, reason: ReasonCode) -> Answer:
     if not reason.is_failure:
         return Answer(row)
     return Answer(row, str(reason), may_be_welcome_later=reason.value in _NOT_ALLOWED)
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Read anew for each connection, so that exchanged files are taken up. Raises BrokerLostError."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        context.sslsocket_class = _TlsSocket
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as e:
-        files = ", ".join(file for file in (tls.ca, tls.certificate, tls.key) if file)
-        raise BrokerLostError(f"TLS: one of {files} cannot be used: {e}") from e
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def password_of(login: Login) -> str:
-    """Read anew for each connection. Raises BrokerLostError."""
-    file = login.file
-    try:
-        return file.read_text().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise BrokerLostError(f"the password file {file} cannot be read: {e}") from e
-
-
-def _certificate_trouble(error: ssl.SSLCertVerificationError) -> str:
-    """A certificate can be wrong, or the clock it is held against."""
-    if (when := _CLOCK_OR_CERTIFICATE.get(error.verify_code)) is None:
-        return f"TLS: the broker's certificate is not accepted: {error.verify_message}"
-    return f"TLS: the broker's certificate is {when}, or this machine's clock ({utc_now()}) is wrong"
