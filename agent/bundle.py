@@ -11,8 +11,9 @@ import msgspec
 
 from agent.calibration import Calibration
 from agent.preprocess import InputContract
+from agent.watch import Usual
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 1
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
 MANIFEST = "manifest.json"
 RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
 
@@ -35,10 +36,56 @@ class Parity(msgspec.Struct, frozen=True):
     executed_precision: str
 
 
+class GateRecord(msgspec.Struct, frozen=True):
+    """What an artefact of lower precision was found to be, against the float one, on good and synthetically damaged parts.
+
+    images: how many. spearman: rank correlation of the raw scores. worst_shift: of a raw score, as a share of the float
+    scores' range. flips: other decisions, each artefact at its own threshold. map_change: largest of the mean deviations of a
+    map, as a share of the float maps' range. aupro_change: points of AU-PRO on the damaged parts. low_macs: share of all
+    multiplications that the compiled model computes in the artefact's precision. time_ratio: to the fastest float artefact
+    of the same runtime, on the exporting machine. float_layers: left in float. failures: what it does not keep, in words.
+    """
+
+    images: int
+    spearman: float
+    worst_shift: float
+    flips: int
+    flips_allowed: int
+    map_change: float
+    aupro_change: float
+    low_macs: float
+    time_ratio: float
+    float_layers: tuple[str, ...]
+    failures: tuple[str, ...] = ()
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """An artefact that was made, measured and left out; gate.failures says why. None where it could not be made: reason."""
+
+    name: str
+    runtime: str
+    precision: str
+    reason: str
+    gate: GateRecord | None = None
+
+
+class PtqRecord(msgspec.Struct, frozen=True):
+    """The images whose values set the ranges of quantized layers: views of training photographs, whose hashes are listed.
+
+    views: how many. views_sha256: of their pixels.
+    """
+
+    views: int
+    seed: int
+    photographs: tuple[str, ...]
+    views_sha256: str
+
+
 class Artifact(msgspec.Struct, frozen=True):
     """One exported model file with the threshold that belongs to it and to no other.
 
     files: the one to open first, then those it needs. golden_raw: the raw score expected for each golden image.
+    gate: of an artefact of lower precision, None for float32.
     """
 
     name: str
@@ -48,6 +95,7 @@ class Artifact(msgspec.Struct, frozen=True):
     calibration: Calibration
     parity: Parity
     golden_raw: tuple[float, ...]
+    gate: GateRecord | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -66,7 +114,11 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The contract between workstation and device. Raw scores: larger is stranger, judged by each artefact's own table."""
+    """The contract between workstation and device. Raw scores: larger is stranger, judged by each artefact's own table.
+
+    sensitivity_limits: how far a station may move its working point, in shares of (threshold - median).
+    usual: how photographs of good parts look.
+    """
 
     schema: str
     bundle_id: str
@@ -77,6 +129,10 @@ class Manifest(msgspec.Struct, frozen=True):
     golden: tuple[str, ...]
     provenance: Provenance
     files: dict[str, str]
+    withheld: tuple[Withheld, ...] = ()
+    ptq: PtqRecord | None = None
+    sensitivity_limits: tuple[float, float] = (-0.2, 0.5)
+    usual: Usual | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +146,11 @@ class Bundle:
         return self.folder / name
 
     def artifact_for(self, runtimes: Iterable[str]) -> Artifact:
-        """The first artefact for the most wished runtime. Raises BundleError when there is none."""
+        """The first artefact for the most wished runtime, `auto` being any. Raises BundleError when there is none."""
         wished = tuple(runtimes)
         for runtime in wished:
             for artifact in self.manifest.artifacts:
-                if artifact.runtime == runtime:
+                if runtime in (artifact.runtime, "auto"):
                     return artifact
         has = ", ".join(sorted({a.runtime for a in self.manifest.artifacts})) or "none"
         raise BundleError(f"{self.folder}: no artefact for runtime {' or '.join(wished)}; the bundle has: {has}")

@@ -43,6 +43,24 @@ class Calibration(msgspec.Struct, frozen=True):
         """0 for a typical good part, 1 at the threshold, whatever the sign of raw."""
         return 1.0 + (raw - self.threshold) / self.scale
 
+    def moved(self, sensitivity: float, limits: tuple[float, float]) -> "Calibration":
+        """The same scores with the threshold lower by `sensitivity` of (threshold - median), and the rate that this gives.
+
+        Raises CalibrationError outside the limits.
+
+        >>> table = calibrate([1.0, 2.0, 3.0, 4.0], 0.5)
+        >>> table.moved(0.5, (0.0, 0.5)).threshold < table.threshold == table.moved(0.0, (0.0, 0.5)).threshold
+        True
+        """
+        if not limits[0] <= sensitivity <= limits[1]:
+            raise CalibrationError(f"sensitivity {sensitivity:g}, this bundle allows {limits[0]:g} to {limits[1]:g}")
+        if sensitivity == 0.0:
+            return self
+        threshold = self.threshold - sensitivity * self.scale
+        above = len(self.raw_scores) - bisect_left(self.raw_scores, threshold)
+        rate = rate_at(len(self.raw_scores), above, self.confidence)
+        return Calibration(self.raw_scores, threshold, rate, self.wished_rate, self.confidence)
+
     def p_value(self, raw: float) -> float:
         """Conformal p-value: (1 + number of calibration scores >= raw) / (n + 1)."""
         n = len(self.raw_scores)
@@ -84,6 +102,22 @@ def threshold_rank(n: int, rate: float, confidence: float = 0.95) -> int:
             return j
         j += 1
     return n
+
+
+def rate_at(n: int, rejected: int, confidence: float = 0.95) -> float:
+    """The false-reject rate that can be claimed where `rejected` of n good parts are at or above a threshold that was set without
+    looking at them: the exact one-sided upper limit (Clopper-Pearson).
+
+    >>> round(rate_at(50, 0), 3), round(rate_at(60, 3), 3), rate_at(4, 4)
+    (0.058, 0.124, 1.0)
+    """
+    if rejected >= n:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if threshold_rank(n, middle, confidence) > rejected else (middle, high)
+    return high
 
 
 def calibrate(raw_scores: ArrayLike, wished_rate: float = 0.01, confidence: float = 0.95) -> Calibration:

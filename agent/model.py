@@ -1,27 +1,37 @@
 """Image to Prediction: preprocessing, runtime and calibration of one artefact, proved on the bundle's own golden images."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from agent.bundle import Artifact, Bundle, BundleError, depth_of
-from agent.calibration import Calibration
-from agent.inspection import Depth, Fault, Image, Prediction, Reading
+from agent.calibration import Calibration, CalibrationError
+from agent.compiled import compiled_folder
+from agent.inspection import AnomalyMap, Depth, Fault, Image, Prediction, Reading
+from agent.local_calibration import calibrated_here
 from agent.preprocess import InputContract, RefusedImageError, prepare, prepare_depth, read_depth, read_image, to_8_bit
-from agent.runtimes import Runtime, RuntimeConfig
+from agent.runtimes import InferenceError, Runtime, RuntimeConfig
 from agent.tiled import tiled
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An artefact, compiled and calibrated."""
+    """An artefact, compiled and calibrated.
+
+    golden_raw: the golden images' scores at this place, where they are not those of the export.
+    lost: why the runtime failed twice in a row, until somebody takes it out and does something about it.
+    """
 
     contract: InputContract
     runtime: Runtime
     calibration: Calibration
+    golden_raw: tuple[float, ...] = ()
+    lost: deque[str] = field(default_factory=lambda: deque(maxlen=1))
 
     def predict(self, image: Image, depth: Depth | None = None) -> Prediction:
         """image: (H, W, 3) uint8 RGB; depth: (H, W) metres, for a model that needs it; another does not look at it.
@@ -30,12 +40,12 @@ class Model:
         """
         prepared = prepare(image, self.contract)
         if not self.contract.depth:
-            raw, anomaly_map = self.runtime.infer(prepared)
+            raw, anomaly_map = self._tried_twice(lambda: self.runtime.infer(prepared))
         elif depth is None:
             raise RefusedImageError("the model judges depth too, and there was none with the image: does this camera measure it?")
         else:
-            size = (image.shape[1], image.shape[0])
-            raw, anomaly_map = self.runtime.infer(prepared, prepare_depth(depth, size, self.contract))
+            prepared_depth = prepare_depth(depth, (image.shape[1], image.shape[0]), self.contract)
+            raw, anomaly_map = self._tried_twice(lambda: self.runtime.infer(prepared, prepared_depth))
         return Prediction(raw, self.calibration.score(raw), self.calibration.p_value(raw), anomaly_map)
 
     def read(self, image: Image, depth: Depth | None = None) -> Reading:
@@ -48,12 +58,45 @@ class Model:
             return Fault(f"the model gave a raw score of {prediction.raw}, or a map, that is not finite")
         return prediction
 
+    def _tried_twice(self, infer: Callable[[], tuple[float, AnomalyMap]]) -> tuple[float, AnomalyMap]:
+        """Below the first rung of the ladder (agent/ladder.py): an inference that failed is tried once more."""
+        with suppress(InferenceError):
+            return infer()
+        try:
+            return infer()
+        except InferenceError as e:
+            self.lost.append(str(e))
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this device adds to a bundle. state: the folder with its own tables and compiled models, None for neither.
+
+    sensitivity: how far the working point is moved, as a share of (threshold - median); more is stricter.
+    """
+
+    state: Path | None = None
+    sensitivity: float = 0.0
+
+
+PLAIN = Here()
+
 
 @contextmanager
-def open_model(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig) -> Iterator[Model]:
-    """The artefact on this machine, warm, and shown to give the scores it gave when it was exported."""
-    with runtime.open(bundle.path(artifact.files[0])) as opened:
-        model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
+def open_model(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, here: Here = PLAIN) -> Iterator[Model]:
+    """The artefact on this machine, warm, and shown to give the scores it gave when it was exported or calibrated here.
+
+    Raises BundleError and InferenceError.
+    """
+    cache = compiled_folder(here.state) if here.state else None
+    with runtime.open(bundle.path(artifact.files[0]), cache) as opened:
+        own = calibrated_here(bundle, artifact, opened.executed_on, here.state)
+        try:
+            table = own.calibration.moved(here.sensitivity, bundle.manifest.sensitivity_limits)
+        except CalibrationError as e:
+            raise BundleError(f"{bundle.folder}: {e}") from e
+        model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), table, own.golden_raw)
         self_test(bundle, artifact, model)
         yield model
 
@@ -71,8 +114,8 @@ class GoldenCheck:
 def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCheck]:
     """Every golden image against its recorded raw score. Raises BundleError beyond the artefact's parity tolerance."""
     checks = [
-        _check_golden(bundle, file, expected, model)
-        for file, expected in zip(bundle.manifest.golden, artifact.golden_raw, strict=True)
+        _check_golden(bundle, file, expected, model, artifact.calibration.scale)
+        for file, expected in zip(bundle.manifest.golden, model.golden_raw or artifact.golden_raw, strict=True)
     ]
     for check in checks:
         if not check.deviation <= artifact.parity.tolerance:
@@ -84,8 +127,8 @@ def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCh
     return checks
 
 
-def _check_golden(bundle: Bundle, file: str, expected: float, model: Model) -> GoldenCheck:
+def _check_golden(bundle: Bundle, file: str, expected: float, model: Model, scale: float) -> GoldenCheck:
     image = to_8_bit(read_image(bundle.path(file)), model.contract.white_level)
     depth = read_depth(bundle.path(depth_of(file))) if model.contract.depth else None
     raw = model.predict(image, depth).raw
-    return GoldenCheck(file, raw, expected, abs(raw - expected) / model.calibration.scale)
+    return GoldenCheck(file, raw, expected, abs(raw - expected) / scale)

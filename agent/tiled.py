@@ -30,6 +30,10 @@ class Tiled:
     def executed_precision(self) -> str:
         return self._runtime.executed_precision
 
+    @property
+    def executed_on(self) -> str:
+        return self._runtime.executed_on
+
     def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
         del depth  # no method that looks at depth can be tiled
         judged = [self._runtime.infer(np.ascontiguousarray(self._tiles.cut(image, k))) for k in self._chosen]

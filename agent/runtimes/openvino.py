@@ -1,4 +1,8 @@
-"""OpenVINO. The precision hint is pinned to f32: left alone, it computes f32 models in bf16 where the CPU can."""
+"""OpenVINO. The precision hint is pinned to f32: left alone, it computes f32 models in bf16 where the CPU can.
+
+AUTO may choose the CPU where an accelerator was hoped for; the compiled model is asked where it runs, and the CPU in place of
+another device that was named is an error. Devices other than CPU (and AUTO on it) have not been run.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,37 +13,62 @@ import msgspec
 import numpy as np
 
 from agent.inspection import AnomalyMap, Depth, Image
-from agent.runtimes import InferenceError
+from agent.model_file import refuse_unsafe_model
+from agent.runtimes import CPU, InferenceError
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """device: an OpenVINO device name. threads: 0 leaves the number to the runtime."""
+    """device: an OpenVINO device name, such as CPU, GPU, NPU, AUTO:GPU,CPU. threads: 0 leaves the number to the runtime.
 
-    device: str = "CPU"
+    cpu_instead: whether the station may go on with the CPU, and say so, where the device is not there or is lost.
+    """
+
+    device: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:,()_-]+$", max_length=64)] = "CPU"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    cpu_instead: bool = False
 
     @contextmanager
-    def open(self, file: Path) -> Iterator["OpenVino"]:
+    def open(self, file: Path, cache: Path | None = None) -> Iterator["OpenVino"]:
+        refuse_unsafe_model(file)
         try:
             import openvino
         except ImportError as e:
             raise InferenceError(f"{file}: package openvino is not installed: {e}") from e
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if self.threads:
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if self._may_be_cpu or self.device.startswith("GPU"):  # an NPU computes in f16 and takes no such hint
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
+        if self.threads and self._may_be_cpu:
             settings["INFERENCE_NUM_THREADS"] = self.threads
+        if cache is not None and self.device != "CPU":
+            settings["CACHE_DIR"] = str(cache)
         try:
             compiled = openvino.Core().compile_model(str(file), self.device, settings)
+            places = sorted({str(name) for name in compiled.get_property("EXECUTION_DEVICES")})
         except RuntimeError as e:
             raise InferenceError(f"{file}: cannot be opened by openvino on {self.device}: {e}") from e
-        yield OpenVino(compiled, file)
+        if not self._may_be_cpu and any(place.strip("()").startswith("CPU") for place in places):
+            raise InferenceError(
+                f"{file}: openvino was asked for {self.device} and silently took {', '.join(places)}: "
+                "look after the driver of the accelerator"
+            )
+        yield OpenVino(compiled, file, places)
+
+    def on_cpu(self) -> "Config | None":
+        return Config(threads=self.threads) if self.cpu_instead and self.device != "CPU" else None
+
+    @property
+    def _may_be_cpu(self) -> bool:
+        """AUTO alone leaves the choice to OpenVINO; whatever names another device was meant to have it."""
+        return self.device in ("CPU", "AUTO")
 
 
 class OpenVino:
     """A compiled model with one request, for one thread."""
 
-    def __init__(self, compiled: Any, file: Path) -> None:
+    def __init__(self, compiled: Any, file: Path, places: list[str]) -> None:
         self._compiled = compiled
         self._file = file
+        self._places = places
         self._request = compiled.create_infer_request()
         self._outputs = [compiled.output("score"), compiled.output("anomaly_map")]
 
@@ -54,6 +83,11 @@ class OpenVino:
         }
         floats = [p for p in ranks[2:] if p in used]
         return floats[0] if floats else "none"
+
+    @property
+    def executed_on(self) -> str:
+        """A processor is a processor to both runtimes; their scores differ by rounding only, which the golden images bound."""
+        return CPU if {place.strip("()") for place in self._places} == {"CPU"} else f"openvino {' '.join(self._places)}".lower()
 
     def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
         inputs = {"image": image[np.newaxis]} if depth is None else {"image": image[np.newaxis], "depth": depth[np.newaxis]}

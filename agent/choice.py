@@ -1,0 +1,60 @@
+"""The artefact and the runtime that `kensa bench --choose` found fastest on this device, kept in the station's state."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.bundle import Artifact, Bundle
+from agent.drivers import SectionError, section
+from agent.runtimes import RuntimeConfig
+
+log = logging.getLogger(__name__)
+
+FILE = "choice.json"
+
+
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """runtime: a section, as in a line's file. median_ms: from an image to a prediction, when it was chosen. made: UTC."""
+
+    bundle_id: str
+    artifact: str
+    runtime: dict[str, Any]
+    median_ms: float
+    made: str
+
+
+def keep(state: Path, choice: Choice) -> Path:
+    """Writes the choice, whole or not at all; gives its file."""
+    state.mkdir(parents=True, exist_ok=True)
+    fresh = state / f"{FILE}.new"
+    with fresh.open("wb") as out:
+        out.write(msgspec.json.format(msgspec.json.encode(choice), indent=1))
+        out.flush()
+        os.fsync(out.fileno())
+    return fresh.rename(state / FILE)
+
+
+def chosen(bundle: Bundle, runtime_name: str, runtime: RuntimeConfig, state: Path | None) -> tuple[Artifact, RuntimeConfig]:
+    """What runs: with `type: auto` what was chosen for this very bundle, if anything was. Raises BundleError."""
+    if runtime_name != "auto" or state is None:
+        return bundle.artifact_for([runtime_name]), runtime
+    try:
+        choice = msgspec.json.decode((state / FILE).read_bytes(), type=Choice)
+        (artifact,) = (a for a in bundle.manifest.artifacts if (choice.bundle_id, choice.artifact) == (_id(bundle), a.name))
+        return artifact, section("agent.runtimes", choice.runtime)
+    except FileNotFoundError:
+        why = "nothing was chosen on this device"
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, SectionError) as e:
+        why = f"{state / FILE}: {e}"
+    except ValueError:
+        why = "the choice was made for another bundle"
+    first = bundle.artifact_for([runtime_name])
+    log.warning("runtime auto: %s, so %s runs: kensa bench --choose measures which is best", why, first.name)
+    return first, runtime
+
+
+def _id(bundle: Bundle) -> str:
+    return bundle.manifest.bundle_id
