@@ -1,1 +1,1 @@
-"""What turns a bare machine into a station: example lines now; units and provisioning later."""
+"""What turns a bare machine into a station: provisioning, units, containers, example lines, a bill of materials (README.md)."""

@@ -7,7 +7,7 @@ import sys
 import pytest
 from kensa_process import python
 
-from agent.log import JsonFormatter
+from agent.log import JsonFormatter, Repeats
 
 
 def formatted(message: str, *arguments: object, **record: object) -> str:
@@ -71,3 +71,50 @@ def test_a_process_logs_json_lines_and_nothing_else_on_stderr() -> None:
         ("inspect", "info", "first"),
         ("inspect", "error", "second"),
     ]
+
+
+# ---------------------------------------------------------------- what repeats
+
+
+def line_of(message: str = "frame %d lost", number: int = 1) -> logging.LogRecord:
+    return logging.LogRecord("agent.cameras", logging.ERROR, "", 0, message, (number,), None)
+
+
+def test_s12_of_a_line_that_repeats_twenty_a_minute_are_written_and_the_others_counted() -> None:
+    repeats = Repeats()
+
+    written = [repeats.take(line_of(number=k), now_s=k * 0.01)[0] for k in range(1000)]
+    after, (summary,) = repeats.take(line_of(), now_s=61)
+
+    assert written == [True] * 20 + [False] * 980
+    assert after is True
+    assert summary.getMessage() == "980 more like this were not written: frame %d lost"
+
+
+def test_s12_another_line_is_written_amid_a_flood() -> None:
+    repeats = Repeats()
+    [repeats.take(line_of(), now_s=0) for _ in range(1000)]
+
+    is_written, _ = repeats.take(line_of("gate %d held"), now_s=0)
+
+    assert is_written is True
+
+
+def test_s12_lines_of_endlessly_many_kinds_are_bounded_too() -> None:
+    repeats = Repeats()
+
+    written = [repeats.take(line_of(f"camera {k} lost %d"), now_s=0)[0] for k in range(3000)]
+    _, told = repeats.take(line_of(), now_s=61)
+
+    assert sum(written) == 1000
+    assert "2000 more like this were not written" in told[-1].getMessage()
+
+
+def test_s12_a_process_that_fails_at_each_part_writes_little() -> None:
+    ended = python(
+        "-c",
+        "import logging; from agent.log import start_log; start_log('inspect')\n"
+        "for part in range(100_000): logging.getLogger('x').error('part %d not inspected: %s', part, 'camera lost')",
+    )
+
+    assert len(ended.stderr.splitlines()) == 20

@@ -1,0 +1,71 @@
+"""PURE  What a line's processes need beyond their closed units: devices, addresses, credentials, as systemd drop-ins."""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from agent.config import Line
+
+_HEAD = "# Written by `kensa provision` from the line's file; it is written anew each time.\n[Service]\n"
+_WHEREVER = (
+    "# It speaks to a name, or waits to be called: addresses cannot be listed here, let a firewall do it.\nIPAddressDeny=\n"
+)
+_PLANT = (
+    "169.254.0.0/16",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "255.255.255.255",
+    "224.0.0.0/4",
+    "fe80::/10",
+    "fc00::/7",
+)
+_ON_CPU = {"", "cpu"}
+_CAMERA_DEVICES = ("char-video4linux rw", "char-usb_device rw")
+_ACCELERATOR_DEVICES = ("char-drm rw", "char-accel rw", "char-nvidia rw", "char-nvidia-uvm rw", "char-nvhost rw", "char-nvmap rw")
+
+
+def eject_drop_in(line: Line) -> str:
+    """Of the gate: GPIO chips and the controllers it speaks to."""
+    devices = [one for one in (line.trigger, line.ejector, line.confirm, line.permit, line.encoder, line.plc) if one is not None]
+    chips = sorted({str(one.chip) for one in devices if hasattr(one, "chip")})
+    text = "".join(f"DeviceAllow={chip} rw\n" for chip in chips)
+    on_network = [one for one in devices if hasattr(one, "host") or hasattr(one, "port")]
+    if on_network:
+        text += "PrivateNetwork=no\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+        text += _addresses(str(getattr(one, "host", "")) for one in on_network)
+    return _HEAD + text
+
+
+def inspect_drop_in(line: Line, credentials: str) -> str:
+    """Of the inspection: cameras, accelerator, broker. credentials: the folder in which root keeps them."""
+    cameras = [camera for camera in line.cameras.values() if not type(camera).__module__.endswith(".folder")]
+    text = "".join(f"DeviceAllow={device}\n" for device in _CAMERA_DEVICES if cameras)
+    if _accelerator(line.runtime) not in _ON_CPU:
+        text += "".join(f"DeviceAllow={device}\n" for device in _ACCELERATOR_DEVICES)
+    if text:
+        text += "SupplementaryGroups=video render\n"
+    on_network = [camera for camera in cameras if not type(camera).__module__.endswith(".v4l2")]
+    if on_network:  # found by broadcast, on interfaces that are asked for
+        text += "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
+    text += _addresses([line.mqtt.host, *(_PLANT if on_network else ())])
+    if line.mqtt.login is not None and (name := line.mqtt.login.credential) is not None:
+        text += f"LoadCredential={name}:{credentials}/{name}\n"
+    return _HEAD + text
+
+
+def _accelerator(runtime: Any) -> str:
+    return str(getattr(runtime, "device", "") or getattr(runtime, "provider", "")).lower()
+
+
+def _addresses(hosts: Iterable[str]) -> str:
+    """
+    >>> _addresses(["10.0.0.7", "localhost"])
+    'IPAddressAllow=localhost 10.0.0.7\\n'
+    """
+    named = [host for host in hosts if host != "localhost"]
+    try:
+        found = sorted({str(ipaddress.ip_network(host)).removesuffix("/32").removesuffix("/128") for host in named})
+    except ValueError:
+        return _WHEREVER
+    return f"IPAddressAllow={' '.join(['localhost', *found])}\n"

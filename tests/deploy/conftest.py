@@ -1,0 +1,58 @@
+"""Fixtures of the deployment's tests."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
+
+from small_bundle import write_bundle, write_photographs
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one wheel: a Kensa that is nothing but its name, so that installing it takes a second."""
+    folder = tmp_path_factory.mktemp("wheels")
+    info = "kensa-0.1.0.dist-info"
+    with zipfile.ZipFile(folder / "kensa-0.1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("kensa.py", "def main():\n    return 0\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: kensa\nVersion: 0.1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\nkensa = kensa:main\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle."""
+    folder = tmp_path_factory.mktemp("bundles") / "cap"
+    write_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts") / "photographs"
+    write_photographs(folder, 3)
+    return folder
+
+
+@pytest.fixture
+def line_file(tmp_path: Path, photographs: Path) -> Path:
+    """The first configuration of a device."""
+    file = tmp_path / "line.yaml"
+    file.write_text(f"""\
+station: press-3
+bundle: /var/lib/kensa/press-3/bundles/active
+state: /var/lib/kensa/press-3
+cameras: {{top: {{type: folder, path: {photographs}}}}}
+trigger: {{type: timer, period_ms: 500}}
+ejector: {{type: dryrun}}
+gate: {{travel_ms: 600}}
+runtime: {{type: onnxruntime}}
+mqtt: {{host: 10.0.0.7, topic: plant/press-3, login: {{user: press-3, credential: mqtt-password}}}}
+""")
+    return file
