@@ -1,0 +1,54 @@
+"""What a screen gets of a part: a small photograph, and the heat map to lay over it."""
+
+import cv2
+import numpy as np
+
+from agent.inspection import AnomalyMap, Image
+from agent.preprocess import InputContract, enlarge
+
+_WIDEST_PX = 800  # of the photograph, where a panel of 1280x800 shows it 753 wide
+_WIDEST_HEAT_PX = 240  # the browser enlarges it smoothly
+_QUALITY = 82
+_FULL_SCORE = 1.5  # a map this strong is coloured fully; 1 is the threshold
+
+
+def small_photograph(image: Image, widest_px: int = _WIDEST_PX) -> bytes:
+    """JPEG of an (H, W, 3) RGB image, shrunk if it is wider than `widest_px`."""
+    small = cv2.resize(image, _within(image, widest_px), interpolation=cv2.INTER_AREA) if image.shape[1] > widest_px else image
+    return _encoded(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+
+
+def heat_over(image: Image, anomaly_map: AnomalyMap, score: float, contract: InputContract) -> bytes:
+    """Transparent PNG in the photograph's proportions: yellow to red where it is strange, and only as strong as the score.
+
+    A map knows no scale of its own that holds for all methods; its strongest place is what the score speaks of.
+    """
+    width, height = _within(image, _WIDEST_HEAT_PX)
+    large = enlarge(anomaly_map, (width, height), contract)
+    low, high = float(np.median(anomaly_map)), float(anomaly_map.max())
+    strength = min(max(score, 0.0), _FULL_SCORE) / _FULL_SCORE
+    heat = np.clip((large - low) / (high - low), 0, 1) * strength if high > low else np.zeros_like(large)
+    painted = np.empty((height, width, 4), np.uint8)  # blue, green, red, opacity
+    painted[..., 0] = 0
+    painted[..., 1] = (220 * (1 - heat)).astype(np.uint8)
+    painted[..., 2] = 255
+    painted[..., 3] = (235 * np.clip((heat - 0.15) / 0.6, 0, 1)).astype(np.uint8)
+    return _encoded(".png", painted, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+
+
+def lossless(image: Image) -> bytes:
+    """PNG of an (H, W, 3) RGB image: what a model is trained on later must not carry the blocks of a JPEG."""
+    return _encoded(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+
+
+def _within(image: Image, widest_px: int) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    share = min(1.0, widest_px / width)
+    return max(1, round(width * share)), max(1, round(height * share))
+
+
+def _encoded(suffix: str, image: np.ndarray, options: list[int]) -> bytes:
+    done, content = cv2.imencode(suffix, image, options)
+    if not done:
+        raise ValueError(f"expected an image that can be written as {suffix}, got {image.shape} {image.dtype}")
+    return content.tobytes()

@@ -1,0 +1,131 @@
+"""Who may use the page: accounts in one small file, passwords as scrypt hashes, and the token of the first run."""
+
+import enum
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+from pathlib import Path
+
+import msgspec
+
+_N, _R, _P = 1 << 14, 8, 1  # 16 MB and about 40 ms for each guess
+_SHORTEST, _LONGEST = 10, 200
+_MOST_ACCOUNTS = 50
+
+
+class Role(enum.IntEnum):
+    """Each may do what those before it may. VIEWER sees; OPERATOR reviews rejects; ENGINEER exports and gives accounts."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    ENGINEER = 3
+
+
+class AccountError(ValueError):
+    """An account that cannot be made or changed so; the message is for the person who asked."""
+
+
+class _Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    role: str
+    salt: str
+    hash: str
+
+
+class Accounts:
+    """The accounts in a folder. Until the first one is made there is a token in it, which only this machine's owner can read.
+
+    Raises OSError and msgspec.DecodeError where the file is there and cannot be read: nobody may then come in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = folder / "accounts.json"
+        self.token_file = folder / "first-run-token"
+        self.metrics_token_file = folder / "metrics-token"
+        self._guessing = threading.Lock()
+        self._of: dict[str, _Account] = {}
+        if self._file.exists():
+            self._of = msgspec.json.decode(self._file.read_bytes(), type=dict[str, _Account])
+        if self._of:
+            self.token_file.unlink(missing_ok=True)
+        elif not self.token_file.exists():
+            _write_private(self.token_file, secrets.token_urlsafe(24) + "\n")
+        if not self.metrics_token_file.exists():
+            _write_private(self.metrics_token_file, secrets.token_urlsafe(32) + "\n")
+        self._metrics_token = self.metrics_token_file.read_text().strip()
+
+    @property
+    def is_first_run(self) -> bool:
+        return not self._of
+
+    @property
+    def names(self) -> dict[str, Role]:
+        return {name: Role[account.role] for name, account in sorted(self._of.items())}
+
+    def is_first_run_token(self, given: str) -> bool:
+        """Whether it is the token in the file, as long as there is no account."""
+        if not self.is_first_run:
+            return False
+        return hmac.compare_digest(given.strip().encode(), self.token_file.read_text().strip().encode())
+
+    def may_read_metrics(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._metrics_token.encode())
+
+    def role_of(self, name: str, password: str) -> Role | None:
+        """None for a wrong password and for a name that is not there, after the same time. One guess at a time."""
+        account = self._of.get(name)
+        salt = bytes.fromhex(account.salt) if account else bytes(16)
+        with self._guessing:
+            found = _hash(password[:_LONGEST], salt)
+        if account is None or not hmac.compare_digest(found, bytes.fromhex(account.hash)):
+            return None
+        return Role[account.role]
+
+    def put(self, name: str, password: str, role: Role) -> None:
+        """Makes or replaces an account. Raises AccountError."""
+        if not (1 <= len(name) <= 40 and name.isprintable() and name == name.strip()):
+            raise AccountError("a name has 1 to 40 characters and no spaces around it")
+        if not _SHORTEST <= len(password) <= _LONGEST:
+            raise AccountError(f"a password has {_SHORTEST} to {_LONGEST} characters")
+        if password.lower() in {name.lower(), name.lower() * 2}:
+            raise AccountError("a password must not be the name")
+        if name not in self._of and len(self._of) >= _MOST_ACCOUNTS:
+            raise AccountError(f"there are {_MOST_ACCOUNTS} accounts already, remove one first")
+        if self.names.get(name) is Role.ENGINEER and role is not Role.ENGINEER:
+            self._keep_an_engineer(name)
+        salt = secrets.token_bytes(16)
+        account = _Account(role.name, salt.hex(), _hash(password, salt).hex())
+        self._write({**self._of, name: account})
+        self.token_file.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Raises AccountError for the last engineer and for a name that is not there."""
+        if name not in self._of:
+            raise AccountError(f"there is no account {name!r}")
+        self._keep_an_engineer(name)
+        self._write({other: account for other, account in self._of.items() if other != name})
+
+    def _keep_an_engineer(self, name: str) -> None:
+        if not any(role is Role.ENGINEER for other, role in self.names.items() if other != name):
+            raise AccountError("the last engineer must stay: make another one first")
+
+    def _write(self, accounts: dict[str, _Account]) -> None:
+        fresh = self._file.with_suffix(".new")
+        _write_private(fresh, msgspec.json.encode(accounts).decode())
+        fresh.replace(self._file)
+        self._of = accounts
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, maxmem=64 << 20)
+
+
+def _write_private(file: Path, content: str) -> None:
+    """Nobody else can read it, not even for a moment."""
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())

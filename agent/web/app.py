@@ -1,0 +1,257 @@
+"""All routes of the page in one table, each with the role it asks for."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.record import FOLDER
+from agent.web.accounts import Accounts, Role
+from agent.web.board import Board
+from agent.web.checkup import Checkup
+from agent.web.entrance import STATIC, Entrance
+from agent.web.exposition import exposition
+from agent.web.guard import HEADERS, Door, Handler, json_body, text_of
+from agent.web.kept import KeptImages, ReviewError, alerts
+from agent.web.sessions import Session, Sessions, Throttle
+
+log = logging.getLogger(__name__)
+
+Open = Callable[[Request], Awaitable[Response]]
+
+_MOST_STREAMS = 24
+
+
+class Page:
+    """The handlers. Everything they show was told by the line or lies in its state folder."""
+
+    def __init__(self, state: Path, is_tls: bool) -> None:
+        self._state = state
+        self.board = Board(state)
+        self._checkup = Checkup(state)
+        self._kept = KeptImages(state / FOLDER)
+        self.accounts = Accounts(state / "web")
+        self.door = Door(self.accounts, Sessions(), Throttle(), is_tls)
+        self.entrance = Entrance(self.accounts, self.door)
+
+    # ---------------------------------------------------------------- what a viewer sees
+
+    async def page(self, request: Request) -> Response:
+        if self.door.session(request) is None:
+            return RedirectResponse("/login", 303)
+        return FileResponse(STATIC / "page.html")
+
+    async def me(self, request: Request, session: Session) -> Response:
+        return JSONResponse({"name": session.name, "role": session.role.name.lower(), "csrf": session.csrf})
+
+    async def now(self, request: Request, session: Session) -> Response:
+        """All that a page needs when it opens; `events` says what changes."""
+        health = msgspec.to_builtins(self.board.health) if self.board.health else None
+        content = {
+            "station": self.board.station,
+            "health": health,
+            "parts": list(self.board.parts),
+            "is_connected": self.board.is_connected,
+        }
+        return JSONResponse(content)
+
+    async def events(self, request: Request, session: Session) -> Response:
+        """Server-sent events; ends with the session."""
+        if self.board.viewers >= _MOST_STREAMS:
+            raise HTTPException(503, f"{_MOST_STREAMS} pages are open already")
+
+        async def stream() -> AsyncIterator[str]:
+            yield "retry: 1000\n\n"
+            async for kind, content in self.board.messages():
+                if self.door.session(request) is None:
+                    return
+                yield f"event: {kind}\ndata: {json.dumps(content)}\n\n" if kind else ": nothing new\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    async def live_picture(self, request: Request, session: Session) -> Response:
+        picture = self.board.pictures.get(f"{request.path_params['boot']}/{request.path_params['n']}")
+        if picture is None:
+            raise HTTPException(404, "this part is not among the last ones shown")
+        return Response(picture.jpeg, media_type="image/jpeg")
+
+    async def live_heat(self, request: Request, session: Session) -> Response:
+        picture = self.board.pictures.get(f"{request.path_params['boot']}/{request.path_params['n']}")
+        if picture is None or not picture.heat:
+            raise HTTPException(404, "there is no heat map of this part")
+        return Response(picture.heat, media_type="image/png")
+
+    async def kept(self, request: Request, session: Session) -> Response:
+        """What the record keeps, by kind, review and words; `before` a number goes on to older ones."""
+        query = request.query_params
+        before = query.get("before")
+        if before is not None and not (before.isdecimal() and len(before) < 19):
+            raise HTTPException(400, "expected before, a number")
+        words = query.get("text", "")[:60]
+        found = self._kept.search
+        return JSONResponse(
+            await _in_record(found, query.get("kind", "all"), query.get("review", "all"), words, int(before) if before else None)
+        )
+
+    async def kept_image(self, request: Request, session: Session) -> Response:
+        file = await _in_record(self._kept.image, request.path_params["number"])
+        if file is None:
+            raise HTTPException(404, "this image is not kept any more")
+        return FileResponse(file, media_type="image/png")
+
+    async def kept_small(self, request: Request, session: Session) -> Response:
+        content = await _in_record(self._kept.small, request.path_params["number"])
+        if content is None:
+            raise HTTPException(404, "this image is not kept any more")
+        return Response(content, media_type="image/jpeg")
+
+    async def kept_heat(self, request: Request, session: Session) -> Response:
+        content = await _in_record(self._kept.heat, request.path_params["number"])
+        if not content:
+            raise HTTPException(404, "there is no heat map of this image")
+        return Response(content, media_type="image/png")
+
+    async def alerts(self, request: Request, session: Session) -> Response:
+        return JSONResponse(await _in_record(alerts, self._state / "outbox.db"))
+
+    async def doctor(self, request: Request, session: Session) -> Response:
+        return JSONResponse(await self._checkup.findings())
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus with the token that lies on the device, and for whoever is logged in."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not (scheme.lower() == "bearer" and self.accounts.may_read_metrics(token)) and self.door.session(request) is None:
+            raise HTTPException(401, "log in, or give the token as a bearer", headers={"WWW-Authenticate": "Bearer"})
+        health = self.board.health if self.board.is_connected else None
+        text = await run_in_threadpool(exposition, health, self.board.station, self._state)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # ---------------------------------------------------------------- what an operator does
+
+    async def review(self, request: Request, session: Session) -> Response:
+        content = await json_body(request)
+        number = content.get("id")
+        if type(number) is not int or not 0 < number < 1 << 62:
+            raise HTTPException(400, "expected id, a number")
+        judgment, defect, note = text_of(content, "judgment", 10), text_of(content, "defect", 60), text_of(content, "note")
+        try:
+            await _in_record(self._kept.review, number, judgment, defect, note, session.name)
+        except ReviewError as e:
+            raise HTTPException(400, str(e)) from e
+        return JSONResponse({})
+
+    # ---------------------------------------------------------------- what an engineer does
+
+    async def export(self, request: Request, session: Session) -> Response:
+        """The reviewed parts as a data set for the next training."""
+        if not self._kept.is_there:
+            raise HTTPException(404, "nothing is kept here: the line has no section `record`")
+        log.info("page: %s exports the reviewed parts", session.name)
+        headers = {"Content-Disposition": 'attachment; filename="reviewed-parts.zip"'}
+        return StreamingResponse(self._kept.data_set(), media_type="application/zip", headers=headers)
+
+
+async def _in_record(read: Callable[..., Any], *arguments: Any) -> Any:
+    """Off the event loop; a record that cannot be read is an answer, not a stack trace."""
+    try:
+        return await run_in_threadpool(read, *arguments)
+    except (sqlite3.Error, OSError) as e:
+        log.error("page: the record cannot be read: %s", e)
+        raise HTTPException(503, "the record cannot be read now") from e
+
+
+def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
+    """Method, path, role, handler. Without a role: the sign of life, the door itself, and what asks for its own token."""
+    return [
+        ("GET", "/live", None, page.entrance.alive),
+        ("GET", "/login", None, page.entrance.login_page),
+        ("GET", "/static/{name}", None, page.entrance.open_file),
+        ("GET", "/first-run", None, page.entrance.is_first_run),
+        ("POST", "/first-run", None, page.entrance.first_run),
+        ("POST", "/login", None, page.entrance.login),
+        ("GET", "/", None, page.page),
+        ("POST", "/logout", Role.VIEWER, page.entrance.logout),
+        ("GET", "/api/me", Role.VIEWER, page.me),
+        ("GET", "/api/now", Role.VIEWER, page.now),
+        ("GET", "/api/events", Role.VIEWER, page.events),
+        ("GET", "/live/{boot}/{n:int}.jpg", Role.VIEWER, page.live_picture),
+        ("GET", "/live/{boot}/{n:int}.png", Role.VIEWER, page.live_heat),
+        ("GET", "/api/alerts", Role.VIEWER, page.alerts),
+        ("GET", "/api/doctor", Role.VIEWER, page.doctor),
+        ("GET", "/api/kept", Role.VIEWER, page.kept),
+        ("GET", "/kept/{number:int}/image.png", Role.VIEWER, page.kept_image),
+        ("GET", "/kept/{number:int}/small.jpg", Role.VIEWER, page.kept_small),
+        ("GET", "/kept/{number:int}/heat.png", Role.VIEWER, page.kept_heat),
+        ("GET", "/metrics", None, page.metrics),
+        ("POST", "/api/review", Role.OPERATOR, page.review),
+        ("GET", "/api/export", Role.ENGINEER, page.export),
+        ("GET", "/api/accounts", Role.ENGINEER, page.entrance.accounts_list),
+        ("POST", "/api/accounts", Role.ENGINEER, page.entrance.accounts_put),
+        ("DELETE", "/api/accounts", Role.ENGINEER, page.entrance.accounts_remove),
+    ]
+
+
+def app_of(page: Page) -> ASGIApp:
+    """The application; it listens to the inspection process while it lives."""
+
+    @asynccontextmanager
+    async def listening(app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(page.board.listen_forever())
+        task.add_done_callback(_loud)
+        yield
+        task.cancel()
+
+    def route(method: str, path: str, role: Role | None, handler: Any) -> Route:
+        return Route(path, handler if role is None else page.door.guarded(role, handler), methods=[method])
+
+    app = Starlette(
+        routes=[route(*entry) for entry in routes_of(page)],
+        lifespan=listening,
+        exception_handlers={HTTPException: _answer},
+    )
+    return _WithHeaders(app)
+
+
+def _loud(task: "asyncio.Task[None]") -> None:
+    """A dead listener ends the process, which is then started again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the page listens to the line no more: %r", error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=dict(error.headers or {}))
+
+
+class _WithHeaders:
+    """Every answer, also an error's, forbids what the page does not need."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_RAW_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]

@@ -1,0 +1,177 @@
+"""The image record as the page shows it: what is kept, one of them at large, reviews, and the data set made of those."""
+
+import io
+import re
+import sqlite3
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.clock import utc_now
+from agent.picture import small_photograph
+from agent.preprocess import read_image, to_8_bit
+from agent.record_index import IMAGES, INDEX, Kept, RecordIndex, Review, Worth
+
+PAGE = 60  # of one answer
+_SMALL_PX = 320
+_DEFECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+class ReviewError(ValueError):
+    """A review that cannot be kept; the message is for the person."""
+
+
+class KeptImages:
+    """The record in a folder. Each call opens it anew: the record may begin, end or be made anew at any time.
+
+    Raises sqlite3.Error and OSError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def is_there(self) -> bool:
+        return (self._folder / INDEX).exists()
+
+    def search(self, kind: str, judgment: str, text: str, before: int | None) -> dict[str, Any]:
+        """A page of what fits, newest first, and how many fit in all."""
+        if not self.is_there:
+            return {"total": 0, "kept": [], "page": PAGE, "defects": []}
+        worth = Worth[kind.upper()] if kind.upper() in Worth.__members__ else None
+        with RecordIndex(self._folder) as index:
+            total, found = index.search(worth, "" if judgment == "all" else judgment, text, before, PAGE)
+            return {"total": total, "kept": [_row(*one) for one in found], "page": PAGE, "defects": index.defects()}
+
+    def image(self, number: int) -> Path | None:
+        """The file of a whole image."""
+        kept = self._one(number)
+        file = self._folder / IMAGES / kept.file if kept and kept.file else None
+        return file if file is not None and file.is_file() else None
+
+    def small(self, number: int) -> bytes | None:
+        """JPEG for a list."""
+        file = self.image(number)
+        return small_photograph(to_8_bit(read_image(file), 255), _SMALL_PX) if file else None
+
+    def heat(self, number: int) -> bytes:
+        """PNG to be laid over the image, empty where there is none."""
+        if not self.is_there:
+            return b""
+        with RecordIndex(self._folder) as index:
+            return index.heat(number)
+
+    def review(self, number: int, judgment: str, defect: str, note: str, reviewer: str) -> None:
+        """Raises ReviewError."""
+        if judgment not in ("true", "false"):
+            raise ReviewError("say whether it is a defect or a good part")
+        if defect and not _DEFECT.fullmatch(defect):
+            raise ReviewError("a kind of defect is one word of letters, digits, - and _, such as deep_scratch")
+        if defect == "good":
+            raise ReviewError("good is no kind of defect")
+        if judgment == "false" and defect:
+            raise ReviewError("a good part has no kind of defect")
+        with RecordIndex(self._folder) as index:
+            if not index.review(number, Review(judgment, defect, note, reviewer, utc_now())):
+                raise ReviewError("this image is not kept any more")
+
+    def data_set(self) -> Iterator[bytes]:
+        """A zip of all judged images in the layout that `kensa fit` takes, made as it is read.
+
+        Good ones go to train/good; defects to test/<kind>, those without a kind to test/defect. judged.csv tells who said so.
+        """
+        with RecordIndex(self._folder) as index:
+            judged = index.reviewed()
+        stream = _Stream()
+        with closing(zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED)) as archive:
+            lines = ["file,part,time,camera,score,judgment,defect,reviewer,note"]
+            for kept, review in judged:
+                name = _place(kept, review)
+                try:
+                    content = (self._folder / IMAGES / kept.file).read_bytes()
+                except FileNotFoundError:
+                    continue  # it had to go meanwhile
+                archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), content)
+                lines.append(_line(name, kept, review))
+                yield stream.taken()
+            archive.writestr(zipfile.ZipInfo("judged.csv", (2026, 1, 1, 0, 0, 0)), "\n".join(lines) + "\n")
+        yield stream.taken()
+
+    def _one(self, number: int) -> Kept | None:
+        if not self.is_there:
+            return None
+        with RecordIndex(self._folder) as index:
+            return index.one(number)
+
+
+class _Stream(io.RawIOBase):
+    """What was written and not yet taken; a zip does not need to go back."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._content += content
+        return len(content)
+
+    def taken(self) -> bytes:
+        content = bytes(self._content)
+        self._content.clear()
+        return content
+
+
+def _place(kept: Kept, review: Review) -> str:
+    folder = "train/good" if review.judgment == "false" else f"test/{review.defect or 'defect'}"
+    return f"{folder}/{Path(kept.file).name}"
+
+
+def _line(name: str, kept: Kept, review: Review) -> str:
+    fields = (name, kept.part, kept.time, kept.camera, kept.score, review.judgment, review.defect, review.reviewer, review.note)
+    return ",".join(_quoted(str(field)) for field in fields)
+
+
+def _quoted(text: str) -> str:
+    """One field of CSV, which no spreadsheet takes for a formula."""
+    safe = "'" + text if text[:1] in "=+-@\t\r" and not re.fullmatch(r"-?[0-9.e+-]+", text) else text
+    return '"' + safe.replace('"', '""') + '"'
+
+
+def _row(kept: Kept, review: Review | None, has_heat: bool) -> dict[str, Any]:
+    said = review or Review("", "", "", "", "")
+    return {
+        "id": kept.id,
+        "part": kept.part,
+        "camera": kept.camera,
+        "time": kept.time,
+        "kind": kept.kind.name.lower(),
+        "cause": kept.cause,
+        "detail": kept.detail,
+        "score": kept.score,
+        "has_image": bool(kept.file),
+        "has_heat": has_heat,
+        "judgment": said.judgment,
+        "defect": said.defect,
+        "note": said.note,
+        "reviewer": said.reviewer,
+        "reviewed": said.time,
+    }
+
+
+def alerts(outbox: Path, limit: int = 200) -> list[dict[str, Any]]:
+    """The newest alerts among the station's events, delivered or not. Raises sqlite3.Error."""
+    if not outbox.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True, timeout=2)) as db:
+        rows = db.execute("SELECT time, data FROM event WHERE topic = 'alert' ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
+    found = [(time, msgspec.json.decode(data)) for time, data in rows]
+    return [
+        {"time": time, "alert": data.get("alert", ""), "state": data.get("state", "told"), "detail": str(data.get("detail", ""))}
+        for time, data in found
+    ]

@@ -1,0 +1,63 @@
+"""`kensa web`: the page of a line, in a process of its own so that nothing of it can hold up a verdict."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from agent.config import Web, load_line
+from agent.drivers import ConfigError
+from agent.log import start_log
+from agent.only_one import only_one
+
+log = logging.getLogger(__name__)
+
+_NICENESS = 10  # the line's processes go first
+_MOST_CONNECTIONS = 100
+_LEAVE_WITHIN_S = 2
+
+
+def web_command(arguments: list[str]) -> int:
+    """Serves the page of a line, until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="kensa web", description=web_command.__doc__, epilog="example: kensa web line.yaml")
+    parser.add_argument("line", type=Path, help="the line's YAML file")
+    line = load_line(parser.parse_args(arguments).line)
+    try:
+        import uvicorn
+
+        from agent.web.app import Page, app_of
+    except ModuleNotFoundError as e:
+        raise ConfigError(f"the page needs the package {e.name}: pip install 'kensa[web]'") from e
+    start_log("web")
+    web = line.web or Web()
+    os.nice(_NICENESS)
+    with only_one(line.state, "web"):
+        try:
+            page = Page(line.state, is_tls=web.tls is not None)
+        except (OSError, msgspec.DecodeError) as e:
+            found = f"{line.state / 'web'}: the accounts cannot be read ({e})"
+            raise ConfigError(f"{found}; put accounts.json back, or remove it to make the first account anew") from e
+        config = uvicorn.Config(
+            app_of(page),
+            host=web.host,
+            port=web.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=_LEAVE_WITHIN_S,
+            ssl_certfile=web.tls.certificate if web.tls else None,
+            ssl_keyfile=web.tls.key if web.tls else None,
+        )
+        address = f"{'https' if web.tls else 'http'}://{web.host}:{web.port}"
+        log.info("page at %s", address)
+        if page.accounts.is_first_run:
+            log.warning("no account yet: open %s/login and give the token that stands in %s", address, page.accounts.token_file)
+        if not web.is_local and web.tls is None:
+            log.warning("the page is open to the network without tls: passwords can be overheard there")
+        uvicorn.Server(config).run()
+    return 0

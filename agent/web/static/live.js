@@ -1,0 +1,116 @@
+// The live view: the newest picture with its verdict, the counters, the trend, the last rejects.
+import { byId, CAUSES, clock, element, number } from "./ask.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const MOST = 300;
+const PAUSED_AFTER_MS = 2000; // an old picture must not stand beside a newer verdict, nor an old verdict beside neither
+const parts = [];
+let pendingHeat = "";
+let shownAt = 0;
+
+export function judged(part) {
+  parts.push(part);
+  if (parts.length > MOST) parts.shift();
+  if (part.is_shown) show(part);
+  else if (Date.now() - shownAt > PAUSED_AFTER_MS) showVerdictAlone(part);
+}
+
+export function ended(end) {
+  const part = parts.findLast((one) => one.part === end.part);
+  if (part) part.end = end;
+  if (end.outcome === "reject") addReject(part ?? end, end);
+}
+
+export function redraw() {
+  drawTrend();
+  const latencies = parts.map((p) => p.latency_ms).filter((ms) => ms !== null).sort((a, b) => a - b);
+  if (latencies.length) {
+    byId("latency").textContent = number(latencies[Math.floor(latencies.length / 2)], 1);
+    byId("latency-99").textContent = number(latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * 0.99))], 1);
+  }
+  const over = parts.filter((p) => p.end);
+  const rejected = over.filter((p) => p.end.outcome === "reject").length;
+  byId("rate").textContent = over.length ? `${((100 * rejected) / over.length).toFixed(1)} %` : "–";
+  byId("rate-of").textContent = over.length;
+}
+
+export function counted(health) {
+  const counts = health.counts;
+  const passed = counts.pass ?? 0;
+  const rejected = counts.reject ?? 0;
+  byId("n-parts").textContent = (passed + rejected).toLocaleString();
+  byId("n-pass").textContent = passed.toLocaleString();
+  byId("n-reject").textContent = rejected.toLocaleString();
+  const causes = Object.entries(CAUSES).filter(([cause]) => counts[`reject/${cause}`]);
+  byId("causes").textContent = causes.map(([cause, words]) => `${words}: ${counts[`reject/${cause}`]}`).join(" · ") || "nothing rejected";
+}
+
+function showVerdictAlone(part) {
+  byId("photograph").hidden = byId("heat").hidden = true;
+  byId("no-picture").hidden = false;
+  byId("no-picture").textContent = part.score === null ? part.detail : "picture paused: the line needs the processor";
+  tellVerdict(part);
+}
+
+function show(part) {
+  shownAt = Date.now();
+  const photograph = byId("photograph");
+  photograph.src = `/live/${part.part}.jpg`;
+  photograph.alt = `part ${part.part.split("/")[1]}, ${part.outcome}`;
+  pendingHeat = part.score === null ? "" : `/live/${part.part}.png`;
+  photograph.onload = () => {
+    byId("no-picture").hidden = true;
+    photograph.hidden = false;
+    const heat = byId("heat");
+    heat.hidden = pendingHeat === "";
+    if (pendingHeat) heat.src = pendingHeat;
+    tellVerdict(part);
+  };
+}
+
+function tellVerdict(part) {
+  const verdict = byId("verdict");
+  verdict.dataset.outcome = part.outcome;
+  verdict.dataset.part = part.part;
+  verdict.querySelector(".mark").textContent = part.outcome === "pass" ? "✓" : "✕";
+  byId("verdict-word").textContent = part.outcome === "pass" ? "PASS" : "REJECT";
+  byId("verdict-detail").textContent = part.score === null ? CAUSES[part.cause] : `score ${number(part.score)}`;
+  byId("shown-part").textContent = `Part ${part.part.split("/")[1]} · ${part.camera} · ${clock(part.time)}`;
+}
+
+function addReject(part, end) {
+  const item = element("li");
+  item.append(element("strong", end.part.split("/")[1]), element("span", CAUSES[end.cause]));
+  item.append(element("span", number(part.score), { class: "score" }), element("time", clock(end.time)));
+  const list = byId("last-rejects");
+  list.prepend(item);
+  while (list.children.length > 5) list.lastChild.remove();
+}
+
+// One dot for each part, from the oldest on the left; the line is the threshold.
+function drawTrend() {
+  const top = 2.2;
+  const x = (k) => 30 + (365 * (k + 0.5)) / MOST;
+  const y = (score) => 140 - (125 * Math.min(Math.max(score + 0.4, 0), top + 0.4)) / (top + 0.4);
+  const drawn = [line(30, y(1), 396, y(1), "threshold"), line(30, y(0), 396, y(0), "zero"), label(4, y(1) + 4, "1"), label(4, y(0) + 4, "0")];
+  parts.forEach((part, k) => {
+    const offset = MOST - parts.length;
+    if (part.score !== null) drawn.push(part.outcome === "pass" ? dot(x(k + offset), y(part.score)) : cross(x(k + offset), y(part.score)));
+    else drawn.push(line(x(k + offset), 140, x(k + offset), 148, "fault"));
+  });
+  byId("trend").replaceChildren(...drawn);
+}
+
+function shape(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+const line = (x1, y1, x2, y2, kind) => shape("line", { x1, y1, x2, y2, class: kind });
+const dot = (cx, cy) => shape("circle", { cx, cy, r: 2, class: "pass" });
+const cross = (x, y) => shape("path", { d: `M${x - 3} ${y - 3}l6 6m0 -6l-6 6`, class: "reject" });
+function label(x, y, text) {
+  const made = shape("text", { x, y });
+  made.textContent = text;
+  return made;
+}

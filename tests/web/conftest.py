@@ -1,0 +1,48 @@
+"""Fixtures of the page's tests: a server with an account for each role, shared by the tests that leave it as it was."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "agent"))
+
+from served import Served, served
+from small_bundle import write_bundle
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed bundle, shared by all tests: none may change it."""
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    write_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a short path: a Unix socket's path in it must stay under 107 bytes."""
+    made = Path(tempfile.mkdtemp(prefix="k"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def fresh(folder: Path, small_bundle: Path) -> Iterator[Served]:
+    """A page that nobody has been at."""
+    with served(folder, small_bundle) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def page(small_bundle: Path) -> Iterator[Served]:
+    """A page with accounts."""
+    made = Path(tempfile.mkdtemp(prefix="k"))
+    with served(made, small_bundle) as one:
+        one.make_accounts()
+        yield one
+    shutil.rmtree(made)
