@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test check fix bench replay device system
+.PHONY: setup demo test check fix bench soak soak-line replay device system
 
 setup: $(STAMP)
 
@@ -20,6 +20,11 @@ PROGRAMS := mosquitto chromium openssl faketime strace
 system:
 	@missing=""; for one in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$one >/dev/null || missing="$$missing $$one"; done; \
 	ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || missing="$$missing libnss-wrapper"; \
+	command -v arv-fake-gv-camera-0.8 >/dev/null || missing="$$missing aravis-tools libaravis-0.8-0"; \
+	ls /usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib >/dev/null 2>&1 || missing="$$missing gir1.2-gst-rtsp-server-1.0 python3-gi"; \
+	ls /usr/lib/*/gstreamer-1.0/libgstrtp.so >/dev/null 2>&1 || missing="$$missing gstreamer1.0-plugins-good gstreamer1.0-plugins-base"; \
+	ls /usr/lib/*/libmodbus.so.5 >/dev/null 2>&1 || missing="$$missing libmodbus5"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
@@ -48,6 +53,15 @@ device:
 	rm -rf build
 	$(PYTHON) -m venv .venv-device
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
+
+# 5000 parts in real time through both processes, an independent Modbus server and a broker, all of them killed: 20 minutes.
+soak-line: setup system
+	$(BIN)/python tests/real_line.py
+
+# A million events through outages and kills; tables on stdout. A quarter of an hour, 2 GB in SOAK_OUT (a new folder).
+SOAK_OUT ?= build/soak
+soak: setup system
+	$(BIN)/python tests/soak.py --out $(SOAK_OUT)
 
 bench: setup system device
 	$(BIN)/python tests/bench.py

@@ -4,6 +4,7 @@ import argparse
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Stop
@@ -15,17 +16,22 @@ from agent.cameras import CameraLostError
 from agent.config import Line, load_line
 from agent.drivers import ConfigError, section
 from agent.ejectors import EjectorError
+from agent.last_good import load_or_last_good, remember
 from agent.log import start_log
 from agent.only_one import AlreadyRunningError
 from agent.outbox import OutboxError
 from agent.preprocess import RefusedImageError
+from agent.priority import go_first
 from agent.runtimes import InferenceError
 from agent.supervisor import CONFIGURATION_ERROR
+from agent.triggers import TriggerError
 
 log = logging.getLogger(__name__)
 
+_LOOK_FOR_CAMERA_S = 5.0
+
 _WRONG_INPUT = (AlreadyRunningError, BundleError, ConfigError, RefusedImageError)  # will fail the same way again
-_FAILED = (CameraLostError, EjectorError, InferenceError, OutboxError)  # may be there again after a restart
+_FAILED = (CameraLostError, EjectorError, InferenceError, OutboxError, TriggerError)  # may be there again after a restart
 
 
 def check(arguments: list[str]) -> int:
@@ -33,11 +39,17 @@ def check(arguments: list[str]) -> int:
     line = load_line(_file(check, arguments, "kensa check line.yaml"))
     bundle = open_bundle(line.bundle)
     artifact = bundle.artifact_for([line.runtime_name])
-    try:
-        with line.camera.open():
-            print(describe(line))
-    except CameraLostError as e:
-        raise ConfigError(f"{line.file}: cameras.{line.camera_name}: {e}") from e
+    for name, camera in line.cameras.items():
+        try:
+            with camera.open() as opened:
+                until_s = time.monotonic() + _LOOK_FOR_CAMERA_S
+                while opened.trouble and time.monotonic() < until_s:
+                    time.sleep(0.05)
+                if opened.trouble:
+                    print(f"note: cameras.{name}: {opened.trouble}: a line would start and reject every part")
+        except CameraLostError as e:
+            raise ConfigError(f"{line.file}: cameras.{name}: {e}") from e
+    print(describe(line))
     print(
         f"bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
         f"{artifact.calibration.threshold:.6g} from {len(artifact.calibration.raw_scores)} good parts"
@@ -65,24 +77,28 @@ def selftest(arguments: list[str]) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a line: the ejector and the inspection process, both kept alive; Ctrl-C ends them in order."""
+    """Runs a line: the ejector and the inspection process, and its page if it has one, kept alive; Ctrl-C ends them in order."""
     from agent.supervisor import run_both
 
     file = _file(run, arguments, "kensa run line.yaml")
     line = load_line(file)
     start_log("run")
-    return run_both(file, line.gate.travel_ms, _stop_on_signal())
+    return run_both(file, line.gate.travel_ms, _stop_on_signal(), beside=("web",) if line.web else ())
 
 
 def inspect(arguments: list[str]) -> int:
     """Runs the inspection process of a line: camera, model, outbox, MQTT."""
+    from agent.hang import SHORTEST_S, hang_watch
     from agent.loop import Station, inspect_forever
 
-    line = load_line(_file(inspect, arguments, "kensa inspect line.yaml"))
+    file = _file(inspect, arguments, "kensa inspect line.yaml")
     start_log("inspect")
+    line = load_or_last_good(file, "inspect")
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
     stop = _stop_on_signal()
-    with Station(line) as station:
+    patience_s = max(SHORTEST_S, 2 * line.gate.delay_ns / 1e9)
+    with hang_watch(line.state, patience_s) as hang, Station(line, hang) as station:
+        remember(line, "inspect")
         inspect_forever(station, stop)
     return 0
 
@@ -91,10 +107,13 @@ def eject(arguments: list[str]) -> int:
     """Runs the ejector process of a line: trigger, reject schedule, actuator."""
     from agent.ejector_process import eject_forever
 
-    line = load_line(_file(eject, arguments, "kensa eject line.yaml"))
+    file = _file(eject, arguments, "kensa eject line.yaml")
     start_log("eject")
+    line = load_or_last_good(file, "eject")
+    sys.setswitchinterval(0.0005)  # drivers' threads give way to the gate ten times sooner than after Python's 5 ms
+    go_first()
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
-    eject_forever(line, _stop_on_signal())
+    eject_forever(line, _stop_on_signal(), lambda: remember(line, "eject"))
     return 0
 
 
@@ -111,7 +130,7 @@ def reporting(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     try:
         return command(arguments)
     except (*_WRONG_INPUT, *_FAILED) as e:
-        print(f"kensa {command.__name__}: {e}", file=sys.stderr)
+        print(f"kensa {command.__name__.removesuffix('_command')}: {e}", file=sys.stderr)
         return CONFIGURATION_ERROR if isinstance(e, _WRONG_INPUT) else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from agent.drivers import SectionError, convert, section
+from agent.gate_plan import GatePlan, Positive
+from agent.remote_command import HARMLESS, CommandName
 from agent.yaml_file import located, read_yaml
 
 if TYPE_CHECKING:
     from agent.cameras import CameraConfig
     from agent.ejectors import EjectorConfig
+    from agent.encoders import EncoderConfig
+    from agent.plc import PlcConfig
     from agent.runtimes import RuntimeConfig
     from agent.triggers import TriggerConfig
 
@@ -23,24 +28,6 @@ SOCKET = "gate.sock"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Topic = Annotated[str, msgspec.Meta(pattern=r"^[^+#/\x00]+(/[^+#/\x00]+)*$", max_length=200)]
-Positive = Annotated[float, msgspec.Meta(gt=0, le=3_600_000)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0, le=3_600_000)]
-
-
-class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The way from camera to reject gate, in ms.
-
-    travel_ms: trigger to gate. lead_ms: how long before the part's arrival the output must switch; a part without a
-    verdict by then is rejected. pulse_ms: how long the output stays on.
-    """
-
-    travel_ms: Positive
-    lead_ms: NotNegative = 20.0
-    pulse_ms: Positive = 30.0
-
-    def __post_init__(self) -> None:
-        if self.lead_ms >= self.travel_ms:
-            raise ValueError(f"lead_ms {self.lead_ms} must be smaller than travel_ms {self.travel_ms}")
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +65,7 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The central broker. topic: prefix of everything this station publishes, such as enterprise/site/area/line/station.
 
     collector: an event counts as delivered when this collector has acknowledged it; None: when the broker has taken it over.
+    commands: those that the station obeys over MQTT; whether parts are rejected depends on pause, resume and reload.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1)]
@@ -87,10 +75,11 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls | None = None
     login: Login | None = None
     collector: Name | None = None
+    commands: tuple[CommandName, ...] = HARMLESS
 
 
 class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much is kept of one class. mb: of events. waiting_days: never delivered. replay_hours: delivered.
+    """How much is kept of one class. mb: on the disk. waiting_days: never delivered. replay_hours: delivered.
 
     Days and hours are of operation. Delivered events go first; losing one that was never delivered is itself reported.
     """
@@ -109,38 +98,102 @@ class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     alert: Keep = Keep(mb=64.0, waiting_days=90.0)
 
 
+class WebTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files in PEM form by which the page shows who it is."""
+
+    certificate: str
+    key: str
+
+
+class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The page. host: only this machine may come unless it says otherwise, such as 0.0.0.0 for all."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
+    tls: WebTls | None = None
+
+    @property
+    def is_local(self) -> bool:
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+
+class KeepImages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `record`: which images are kept, and how much of them. near: so close to the threshold, in scores.
+
+    one_of: one of so many passed parts is kept, 0 for none. hours: of production, in which parts came. leave_free_mb: of the
+    disk, for what is more important.
+    """
+
+    mb: Annotated[float, msgspec.Meta(ge=1)] = 20_000.0
+    hours: Positive = 2000.0
+    near: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.1
+    one_of: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    leave_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 2000.0
+
+
+class WatchDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section `drift`: when people are told that parts, light or line have changed. Nothing else ever happens by itself.
+
+    parts: looked at together. once_in_parts: a false alarm of each kind about so seldom. reject_share: of the last parts.
+    """
+
+    parts: Annotated[int, msgspec.Meta(ge=50, le=10_000)] = 300
+    once_in_parts: Annotated[float, msgspec.Meta(ge=1000)] = 1_000_000.0
+    reject_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.2
+
+
 class _Sections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file as written, before its driver sections are resolved."""
 
     station: Name
     bundle: str
     state: str
-    gate: Gate
+    gate: GatePlan
     mqtt: Mqtt
-    cameras: dict[str, Any]
+    cameras: dict[Name, Any]
     trigger: Any
     ejector: Any
     runtime: Any
     outbox: KeepAll = KeepAll()
+    record: KeepImages | None = None
+    drift: WatchDrift | None = None
+    web: Web | None = None
+    encoder: Any = None
+    confirm: Any = None
+    permit: Any = None
+    plc: Any = None
+    sensitivity: Annotated[float, msgspec.Meta(ge=-1, lt=1)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One station, resolved. Paths are absolute; relative ones in the file are relative to the file."""
+    """One station, resolved. Paths are absolute; relative ones in the file are relative to the file. sha256: of the file.
+
+    trouble: why this is the last good configuration and not what the file says now; empty where it is.
+    """
 
     file: Path
+    sha256: str
     station: str
     bundle: Path
     state: Path
-    gate: Gate
+    gate: GatePlan
     mqtt: Mqtt
     outbox: KeepAll
-    camera_name: str
-    camera: CameraConfig
+    record: KeepImages | None
+    drift: WatchDrift | None
+    web: Web | None
+    cameras: dict[str, CameraConfig]
     trigger: TriggerConfig
     ejector: EjectorConfig
     runtime_name: str
     runtime: RuntimeConfig
+    encoder: EncoderConfig | None = None
+    confirm: TriggerConfig | None = None
+    permit: EjectorConfig | None = None
+    plc: PlcConfig | None = None
+    trouble: str = ""
+    sensitivity: float = 0.0
 
     @property
     def socket(self) -> Path:
@@ -148,30 +201,48 @@ class Line:
         return self.state / SOCKET
 
 
-def load_line(file: Path) -> Line:
-    """The line in a YAML file. Raises ConfigError with file, line number, what was found and what was expected."""
+def load_line(file: Path, folder: Path | None = None) -> Line:
+    """The line in a YAML file. Raises ConfigError with file, line number, what was found and what was expected.
+
+    folder: what relative paths in it are relative to, where that is not the file's own.
+    """
     content, lines = read_yaml(file)
     try:
         written: _Sections = convert(content, _Sections)
-        if len(written.cameras) != 1:
-            raise SectionError(f"expected exactly one camera, found {len(written.cameras)}", "cameras")
-        (camera_name, camera), folder = next(iter(written.cameras.items())), file.resolve().parent
+        if (written.encoder is None) != (written.gate.travel_counts is None):
+            raise SectionError("gate.travel_counts and the section encoder belong together: give both or none", "gate")
+        if not written.cameras:
+            raise SectionError("expected at least one camera, found none", "cameras")
+        folder = folder or file.resolve().parent
         if len(str(folder / written.state / SOCKET).encode()) > _LONGEST_SOCKET_BYTES:
             raise SectionError(f"{folder / written.state} is too long for a Unix socket in it, choose a shorter path", "state")
         return Line(
             file=file.resolve(),
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
             station=written.station,
             bundle=folder / written.bundle,
             state=folder / written.state,
             gate=written.gate,
             mqtt=_with_files(written.mqtt, folder),
             outbox=written.outbox,
-            camera_name=camera_name,
-            camera=_in("cameras", camera_name, package="agent.cameras", content=_absolute(camera, folder)),
+            record=written.record,
+            drift=written.drift,
+            web=_web_with_files(written.web, folder),
+            cameras={
+                name: _in("cameras", name, package="agent.cameras", content=_absolute(camera, folder))
+                for name, camera in written.cameras.items()
+            },
             trigger=_in("trigger", package="agent.triggers", content=_absolute(written.trigger, folder)),
             ejector=_in("ejector", package="agent.ejectors", content=_absolute(written.ejector, folder)),
             runtime_name=written.runtime["type"] if isinstance(written.runtime, dict) else "",
             runtime=_in("runtime", package="agent.runtimes", content=written.runtime),
+            encoder=_in("encoder", package="agent.encoders", content=written.encoder) if written.encoder else None,
+            confirm=_in("confirm", package="agent.triggers", content=_absolute(written.confirm, folder))
+            if written.confirm
+            else None,
+            permit=_in("permit", package="agent.ejectors", content=written.permit) if written.permit else None,
+            plc=_in("plc", package="agent.plc", content=written.plc) if written.plc else None,
+            sensitivity=written.sensitivity,
         )
     except SectionError as e:
         raise located(e, file, lines) from e
@@ -196,9 +267,16 @@ def _with_files(mqtt: Mqtt, folder: Path) -> Mqtt:
     return msgspec.structs.replace(mqtt, tls=tls, login=login)
 
 
+def _web_with_files(web: Web | None, folder: Path) -> Web | None:
+    """The same for the page's."""
+    if web is None or web.tls is None:
+        return web
+    return msgspec.structs.replace(web, tls=WebTls(str(folder / web.tls.certificate), str(folder / web.tls.key)))
+
+
 def _absolute(content: object, folder: Path) -> object:
-    """A driver section whose files (`path`, `depth`), if it has any, do not depend on where the process was started."""
+    """A driver section whose files, if it has any, do not depend on where the process was started."""
     if not isinstance(content, dict):
         return content
-    files = {key: str(folder / content[key]) for key in ("path", "depth") if isinstance(content.get(key), str)}
+    files = {key: str(folder / content[key]) for key in ("path", "depth", "password_file") if isinstance(content.get(key), str)}
     return {**content, **files}

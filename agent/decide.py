@@ -1,6 +1,7 @@
 """The one place that says what passes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.inspection import Cause, Fault, Outcome, Reading, Verdict
@@ -20,6 +21,18 @@ class Policy:
     def __post_init__(self) -> None:
         if not math.isfinite(self.threshold):
             raise ValueError(f"expected a finite threshold, got {self.threshold}")
+
+
+def strictest(verdicts: Sequence[Verdict]) -> int:
+    """Which of the verdicts on the photographs of one part is the part's: it is rejected if any rejects, as not inspected if any
+    camera could not see it. Of equals the first.
+
+    >>> good, fault = Verdict(Outcome.PASS, Cause.SCORE, ""), Verdict(Outcome.REJECT, Cause.FAULT, "")
+    >>> strictest([good, fault])
+    1
+    """
+    ranks = [(verdict.outcome is Outcome.REJECT, verdict.cause is Cause.FAULT) for verdict in verdicts]
+    return ranks.index(max(ranks))
 
 
 def decide(reading: Reading, policy: Policy) -> Verdict:

@@ -98,7 +98,8 @@ class Closed:
     """How a part ended at the gate, all times on CLOCK_MONOTONIC.
 
     planned_ns: when the ejector had to be switched on if rejected.
-    actual_ns: when it was; None for a part that passed, and for one whose moment went by while no ejector process ran.
+    actual_ns: when it was; None for a part that passed, and for one that was surely or possibly not ejected.
+    problem: why a part to be rejected may have gone by the gate.
     """
 
     part: Part
@@ -106,6 +107,7 @@ class Closed:
     triggered_ns: int
     planned_ns: int
     actual_ns: int | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,12 @@ class Event:
     """One closed part with what was measured on it; the only value with a wire format (agent/event.py).
 
     readings: empty when the inspection process that took them died before the part reached the gate.
+    model: the bundle's name. config_sha256: of the line's file as it was read.
     """
 
     closed: Closed
     readings: tuple[Measured, ...]
     bundle_id: str
     threshold: float
+    model: str = ""
+    config_sha256: str = ""

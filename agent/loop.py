@@ -4,34 +4,49 @@ Threads of the two processes of a station:
 
 | thread | owner | may wait for | bounded by | when it dies |
 |---|---|---|---|---|
-| main | inspect_forever | camera, runtime | one shot at a time | process ends, parts in flight are rejected |
+| main | inspect_forever | cameras, until the part is due; runtime | one part at a time | process ends, parts are rejected |
+| view, one for each camera | Photographer | its camera | 64 triggers; others are faults | the process ends |
+| camera, one for each real one | LiveCamera | the device | 8 frames; older ones are dropped | the process ends |
 | gate | GateLink | the ejector's socket | 64 triggers; more are rejected as late | check() ends the process |
 | outbox | Outbox | disk | 4096 requests; more stay in the ejector's journal | check() ends the process |
+| observer | Observer | the page's process | 4096 facts, one picture; more are dropped | check() ends the process |
+| model | ModelWatch | disk, runtime | one model beside the one that judges | check() ends the process |
+| record | Record | disk | 8 images; more are dropped | check() ends the process |
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
 | ejector's main | eject_forever | nothing | journal: 20 000 parts | output off; restarted, parts in flight are rejected |
 """
 
 import logging
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from threading import Event as Stop
 from types import TracebackType
 
-from agent.bundle import open_bundle
-from agent.clock import machine_boot, utc_now
+from agent.bundle import BundleError
+from agent.clock import machine_boot, now
+from agent.command_desk import CommandDesk
 from agent.config import Line
-from agent.decide import Policy, decide
-from agent.event import kind, payload, topic
+from agent.decide import Policy, decide, strictest
+from agent.event import alert, kind, payload, topic
 from agent.event_memory import Entry
 from agent.gate_link import GateLink, Readings
+from agent.hang import HangWatch
 from agent.health import notify
-from agent.inspection import Closed, Depth, Event, Fault, Measured, Prediction, Reading, Shot
-from agent.model import Model, open_model
+from agent.inspection import Closed, Event, Fault, Measured, Prediction, Reading, Shot
+from agent.link import Alarm
+from agent.model import Here, Model, self_test
+from agent.model_watch import ModelWatch, Opened
 from agent.mqtt import Publisher
+from agent.observer import open_observer
 from agent.only_one import only_one
 from agent.outbox import Outbox
-from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
+from agent.photographer import Photographer, Standard
+from agent.record import FOLDER as RECORD
+from agent.record_image import photograph_of
+from agent.reload import why_no_reload
 from agent.runtimes import InferenceError
 
 log = logging.getLogger(__name__)
@@ -40,16 +55,20 @@ _DRAIN_S = 5.0
 
 
 def inspect_forever(station: "Station", stop: Stop) -> None:
-    """Judges every shot until told to stop; no shot leaves without a verdict."""
-    for shot in station.shots(stop):
+    """Judges every part by all its shots until told to stop; none leaves without a verdict."""
+    for shots in station.shots(stop):
         station.check()
         station.progress()
-        if shot is None:
+        if not shots:
             continue
-        reading = read(station.model, shot)
-        verdict = decide(reading, station.policy)
-        station.readings.keep(shot.part, (measured(shot, reading),))
-        station.gate.tell(shot.part, verdict)
+        with station.limited():
+            readings = [read(station.model, shot) for shot in shots]
+        verdicts = [decide(reading, station.policy) for reading in readings]
+        numbers = tuple(map(measured, shots, readings))
+        part, k = shots[0].part, strictest(verdicts)
+        station.readings.keep(part, numbers)
+        station.gate.tell(part, verdicts[k])
+        station.observer.saw(shots[k], readings[k], numbers[k], verdicts[k])
 
 
 def read(model: Model, shot: Shot) -> Reading:
@@ -72,41 +91,58 @@ def measured(shot: Shot, reading: Reading) -> Measured:
             return Measured(shot.camera, fault=reason, latency_ms=latency_ms)
 
 
-def _apart(taken: Pixels | PixelsWithDepth | Fault) -> tuple[Pixels | Fault, Depth | None]:
-    return (taken.pixels, taken.depth) if isinstance(taken, PixelsWithDepth) else (taken, None)
-
-
 class Station:
     """Everything `inspect_forever` works with, opened in order and closed in reverse; complete once constructed.
 
-    Raises BundleError, CameraLostError, OutboxError, AlreadyRunningError.
+    hang: ends the process where a part takes too long; without it nothing does. Raises BundleError, CameraLostError,
+    InferenceError, OutboxError, AlreadyRunningError.
     """
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, hang: HangWatch | None = None) -> None:
+        self._hang = hang
+        self._line_trouble = line.trouble
         with ExitStack() as devices:
             devices.enter_context(only_one(line.state, "inspect"))
-            bundle = open_bundle(line.bundle)
-            artifact = bundle.artifact_for([line.runtime_name])
-            self.model = devices.enter_context(open_model(bundle, artifact, line.runtime))
-            self.policy = Policy(artifact.calibration.threshold)
-            self.readings = Readings()
-            self._bundle_id = bundle.manifest.bundle_id
+            here = Here(line.state, line.sensitivity)
+            self._models = devices.enter_context(ModelWatch(line.bundle, line.runtime_name, line.runtime, here))
+            opened = self._models.now
+            self.model, self.policy, self.readings = opened.model, Policy(opened.judge.threshold), Readings(opened.judge)
+            self._config_sha256 = line.sha256
             self._boot = machine_boot()
-            self._camera_name = line.camera_name
-            self._camera = devices.enter_context(line.camera.open())
+            cameras = {name: devices.enter_context(camera.open()) for name, camera in line.cameras.items()}
+            self._photographer = devices.enter_context(Photographer(cameras))
             self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot))
-            birth = {
+            birth: dict[str, str | float] = {
                 "station": line.station,
-                "bundle_id": self._bundle_id,
-                "model": bundle.manifest.name,
-                "artifact": artifact.name,
-                "camera": line.camera_name,
+                "bundle_id": opened.judge.bundle_id,
+                "model": opened.judge.model,
+                "artifact": opened.artifact.name,
+                "computes_on": opened.model.runtime.executed_on,
+                "sensitivity": line.sensitivity,
+                "camera": ", ".join(line.cameras),
                 "boot_id": self._boot,
+                "config_sha256": line.sha256,
             }
-            self._publisher = devices.enter_context(Publisher(line.mqtt, line.station, self._outbox, birth))
-            self.gate = GateLink(line.socket, self._record)
+            ordered = line.state / "commands.json"
+            self._desk = CommandDesk(
+                line.mqtt.commands,
+                ordered,
+                why_no_reload=lambda: why_no_reload(line),
+                tell=self._outbox.alert,
+                photograph=lambda event: photograph_of(line.state / RECORD, event),
+            )
+            self._publisher = devices.enter_context(
+                Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
+            )
+            self.gate = GateLink(line.socket, self._record, self._alarm)
+            self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox))
             devices.enter_context(self.gate)
+            if hang is not None and hang.left:
+                log.error("the process before this one hung and was ended; it stood in: %s", hang.left)
+                self._tell("inspection-hung", f"the process was ended and started again; it stood in: {hang.left[-1500:]}")
             self._devices = devices.pop_all()
+        if line.trouble:
+            self._outbox.alert(f"configuration/{uuid.uuid4().hex}", alert("configuration", line.trouble))
         log.info("inspection ready", extra={"data": birth})
 
     def __enter__(self) -> "Station":
@@ -120,36 +156,89 @@ class Station:
             time.sleep(0.02)
         self._devices.close()
 
-    def shots(self, stop: Stop) -> Iterator[Shot | None]:
-        """One shot for each trigger, None about once a second while the belt is empty."""
+    def shots(self, stop: Stop) -> Iterator[tuple[Shot, ...]]:
+        """One of each camera for each trigger, none about once a second while the belt is empty; ends to reload, too."""
         notify("READY=1")
-        while not stop.is_set():
+        while not (stop.is_set() or self._desk.wants_restart):
+            self._take_over()
             trigger = self.gate.next_trigger(timeout_s=1.0)
             if trigger is None:
-                yield None
+                self._test_if_asked()
+                yield ()
                 continue
-            pixels, depth = _apart(self._camera.shoot(trigger.triggered_ns))
-            if time.monotonic_ns() > trigger.planned_ns:
-                pixels = Fault("not inspected: its moment at the gate had passed before its image was there")
-            image = pixels if isinstance(pixels, Fault) else to_8_bit(pixels, self.model.contract.white_level)
-            yield Shot(trigger.part, self._camera_name, trigger.triggered_ns, image, depth)
+            manifest = self._models.now.bundle.manifest
+            shots = self._photographer.shoot(trigger, Standard(manifest.input.white_level, manifest.usual))
+            self._desk.saw(trigger.part, shots[0].image)
+            if (paused := self._desk.paused) is not None:
+                shots = tuple(replace(shot, image=Fault(f"not inspected: paused by {paused}")) for shot in shots)
+            yield shots
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Around the work on one part."""
+        return self._hang.limited() if self._hang is not None else nullcontext()
 
     def check(self) -> None:
         """A dead thread is loud here."""
         self.gate.check()
         self._outbox.check()
         self._publisher.check()
+        self.observer.check()
+        self._models.check()
 
     def progress(self) -> None:
         """Feeds the watchdog; an idle belt is progress too."""
         notify("WATCHDOG=1")
 
+    def _trouble(self) -> str:
+        """For the published state; asked by the publisher's thread."""
+        return "; ".join(filter(None, (self._line_trouble, self._photographer.trouble, self._models.ladder.trouble)))
+
+    def _take_over(self) -> None:
+        """Between two parts: the newly installed model, if it is ready; what was refused is told."""
+        while self._models.refusals:
+            self._tell("bundle-refused", self._models.refusals.popleft())
+        reopened = self._models.recover(time.monotonic())
+        while self._models.ladder.news:
+            self._tell("runtime", self._models.ladder.news.popleft())
+        if (fresh := self._models.take() or reopened) is not None:
+            self._judge_by(fresh)
+
+    def _judge_by(self, fresh: Opened) -> None:
+        judge = self.readings.judge = fresh.judge
+        self.model, self.policy = fresh.model, Policy(judge.threshold)
+        self.observer.judged_by(fresh.model, judge.bundle_id)
+        place = fresh.model.runtime.executed_on
+        self._publisher.changed(bundle_id=judge.bundle_id, model=judge.model, artifact=fresh.artifact.name, computes_on=place)
+        log.info("another model judges from now on", extra={"data": {"model": judge.model, "bundle_id": judge.bundle_id}})
+
+    def _test_if_asked(self) -> None:
+        """The belt is empty: a part that comes meanwhile may be late, and is rejected then."""
+        if self._desk.asks_for_self_test:
+            try:
+                self_test(self._models.now.bundle, self._models.now.artifact, self.model)
+            except (BundleError, InferenceError) as e:
+                self._desk.self_tested(str(e))
+            else:
+                self._desk.self_tested("")
+
     def _record(self, closed: Closed) -> None:
         """A part has closed: its event goes to the outbox; if that is too far behind, the gate will report it again."""
-        event = Event(closed, self.readings.of(closed.part), self._bundle_id, self.policy.threshold)
+        self.observer.ended(closed)
+        judge = self.readings.judge_of(closed.part)
+        which = (judge.bundle_id, judge.threshold, judge.model, self._config_sha256)
+        event, instant = Event(closed, self.readings.of(closed.part), *which), now(self._boot)
 
         def durable(key: str) -> None:
             self.readings.forget(closed.part)
             self.gate.confirm(closed.part)
 
-        self._outbox.put(Entry(str(closed.part), kind(event), topic(event), utc_now(), payload(event, self._boot), durable))
+        data = payload(event, self._boot, instant.clock, instant.mono_ns)
+        self._outbox.put(Entry(str(closed.part), kind(event), topic(event), instant.utc, data, durable))
+
+    def _tell(self, name: str, detail: str) -> None:
+        """An alert of its own."""
+        self._outbox.alert(f"{name}/{uuid.uuid4().hex}", alert(name, detail))
+
+    def _alarm(self, alarm: Alarm) -> None:
+        """Something at the gate that people should know of; a second copy has the same key."""
+        self._outbox.alert(alarm.key, alert(alarm.name, alarm.detail))

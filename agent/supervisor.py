@@ -25,17 +25,19 @@ class _Child:
     restart_at_s: float | None = field(default=None)
 
 
-def run_both(line_file: Path, travel_ms: float, stop: Stop, stderr: IO[bytes] | None = None) -> int:
+def run_both(line_file: Path, travel_ms: float, stop: Stop, stderr: IO[bytes] | None = None, beside: tuple[str, ...] = ()) -> int:
     """Keeps `eject` and `inspect` running until told to stop, then ends them in the order that loses nothing.
 
     travel_ms: how long parts in flight may still need to the gate. stderr: where the logs of both go, this process's own
-    without it. Returns 0, or the status of a child that found its configuration wrong.
+    without it. beside: roles that run too and without which the line goes on, such as `web`. Returns 0, or the status of a
+    child that found its configuration wrong.
     """
-    children = [_start(role, line_file, stderr) for role in ("eject", "inspect")]
+    children = [_start(role, line_file, stderr) for role in ("eject", "inspect", *beside)]
     status = 0
     while not stop.wait(0.1) and not status:
         for child in children:
-            status = status or _keep_alive(child, line_file, stderr)
+            found = _keep_alive(child, line_file, stderr)
+            status = status or (found if child.role not in beside else 0)
     for child in children:  # the gate first: it sees its parts through while inspection still judges them
         _end(child, travel_ms / 1000 + _LEAVE_WITHIN_S)
     return status

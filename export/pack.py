@@ -1,45 +1,42 @@
 """A run becomes a bundle: artefacts exported, compared with the trained model, calibrated each on its own, and sealed."""
 
 import argparse
+import logging
 import os
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+import msgspec
 
-from agent.bundle import Artifact, BundleError, Manifest, open_bundle, seal
-from agent.calibration import Calibration, CalibrationError, calibrate, explain
+from agent.bundle import Artifact, BundleError, GateRecord, Manifest, open_bundle, seal, sha256
+from agent.calibration import CalibrationError, explain
 from agent.clock import utc_now
-from agent.drivers import section
-from agent.inspection import Depth, Image
-from agent.preprocess import prepare, prepare_depth, read_depth, read_image, to_8_bit
-from agent.tiled import tiled
-from export.parity import Answer, ParityError, answers, compare
-from training.graph import TorchRuntime
+from export.artifact import Reference, answered, artifact, reference_of
+from export.bom import bill_of
+from export.model_card import model_card
+from export.parity import ParityError, compare
+from training.data import DataError
 from training.run import Run, RunError, open_run
 
+if TYPE_CHECKING:
+    from export.lower import Lowered
+
+PRECISIONS = ("f16", "bf16", "int8")  # that may be tried beside float32
 _UNFINISHED = ".unfinished-"
 
 
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """The trained model's answers on the run's golden images, then its calibration images, and the unit of deviations."""
+def export(run: Run, out: Path, name: str, also: Collection[str] = ()) -> Manifest:
+    """Writes the bundle `out`, whole or not at all. also: lower precisions to try (export/lower.py: PRECISIONS).
 
-    images: list[Image]
-    depths: list[Depth] | None
-    n_golden: int
-    answers: list[Answer]
-    scale: float
-
-
-def export(run: Run, out: Path, name: str) -> Manifest:
-    """Writes the bundle `out`, whole or not at all. Raises ParityError, CalibrationError, BundleError."""
+    Raises ParityError, CalibrationError, BundleError and, where lower precisions need the training photographs, DataError.
+    """
+    from export.onnx_metadata import write_onnx_metadata
     from export.to_onnx import to_onnx
     from export.to_openvino import to_openvino
 
@@ -47,23 +44,30 @@ def export(run: Run, out: Path, name: str) -> Manifest:
         artifacts = folder / "artifacts"
         artifacts.mkdir()
         to_onnx(run.deployed, run.record.input, artifacts / "model.onnx")
+        write_onnx_metadata(artifacts / "model.onnx", name, run.record.input, run.provenance)
         to_openvino(artifacts / "model.onnx", artifacts / "model.xml")
         golden = _copy_golden(run, folder)
-        reference = _reference(run)
+        reference = reference_of(run)
+        floats = (
+            _float_artifact(run, folder, "onnx-f32", "onnxruntime", ("artifacts/model.onnx",), reference),
+            _float_artifact(run, folder, "openvino-f32", "openvino", ("artifacts/model.xml", "artifacts/model.bin"), reference),
+        )
+        lowered = _lowered(run, folder, floats, reference, also)
         manifest = Manifest(
             schema="",
             bundle_id="",
             name=name,
             created=utc_now(),
             input=run.record.input,
-            artifacts=(
-                _artifact(run, folder, "onnx-f32", "onnxruntime", ("artifacts/model.onnx",), reference),
-                _artifact(run, folder, "openvino-f32", "openvino", ("artifacts/model.xml", "artifacts/model.bin"), reference),
-            ),
+            artifacts=(*floats, *lowered.artifacts),
             golden=golden,
             provenance=run.provenance,
             files={},
+            withheld=lowered.withheld,
+            ptq=lowered.ptq,
+            usual=run.record.usual,
         )
+        _tell(folder, manifest)
         sealed = seal(folder, manifest)
         open_bundle(folder)
     return sealed
@@ -79,13 +83,23 @@ def export_command(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a folder written by kensa fit")
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; must not exist")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        choices=PRECISIONS,
+        default=(),
+        metavar="PRECISION",
+        help=f"lower precisions to try: {', '.join(PRECISIONS)}; each is shipped only if it passes the gate (minutes each)",
+    )
     parser.add_argument("--name", help="what operators will read; the folder's name without it")
     options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("export").setLevel(logging.INFO)
     try:
         if options.out.exists():
             raise BundleError(f"{options.out}: exists already; choose another --out or remove it")
-        manifest = export(open_run(options.run), options.out, options.name or options.out.name)
-    except (ParityError, CalibrationError, RunError) as e:
+        manifest = export(open_run(options.run), options.out, options.name or options.out.name, options.also)
+    except (ParityError, CalibrationError, DataError, RunError) as e:
         raise BundleError(str(e)) from e
     except OSError as e:
         raise BundleError(f"{options.out}: cannot be written: {e.strerror or e}") from e
@@ -103,7 +117,25 @@ def describe(manifest: Manifest) -> str:
         + textwrap.indent(explain(a.calibration), "    ")
         for a in manifest.artifacts
     ]
-    return "\n".join([f"bundle {manifest.bundle_id[:12]} {manifest.name}", *rows])
+    gated: list[tuple[str, str, GateRecord | None]]
+    gated = [(a.name, "shipped", a.gate) for a in manifest.artifacts if a.gate is not None]
+    gated += [(w.name, f"withheld: {w.reason}", w.gate) for w in manifest.withheld]
+    return "\n".join([f"bundle {manifest.bundle_id[:12]} {manifest.name}", *rows, *(_gate_table(gated) if gated else ())])
+
+
+def _gate_table(gated: list[tuple[str, str, GateRecord | None]]) -> list[str]:
+    """Each artefact of lower precision against float32, and what became of it."""
+    rows = ["  against float32   rank corr.  worst shift  flips  AU-PRO  in low precision  time"]
+    for name, fate, g in gated:
+        if g is not None:
+            rows.append(
+                f"  {name:16s}  {g.spearman:10.4f}  {100 * g.worst_shift:9.2f} %  {g.flips:5d}  {g.aupro_change:+6.2f}  "
+                f"{100 * g.low_macs:14.0f} %  {g.time_ratio:4.2f} x"
+            )
+        rows.append(f"    {name}: {fate}")
+        if g is not None and g.float_layers:
+            rows.append(f"    left in float: {', '.join(g.float_layers)}")
+    return rows
 
 
 def licence_warning(licence: str) -> str:
@@ -131,6 +163,13 @@ def _unfinished(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _tell(folder: Path, manifest: Manifest) -> None:
+    """For other tools: the model card and the bill of materials."""
+    files = {name: sha256(folder / name) for one in manifest.artifacts for name in one.files}
+    (folder / "README.md").write_text(model_card(manifest))
+    (folder / "bom.cdx.json").write_bytes(msgspec.json.format(msgspec.json.encode(bill_of(manifest, files)), indent=1))
+
+
 def _copy_golden(run: Run, folder: Path) -> tuple[str, ...]:
     (folder / "reference").mkdir()
     for path in run.golden:
@@ -140,29 +179,14 @@ def _copy_golden(run: Run, folder: Path) -> tuple[str, ...]:
     return tuple(f"reference/{path.name}" for path in run.golden)
 
 
-def _reference(run: Run) -> _Reference:
-    contract = run.record.input
-    golden = [to_8_bit(read_image(path), contract.white_level) for path in run.golden]
-    images, depths = [*(prepare(image, contract) for image in golden), *run.calibration_images], None
-    if run.calibration_depths is not None:
-        sizes = [(image.shape[1], image.shape[0]) for image in golden]
-        of_golden = [read_depth(path.with_suffix(".tiff")) for path in run.golden]
-        prepared = [prepare_depth(depth, size, contract) for depth, size in zip(of_golden, sizes, strict=True)]
-        depths = [*prepared, *run.calibration_depths]
-    found = answers(tiled(TorchRuntime(run.deployed), contract), images, depths)
-    return _Reference(images, depths, len(golden), found, run.record.calibration.scale)
+def _lowered(run: Run, folder: Path, floats: tuple[Artifact, ...], reference: Reference, also: Collection[str]) -> "Lowered":
+    from export.lower import Lowered, lower
+
+    return lower(run, folder, floats, reference, also) if also else Lowered((), (), None)
 
 
-def _artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: _Reference) -> Artifact:
-    """The artefact with its own golden scores, threshold and parity, all from running it as the device will."""
-    with section("agent.runtimes", {"type": runtime}).open(folder / files[0]) as opened:
-        found = answers(tiled(opened, run.record.input), reference.images, reference.depths)
-        parity = compare(name, reference.answers, found, reference.scale, opened.executed_precision)
-    n_golden = reference.n_golden
-    table: Calibration = calibrate(
-        np.array([answer.raw for answer in found[n_golden:]], dtype=np.float32),
-        run.record.calibration.wished_rate,
-        run.record.calibration.confidence,
-    )
-    golden_raw = tuple(answer.raw for answer in found[:n_golden])
-    return Artifact(name, runtime, "f32", files, table, parity, golden_raw)
+def _float_artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: Reference) -> Artifact:
+    """A float32 artefact. Raises ParityError where it does not compute what the trained model computes."""
+    found, executed = answered(run, folder / files[0], runtime, reference.images, reference.depths)
+    parity = compare(name, reference.answers, found, reference.scale, executed)
+    return artifact(run, (name, runtime, "f32"), files, found, reference.n_golden, parity)

@@ -1,6 +1,6 @@
 """Whether an exported artefact computes what the trained model computes; without that there is no bundle."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,21 +32,27 @@ def answers(runtime: Runtime, images: Iterable[Image], depths: Iterable[Depth] |
     return [Answer(*runtime.infer(image, np.ascontiguousarray(d))) for image, d in zip(whole, depths, strict=True)]
 
 
-def compare(name: str, reference: list[Answer], found: list[Answer], scale: float, executed_precision: str) -> Parity:
+def deviation(
+    reference: Sequence[Answer], found: Sequence[Answer], scale: float, executed_precision: str, tolerance: float = TOLERANCE
+) -> Parity:
     """The worst deviation of scores, in units of `scale`, and of maps, in units of the range of all reference maps.
 
     Maps decide nothing and may hold distances near zero, whose square root magnifies rounding (docs/decisions.md 3).
-    Raises ParityError beyond the tolerance; a deviation that is not a number is beyond it.
     """
     map_range = max(r.anomaly_map.max() for r in reference) - min(r.anomaly_map.min() for r in reference)
     pairs = list(zip(reference, found, strict=True))
     scores = np.array([abs(f.raw - r.raw) for r, f in pairs]) / scale
     maps = np.array([np.abs(f.anomaly_map - r.anomaly_map).max() for r, f in pairs]) / max(map_range, np.finfo(np.float32).tiny)
-    parity = Parity(len(reference), float(scores.max()), float(maps.max()), TOLERANCE, executed_precision)
+    return Parity(len(reference), float(scores.max()), float(maps.max()), tolerance, executed_precision)
+
+
+def compare(name: str, reference: Sequence[Answer], found: Sequence[Answer], scale: float, executed_precision: str) -> Parity:
+    """The deviation of a float32 artefact. Raises ParityError beyond the tolerance; one that is not a number is beyond it."""
+    parity = deviation(reference, found, scale, executed_precision)
     if not (parity.score_deviation <= TOLERANCE and parity.map_deviation <= TOLERANCE):
         raise ParityError(
             f"{name} deviates from the trained model: score {parity.score_deviation:.2g} of (threshold - median), map "
-            f"{parity.map_deviation:.2g} of its range, at most {TOLERANCE:.2g} allowed; worst image {int(maps.argmax())} of "
-            f"{len(reference)}, computed in {executed_precision}. No bundle was written"
+            f"{parity.map_deviation:.2g} of its range, over {parity.images} images, at most {TOLERANCE:.2g} allowed; computed in "
+            f"{executed_precision}. No bundle was written"
         )
     return parity

@@ -12,7 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bench_outbox import outbox_beside_paho, print_cost
+from bench_page import page_cost, told
 from broker import mosquitto
+from pulse_lateness import lateness
 from running_line import RunningLine, Subscriber, write_line
 from small_bundle import write_bundle, write_photographs
 
@@ -135,6 +138,12 @@ def main() -> int:
         print(
             f"  pulse lateness in the ejector process: p50 {p50:.2f} ms, p99 {p99:.2f} ms, max {late[-1]:.2f} ms of {len(late)}"
         )
+    for where, late in lateness():
+        figures = ", ".join(f"{name} {late[f'{name}_ms']:.2f} ms" for name in ("p50", "p99", "max"))
+        print(f"  pulse lateness, {where:55s} {figures} of {late['pulses']:.0f}")
+    ratio, words = told(*page_cost())
+    tell("trigger to verdict at p99, 3 pages open over none", ratio, "x", 1.1, words)
+    print_cost(outbox_beside_paho())
     tell("device install with both runtimes", install_mb(), "MB", 530.0)
     return 1 if broken else 0
 

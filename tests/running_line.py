@@ -51,6 +51,7 @@ class Subscriber:
     def __init__(self, broker: Broker) -> None:
         self.results: list[dict[str, Any]] = []
         self.states: list[dict[str, Any]] = []
+        self.alerts: list[dict[str, Any]] = []
         self._arrived = threading.Condition()
         subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="independent", clean_session=False)
@@ -58,7 +59,7 @@ class Subscriber:
         self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.reconnect_delay_set(min_delay=1, max_delay=1)
         self._client.connect(broker.host, broker.port)
-        self._client.subscribe([(f"{TOPIC}/result/+", 1), (f"{TOPIC}/state", 1)])
+        self._client.subscribe([(f"{TOPIC}/result/+", 1), (f"{TOPIC}/state", 1), (f"{TOPIC}/alert", 1)])
         self._client.loop_start()
         assert subscribed.wait(10)
 
@@ -80,7 +81,8 @@ class Subscriber:
     def _take(self, client: Any, data: Any, message: paho.MQTTMessage) -> None:
         content = json.loads(message.payload)
         with self._arrived:
-            (self.states if message.topic.endswith("state") else self.results).append(content)
+            kinds = {"state": self.states, "alert": self.alerts}
+            kinds.get(message.topic.rpartition("/")[2], self.results).append(content)
             self._arrived.notify_all()
 
 

@@ -31,7 +31,10 @@ def test_each_command_has_help_with_an_example(name: str) -> None:
     assert f"kensa {name}" in finished.stdout
 
 
-@pytest.mark.parametrize("package", ["agent.cameras", "agent.triggers", "agent.ejectors", "agent.runtimes", "training.methods"])
+@pytest.mark.parametrize(
+    "package",
+    ["agent.cameras", "agent.triggers", "agent.ejectors", "agent.encoders", "agent.plc", "agent.runtimes", "training.methods"],
+)
 def test_each_driver_is_in_the_readme(package: str) -> None:
     missing = [name for name in names(package) if f"`{name}`" not in README]
 

@@ -13,9 +13,10 @@ import yaml
 
 from agent.calibration import CalibrationError, calibrate, explain
 from agent.drivers import ConfigError, SectionError, convert
-from agent.preprocess import InputContract, RefusedImageError
+from agent.preprocess import InputContract, RefusedImageError, prepare
 from agent.runtimes import InferenceError
 from agent.tiled import tiled
+from agent.watch import Usual, look_of, usual_of
 from agent.yaml_file import located, read_yaml
 from training.region import Outline, check_region, region
 
@@ -78,7 +79,7 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     """
     from training.backbone import Stated, load_backbone
     from training.checkpoints import checkpoints_of
-    from training.data import good_parts, input_contract, load, load_depth, load_original, load_original_depth
+    from training.data import good_parts, input_contract, load_depth, load_original, load_original_depth
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
     from training.processes import best_device, is_first, wait_for_all
@@ -120,11 +121,13 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             wait_for_all()
             return read_record(out)
         with unfinished(out, overwrite) as folder:
-            runtime, scores = tiled(TorchRuntime(deployed), contract), []
+            runtime, scores, looks = tiled(TorchRuntime(deployed), contract), [], []
             n = len(parts.calibration)
             with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
                 for k in progress.track(range(n), "calibration"):
-                    images[k] = load(parts.calibration[k], contract)
+                    original = load_original(parts.calibration[k], contract)
+                    looks.append(look_of(original))
+                    images[k] = prepare(original, contract)
                     if contract.depth:
                         depths[k] = load_depth(parts.calibration[k], contract)
                     scores.append(runtime.infer(images[k], depths[k] if contract.depth else None)[0])
@@ -132,7 +135,7 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             golden_depths = [load_original_depth(p, contract) for p in golden]
             write_golden(folder, [load_original(p, contract) for p in golden], golden_depths, recipe.seed)
             write_model(folder, deployed)
-            record = seal(folder, _record(recipe, provenance, contract, parts, scores))
+            record = seal(folder, _record(recipe, provenance, contract, parts, scores, usual_of(looks)))
         wait_for_all()
         return record
 
@@ -150,7 +153,7 @@ def _refuse_tiles(recipe: Recipe, tileable: bool, size: int) -> None:
 
 
 def _record(
-    recipe: Recipe, provenance: "Provenance", contract: InputContract, parts: "GoodParts", scores: list[float]
+    recipe: Recipe, provenance: "Provenance", contract: InputContract, parts: "GoodParts", scores: list[float], usual: Usual
 ) -> "Record":
     from training.run import Record, UsedFile
 
@@ -174,6 +177,7 @@ def _record(
         versions=_versions(),
         backbone_options=provenance.options,
         weights_licence=provenance.licence,
+        usual=usual,
         left_out=tuple(duplicate.relative_to(data).as_posix() for duplicate, _ in parts.duplicates),
     )
 

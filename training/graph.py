@@ -52,6 +52,10 @@ class TorchRuntime:
     def executed_precision(self) -> str:
         return "f32"
 
+    @property
+    def executed_on(self) -> str:
+        return "torch"
+
     def infer(self, image: Image, depth: Depth | None = None) -> tuple[float, AnomalyMap]:
         inputs = [torch.tensor(given)[None] for given in (image, depth) if given is not None]
         try:

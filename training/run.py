@@ -20,6 +20,7 @@ from agent.calibration import Calibration
 from agent.drivers import SectionError, convert, driver
 from agent.inspection import Depth, Image
 from agent.preprocess import InputContract
+from agent.watch import Usual
 from training.backbone import Backbone, BackboneError
 from training.graph import Deployed
 from training.methods import MethodConfig
@@ -47,8 +48,9 @@ class Record(msgspec.Struct, frozen=True):
     """What a RUN is, in run.json.
 
     settings: of the method. weights: where they came from. calibration: of torch's raw scores on calibration.npy, whose
-    rows are in the order of the calibration files. left_out: photographs equal to another one. backbone: timm's name;
-    backbone_options: given to it. content: sha256 of every other file of the RUN, filled in by `seal`.
+    rows are in the order of the calibration files. left_out: photographs equal to another one. usual: how the
+    calibration photographs look. backbone: timm's name; backbone_options: given to it. content: sha256 of every other file of
+    the RUN, filled in by `seal`.
     """
 
     method: str
@@ -66,6 +68,7 @@ class Record(msgspec.Struct, frozen=True):
     calibration: Calibration
     versions: dict[str, str]
     left_out: tuple[str, ...] = ()
+    usual: Usual | None = None
     weights_licence: str = "unknown"
     backbone_options: dict[str, Any] = {}
     content: dict[str, str] = {}

@@ -47,7 +47,7 @@ def test_relative_paths_are_relative_to_the_file(state: Path) -> None:
 
     assert line.bundle == state.resolve() / "b"
     assert line.socket == state.resolve() / "s" / "gate.sock"
-    assert line.camera == FolderConfig(path=str(state.resolve() / "photographs"))
+    assert line.cameras == {"top": FolderConfig(path=str(state.resolve() / "photographs"))}
 
 
 def test_absolute_paths_stay_as_they_are(state: Path) -> None:
@@ -56,7 +56,7 @@ def test_absolute_paths_stay_as_they_are(state: Path) -> None:
     )
 
     assert line.bundle == Path("/srv/bundles/cap")
-    assert line.camera == FolderConfig(path="/srv/photographs")
+    assert line.cameras == {"top": FolderConfig(path="/srv/photographs")}
 
 
 def test_what_is_left_out_gets_its_default(state: Path) -> None:
@@ -92,7 +92,10 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
             id="camera",
         ),
         pytest.param(
-            "type: timer", "type: plc", r":6: trigger\.type: type 'plc' is not one of the triggers here: timer", id="trigger"
+            "type: timer",
+            "type: plc",
+            r":6: trigger\.type: type 'plc' is not one of the triggers here: digital_input, modbus, mqtt, software, timer",
+            id="trigger",
         ),
         pytest.param(
             "type: dryrun",
@@ -103,7 +106,7 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
         pytest.param(
             "type: openvino",
             "type: tflite",
-            r":11: runtime\.type: .* not one of the runtimes here: onnxruntime, openvino",
+            r":11: runtime\.type: .* not one of the runtimes here: auto, onnxruntime, openvino",
             id="runtime",
         ),
         pytest.param(
@@ -115,7 +118,12 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
         pytest.param(
             "type: openvino", "type: [openvino]", r":11: runtime\.type: type \['openvino'\] is not one of", id="a list as type"
         ),
-        pytest.param("type: timer, ", "", r":6: trigger: expected a mapping with `type`, one of: timer", id="no type"),
+        pytest.param(
+            "type: timer, ",
+            "",
+            r":6: trigger: expected a mapping with `type`, one of: digital_input, modbus, mqtt, software, timer",
+            id="no type",
+        ),
         pytest.param("{type: dryrun}", "dryrun", r":7: ejector: expected a mapping with `type`", id="no mapping"),
         pytest.param(
             "travel_ms: 600", "travel_ms: soon", r":9: gate\.travel_ms: expected `float`, got `str`", id="word for a number"
@@ -138,14 +146,14 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
         pytest.param("lead_ms: 40", "lead_ms: -1", r":10: gate\.lead_ms: expected `float` >= 0", id="negative"),
         pytest.param(
             "  top:",
-            "  side: {type: folder, path: p}\n  top:",
-            r":4: cameras: expected exactly one camera, found 2",
-            id="two cameras",
+            "  side: {type: folder, path: p, speed: 1}\n  top:",
+            r":5: cameras\.side\.speed: unknown key 'speed'",
+            id="mistake in one of two cameras",
         ),
         pytest.param(
             "\n  top: {type: folder, path: photographs}",
             " {}",
-            r":4: cameras: expected exactly one camera, found 0",
+            r":4: cameras: expected at least one camera, found none",
             id="no camera",
         ),
         pytest.param("state: s", f"state: {'s' * 100}", r":3: state: .* too long for a Unix socket in it", id="long state"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.decide import Policy, decide
+from agent.decide import Policy, decide, strictest
 from agent.inspection import Cause, Fault, Outcome, Prediction, Verdict
 
 MAP = np.zeros((1, 1), dtype=np.float32)
@@ -87,3 +87,15 @@ def test_a_long_reason_is_cut_at_its_end() -> None:
 def test_a_policy_without_a_finite_threshold_cannot_exist(threshold: float) -> None:
     with pytest.raises(ValueError, match="expected a finite threshold"):
         Policy(threshold)
+
+
+@given(st.lists(st.one_of(predictions, faults), min_size=1, max_size=5), policies)
+def test_a_part_passes_only_if_every_photograph_of_it_does_and_a_fault_among_them_is_its_cause(
+    readings: list[Prediction | Fault], policy: Policy
+) -> None:
+    verdicts = [decide(reading, policy) for reading in readings]
+
+    verdict = verdicts[strictest(verdicts)]
+
+    assert (verdict.outcome is Outcome.PASS) == all(one.outcome is Outcome.PASS for one in verdicts)
+    assert (verdict.cause is Cause.FAULT) == any(one.cause is Cause.FAULT for one in verdicts)

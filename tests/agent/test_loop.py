@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gate_end import GateEnd, gate_end
 from line_file import write_line
-from small_bundle import CONTRACT, photograph, raw_score
+from small_bundle import CONTRACT, photograph, raw_score, write_photographs
 from waiting import wait_until
 
 from agent.bundle import BundleError
@@ -168,6 +168,24 @@ def test_the_gate_is_told_to_pass_good_parts_and_to_reject_defects(line: Line, g
     assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS, Outcome.PASS, Outcome.REJECT]
 
 
+def test_a_part_that_one_of_two_cameras_sees_a_defect_on_is_rejected(line: Line, gate: GateEnd, tmp_path: Path) -> None:
+    """The third photograph of the one camera has a defect, the first of the other."""
+    write_photographs(tmp_path / "side", 3, defects=frozenset({0}))
+    two = {"top": line.cameras["top"], "side": type(line.cameras["top"])(path=str(tmp_path / "side"))}  # type: ignore[call-arg]
+    with Station(dataclasses.replace(line, cameras=two)) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.trigger(Part("boot", 1))
+        gate.trigger(Part("boot", 2))
+        gate.trigger(Part("boot", 3))
+
+        verdicts = [gate.verdict_on(Part("boot", n)) for n in (1, 2, 3)]
+        gate.report(*(Closed(Part("boot", n), verdict, 1, 2, None) for n, verdict in enumerate(verdicts, start=1)))
+        gate.wait_for_confirmation(Part("boot", 3))
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.REJECT, Outcome.PASS, Outcome.REJECT]
+    assert {verdict.cause for verdict in verdicts} == {Cause.SCORE}
+
+
 def test_a_closed_part_is_confirmed_once_its_event_with_its_reading_is_in_the_outbox(line: Line, gate: GateEnd) -> None:
     with Station(line) as station, inspecting(station):
         gate.wait_for_attach()
@@ -207,7 +225,7 @@ def test_a_trigger_whose_moment_at_the_gate_has_passed_is_a_fault_and_takes_its_
         gate.trigger(Part("boot", 2), until_gate_ms=60_000)
         shots = station.shots(stop)
 
-        stale, fresh = next(shots), next(shots)
+        (stale,), (fresh,) = next(shots), next(shots)
         gate.drop()
 
     assert isinstance(stale, Shot)
@@ -220,13 +238,13 @@ def test_a_trigger_whose_moment_at_the_gate_has_passed_is_a_fault_and_takes_its_
 
 def test_a_16_bit_photograph_is_windowed_by_the_white_level_of_the_bundle(line: Line, gate: GateEnd) -> None:
     """The small bundle's contract has the default white level, 65535: a value of 25 700 is 100."""
-    photographs = Path(line.camera.path)
+    photographs = Path(line.cameras["top"].path)
     cv2.imwrite(str(photographs / "0000.png"), np.full((64, 64), 25_700, dtype=np.uint16))
 
     with Station(line) as station:
         gate.wait_for_attach()
         gate.trigger(Part("boot", 1), until_gate_ms=60_000)
-        shot = next(station.shots(threading.Event()))
+        (shot,) = next(station.shots(threading.Event()))
         gate.drop()
 
     assert isinstance(shot, Shot)
@@ -236,7 +254,7 @@ def test_a_16_bit_photograph_is_windowed_by_the_white_level_of_the_bundle(line: 
 
 def test_an_empty_belt_yields_none_so_that_the_watchdog_is_fed(line: Line, gate: GateEnd) -> None:
     with Station(line) as station:
-        assert next(station.shots(threading.Event())) is None
+        assert next(station.shots(threading.Event())) == ()
 
 
 def test_a_dead_thread_ends_the_loop(line: Line, gate: GateEnd) -> None:
@@ -260,7 +278,7 @@ def test_a_station_that_cannot_open_leaves_nothing_open(line: Line, missing: str
     expected = {"bundle": BundleError, "photographs": CameraLostError}[missing]
     broken = {
         "bundle": dataclasses.replace(line, bundle=tmp_path / "nothing"),
-        "photographs": dataclasses.replace(line, camera=type(line.camera)(path=str(tmp_path))),  # type: ignore[call-arg]
+        "photographs": dataclasses.replace(line, cameras={"top": type(line.cameras["top"])(path=str(tmp_path))}),  # type: ignore[call-arg]
     }[missing]
     threads = threading.active_count()
 
@@ -281,7 +299,7 @@ def test_the_link_is_the_last_thing_that_is_opened(line: Line, gate: GateEnd) ->
 
 
 def raw_score_of_first_photograph(line: Line) -> float:
-    with line.camera.open() as camera:
+    with line.cameras["top"].open() as camera:
         image = camera.shoot(0)
     assert isinstance(image, np.ndarray)
     return raw_score(image)

@@ -1,5 +1,6 @@
 """PatchCore: the coreset against a slow one, the distances against the definition, memory against its cap."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -7,6 +8,7 @@ from small_dataset import plate, save, scratched
 from torch.nn import functional as F
 
 from agent.drivers import SectionError, convert, section
+from agent.roi import Roi, roi_of
 from export.to_onnx import to_onnx
 from export.to_openvino import to_openvino
 from training.backbone import load_backbone
@@ -16,6 +18,7 @@ from training.graph import Deployed, TorchRuntime
 from training.methods import Parts
 from training.methods.patchcore import Config, OfficialEmbedding, nearest_rows, reweighted
 
+LEFT_EDGE = roi_of(np.repeat(np.uint8([[255] * 12 + [0] * 84]), 80, axis=0))  # 8 of 64 cells, fewer than 16
 ROUNDING = 1e-3  # squared distances of norm 100 in float32 are good to 1e-5, their root near zero to 3e-3 of the norm
 
 
@@ -324,3 +327,22 @@ def test_a_reweighting_method_comes_back_from_its_state(tmp_path) -> None:
     again.load_state_dict(method.state_dict())
 
     assert torch.equal(again.judge(parts.batch([0]))[0], method.judge(parts.batch([0]))[0])
+
+
+@pytest.mark.parametrize("settings", [{}, {"neighbors": 3}], ids=["largest distance", "re-weighted"])
+@pytest.mark.parametrize("region", [None, LEFT_EDGE], ids=["everywhere", "in fewer cells than are measured again"])
+def test_a_search_in_bfloat16_gives_the_score_of_one_in_float32(tmp_path, settings: dict[str, int], region: Roi | None) -> None:
+    method, deployed = small_method(bank=300, pool=600, **settings)
+    parts = small_parts(tmp_path, deployed, 16)
+    method.fit(parts, Quiet())
+    method.inspect(msgspec.structs.replace(parts.contract, roi=region))
+    images = [scratched(plate(50 + k, 64, 64)) for k in range(6)]
+    expected = [TorchRuntime(deployed).infer(image) for image in images]
+
+    searches = method.search_in(torch.bfloat16)
+    found = [TorchRuntime(deployed).infer(image) for image in images]
+
+    assert searches
+    assert [raw for raw, _ in found] == pytest.approx([raw for raw, _ in expected], rel=1e-5)  # measured again in float32
+    changes = [np.abs(f - e).max() / np.ptp(e) for (_, f), (_, e) in zip(found, expected, strict=True)]
+    assert 0 < max(changes) < 0.1  # the map keeps what bfloat16, 3 digits of the squares, gave

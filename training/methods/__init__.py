@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -81,11 +81,20 @@ def _prepared(photograph: Photograph, contract: InputContract) -> Image:
 class Method(nn.Module):
     """A network that says of each place of an image how strange it is; in eval mode but for what a descent is teaching."""
 
+    float_islands: ClassVar[tuple[str, ...]] = ()
+    """Modules, by their path, that stay in float32 when the layers of others are quantized. What a method computes besides its
+    layers (distances, norms, differences, sizes, score) stays in float32 anyway."""
+
     _contract: InputContract | None = None
 
     def inspect(self, contract: InputContract) -> None:
         """Lets only the cells within the contract's region of interest decide."""
         self._contract = contract
+
+    def search_in(self, dtype: torch.dtype) -> bool:
+        """Lets what only finds candidates for the score compute in `dtype`; False where the method has no such search."""
+        del dtype
+        return False
 
     def train(self, mode: bool = True) -> "Method":
         """Stays as it is: only training/descend.py puts a part of it in train mode."""

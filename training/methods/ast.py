@@ -120,6 +120,8 @@ class Student(nn.Module):
 class AST(Method):
     """Teacher and student on the same features."""
 
+    float_islands = ("teacher",)  # a flow: it multiplies exponentials
+
     def __init__(self, backbone: Backbone, config: Config, seed: int) -> None:
         super().__init__()
         self.backbone = backbone

@@ -83,6 +83,8 @@ class Flow(nn.Module):
 class FastFlow(Method):
     """One independent flow per level of the backbone."""
 
+    float_islands = ("flows",)  # they multiply exponentials: in INT8 the scores moved by a third of their range
+
     def __init__(self, backbone: Backbone, config: Config, seed: int) -> None:
         super().__init__()
         self.backbone = backbone

@@ -32,6 +32,7 @@ from training.methods import Method, Parts
 from training.progress import Progress
 
 _CHUNK = 2000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach
+_RESCORED = 16  # patches whose distance is exact where the search is not
 _OFFICIAL_DIMENSIONS = 1024  # of each level and, after pooling the levels together, of the whole
 
 
@@ -76,6 +77,7 @@ class PatchCore(Method):
         self.backbone = backbone
         self._config = config
         self._seed = seed
+        self._search = torch.float32
         self._embedding = PlainEmbedding() if config.embedding == "plain" else OfficialEmbedding(backbone.channels)
         dimensions = sum(backbone.channels) if config.embedding == "plain" else _OFFICIAL_DIMENSIONS
         self.register_buffer("bank_mean", torch.zeros(dimensions))
@@ -111,20 +113,73 @@ class PatchCore(Method):
         """(B, 3, H, W) normalized to (B, h, w): distance of each patch to the nearest one of the bank."""
         return self._distances(self.patches(images))
 
+    def search_in(self, dtype: torch.dtype) -> bool:
+        self._search = dtype
+        return True
+
     def judge(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw score (B,) and map (B, h, w); the score is the map's maximum, re-weighted if `neighbors` asks for it."""
+        """Raw score (B,) and map (B, h, w); the score is the map's maximum, re-weighted if `neighbors` asks for it.
+
+        Where the search is in lower precision, the farthest patches it finds are measured again, and the score is of these.
+        """
         (images,) = inputs
-        if self._config.neighbors == 1 or len(self.memory_bank) == 1:  # the weight of a lone vector would be zero
+        alone = self._config.neighbors == 1 or len(self.memory_bank) == 1  # the weight of a lone vector would be zero
+        if self._search == torch.float32 and alone:
             return super().judge(images)
         embedding = self.patches(images)
-        anomaly_map = self.shown(self._distances(embedding))
-        score, place = anomaly_map.flatten(1).max(dim=1)  # s* and where: (B,), (B,)
-        index = place[:, None, None].expand(-1, embedding.shape[1], 1)
-        strangest = embedding.flatten(2).gather(2, index).squeeze(2) - self.bank_mean  # e*: (B, D)
-        bracket = torch.addmm(self.bank_norms, -2.0 * strangest, self.memory_bank.T)  # (B, K)
+        if self._search == torch.float32:
+            anomaly_map = self.shown(self._distances(embedding))
+            place = anomaly_map.flatten(1).argmax(dim=1, keepdim=True)  # (B, 1)
+        else:
+            approximate = self._approximate_distances(embedding)
+            anomaly_map, place = self.shown(approximate), self._farthest(approximate)  # (B, 16)
+        exact, bracket, strangest = self._measured(embedding, place)
+        score, first = exact.max(dim=1)  # s* and which of the places: (B,), (B,)
+        if alone:
+            return score, anomaly_map
+        B = len(score)  # noqa: N806 - the papers' capitals
+        bracket, strangest = bracket[torch.arange(B), first], strangest[torch.arange(B), first]  # of e*: (B, K), (B, D)
         neighborhood = self.neighborhoods[bracket.argmin(dim=1)]  # N_b(m*), m* first: (B, b)
         squared = bracket.gather(1, neighborhood) + strangest.square().sum(dim=1, keepdim=True)
         return reweighted(score, squared.clamp(min=0.0).sqrt()), anomaly_map
+
+    def _measured(self, embedding: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the patches at some places (B, n) of the embedding (B, D, h, w), in float32: the distance (B, n) to the bank, to
+        each vector of it the squared one less |x|^2 (B, n, K), and the patches, centred (B, n, D)."""
+        B, D = embedding.shape[:2]  # noqa: N806 - the papers' capitals
+        taken = embedding.flatten(2).gather(2, place[:, None, :].expand(B, D, -1)).transpose(1, 2) - self.bank_mean
+        bracket = self.bank_norms - 2.0 * taken @ self.memory_bank.T
+        squared = bracket.amin(dim=2) + taken.square().sum(dim=2)
+        return squared.clamp(min=0.0).sqrt(), bracket, taken
+
+    def _farthest(self, distances: Tensor) -> Tensor:
+        """(B, h, w) to the places (B, at most 16) of the largest ones that decide."""
+        cells = distances.flatten(1)
+        inside = self._inside(distances)
+        if inside is None:
+            return cells.topk(min(_RESCORED, cells.shape[1]), dim=1).indices
+        decides = inside.flatten().to(cells.device)
+        return torch.where(decides, cells, -torch.inf).topk(min(_RESCORED, int(decides.sum())), dim=1).indices
+
+    def _approximate_distances(self, embedding: Tensor) -> Tensor:
+        """(B, D, h, w) to (B, h, w), the products with the bank in the precision of the search.
+
+        |x - m|^2 = |x|^2 - 2 (x m - |m|^2 / 2): the norms are further columns of the bank, so that the products, summed in
+        float32, are rounded once. A column takes the norm, and a second one what the rounding leaves of it.
+        """
+        B, _, h, w = embedding.shape  # noqa: N806 - the papers' capitals
+        patches = _rows(embedding) - self.bank_mean  # (B*h*w, D)
+        half = -0.5 * self.bank_norms[:, None]
+        rounded = half.to(self._search).float()
+        bank = torch.cat([self.memory_bank, rounded, half - rounded], dim=1).to(self._search)  # (K, D + 2)
+        probes = F.pad(patches, (0, 2), value=1.0).to(self._search)
+        nearest = [(probes @ rows.T).amax(dim=1) for rows in torch.split(bank, _CHUNK)]
+        product = nearest[0]
+        for other in nearest[1:]:
+            product = torch.maximum(product, other)
+        squared = patches.square().sum(dim=1) - 2.0 * product.float()
+        distance: Tensor = squared.clamp(min=0.0).sqrt().view(B, h, w)
+        return distance
 
     def _distances(self, embedding: Tensor) -> Tensor:
         """(B, D, h, w) to (B, h, w)."""

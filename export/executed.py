@@ -1,0 +1,49 @@
+"""In which precision a compiled artefact really computes, as its runtime says, weighted by the work."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import openvino
+
+from export.layers import layers, products
+
+_OPENVINO_NAMES = {"int8": ("i8", "u8"), "bf16": ("bf16",), "f16": ("f16",), "f32": ("f32",)}
+_INTEGER = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
+
+
+def share(float_file: Path, file: Path, runtime: str, precision: str) -> float:
+    """Of the multiplications of the float ONNX graph that `file` was made from, the share that is computed in a precision."""
+    graph = onnx.load(float_file)
+    macs = {node.name: count for node, count in products(graph)}
+    if runtime == "openvino":
+        computed = sum(macs.get(name, 0) for name, found in of_products(file).items() if found in _OPENVINO_NAMES[precision])
+    else:
+        computed = _integer_macs(graph, file) if precision == "int8" else 0
+    return computed / sum(macs.values())
+
+
+def of_products(file: Path) -> Mapping[str, str]:
+    """OpenVINO's `runtimePrecision` of each convolution and matrix product, by the name it has in the ONNX graph."""
+    compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+    found = {}
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if info["layerType"].astype(str) in ("Convolution", "FullyConnected", "MatMul"):
+            for name in info["originalLayersNames"].astype(str).split(","):
+                found[name.split("/")[0]] = str(info["runtimePrecision"].astype(str))
+    return found
+
+
+def _integer_macs(graph: onnx.ModelProto, file: Path) -> int:
+    """Of the layers that ONNX Runtime turned into integer ones; they are known by their weights."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        nodes = onnx.load(options.optimized_model_filepath).graph.node
+    weights = [name for node in nodes if node.op_type in _INTEGER for name in node.input]
+    return sum(layer.macs for layer in layers(graph) if any(f"method.{layer.module}.weight" in name for name in weights))

@@ -1,0 +1,104 @@
+"""What may be quantized: the layers of an exported graph, outside of the method's float islands, and what they cost."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, shape_inference
+
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+_METHOD = "method."  # where training/graph.py keeps it
+_HARMLESS = frozenset({"Add", "AveragePool", "Clip", "Concat", "HardSwish", "MaxPool", "Relu", "Resize"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution or a matrix product with trained weights. node: its name in the graph. module: its path in the method.
+
+    macs: multiplications per image.
+    """
+
+    node: str
+    module: str
+    macs: int
+
+    @property
+    def block(self) -> str:
+        """The module it is widened with: to the first number in its path.
+
+        >>> [Layer("", f"backbone.network.{path}", 1).block for path in ("conv1", "layer1.0.conv2")]
+        ['backbone.network.conv1', 'backbone.network.layer1.0']
+        """
+        words = self.module.split(".")
+        number = next((k for k, word in enumerate(words) if word.isdigit()), len(words))
+        return ".".join(words[: number + 1])
+
+
+def layers(model: ModelProto) -> list[Layer]:
+    """All of them, in the order of the graph. The exporter keeps the name of the weight that a node was traced with."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    found = []
+    for node, macs in products(model):
+        name = node.input[1]
+        if name in weights and name.startswith(_METHOD) and name.endswith(".weight"):
+            found.append(Layer(node.name, name.removeprefix(_METHOD).removesuffix(".weight"), macs))
+    return found
+
+
+def outside(found: Iterable[Layer], islands: Sequence[str]) -> list[Layer]:
+    """Those in none of the modules named.
+
+    >>> outside([Layer("a", "flows.0.steps", 1), Layer("b", "flowers.0", 1)], ["flows"])
+    [Layer(node='b', module='flowers.0', macs=1)]
+    """
+    return [layer for layer in found if not any(f"{layer.module}.".startswith(f"{island}.") for island in islands)]
+
+
+def all_macs(model: ModelProto) -> int:
+    """Multiplications per image of every convolution and matrix product, with trained weights or without."""
+    return sum(macs for _, macs in products(model))
+
+
+def between(model: ModelProto, chosen: Iterable[Layer]) -> list[str]:
+    """Names of the nodes, such as activations and poolings, through which one chosen layer's output reaches another."""
+    names = {layer.node for layer in chosen}
+    nodes = list(model.graph.node)
+    after = _reached(nodes, names)
+    before = _reached([_turned(node) for node in reversed(nodes)], names)
+    return [node.name for node in nodes if node.op_type in _HARMLESS and node.name in after and node.name in before]
+
+
+def _reached(nodes: Sequence[NodeProto], start: set[str]) -> set[str]:
+    """Names of the nodes that take what comes from the start nodes, without passing another start node or a stranger."""
+    tensors: set[str] = set()
+    found = set()
+    for node in nodes:
+        if node.name in start:
+            tensors |= set(node.output)
+        elif tensors & set(node.input) and node.op_type in _HARMLESS:
+            tensors |= set(node.output)
+            found.add(node.name)
+    return found
+
+
+def _turned(node: NodeProto) -> NodeProto:
+    return onnx.helper.make_node(node.op_type, inputs=list(node.output), outputs=list(node.input), name=node.name)
+
+
+def products(model: ModelProto) -> list[tuple[NodeProto, int]]:
+    """Every convolution and matrix product with its multiplications per image."""
+    inferred = shape_inference.infer_shapes(model)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for value in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]:
+        shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    return [(node, _macs(node, shapes)) for node in model.graph.node if node.op_type in _WEIGHTED]
+
+
+def _macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    output = int(np.prod(shapes[node.output[0]]))
+    first, second = shapes[node.input[0]], shapes[node.input[1]]
+    if node.op_type == "Conv":
+        return output * int(np.prod(second[1:]))
+    transposed = node.op_type == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute)
+    return output * (first[0] if transposed else first[-1])

@@ -1,0 +1,46 @@
+"""What lower precision costs on real defects: image AUROC and AU-PRO of each artefact of a bundle, on a data set's test parts.
+
+    python tests/against_float.py BUNDLE DATA [ARTEFACT ...]     prints one row per artefact for docs/benchmarks.md
+
+The gate of `kensa export` never sees a defect; this is the check of the gate, and is run by hand.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from agent.bundle import open_bundle
+from agent.drivers import section
+from agent.tiled import tiled
+from export.gate import Judged, aupro
+from export.parity import answers
+from training.data import load, read_mask, unseen_parts
+from training.metrics import image_auroc
+
+
+def main(folder: Path, data: Path, wanted: list[str]) -> None:
+    bundle, parts = open_bundle(folder), unseen_parts(data)
+    contract = bundle.manifest.input
+    images = [load(part, contract) for part in parts]
+    is_defect = np.array([part.defect is not None for part in parts])
+    masks = [read_mask(part) if part.defect else None for part in parts]
+    for artifact in (a for a in bundle.manifest.artifacts if not wanted or a.name in wanted):
+        with section("agent.runtimes", {"type": artifact.runtime}).open(bundle.path(artifact.files[0])) as runtime:
+            judged = Judged(answers(tiled(runtime, contract), images), artifact.calibration)
+        g = artifact.gate
+        figures = "| | | | | | | " if g is None else (
+            f"| {g.spearman:.4f} | {100 * g.worst_shift:.1f} | {g.flips} of {g.images} | {100 * g.map_change:.2f} "
+            f"| {g.aupro_change:+.2f} | {100 * g.low_macs:.0f} | {g.time_ratio:.2f} "
+        )  # fmt: skip
+        area = image_auroc(judged.raws[~is_defect], judged.raws[is_defect])
+        print(
+            f"| {folder.name} | {artifact.name} {figures}| {100 * area:.2f} "
+            f"| {100 * aupro(judged, masks, contract):.2f} | {(judged.rejects & ~is_defect).sum()} / "
+            f"{(~judged.rejects & is_defect).sum()} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
