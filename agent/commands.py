@@ -18,6 +18,7 @@ from agent.drivers import ConfigError, section
 from agent.ejectors import EjectorError
 from agent.last_good import load_or_last_good, remember
 from agent.log import start_log
+from agent.observer import ObserverError
 from agent.only_one import AlreadyRunningError
 from agent.outbox import OutboxError
 from agent.preprocess import RefusedImageError
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 _LOOK_FOR_CAMERA_S = 5.0
 
 _WRONG_INPUT = (AlreadyRunningError, BundleError, ConfigError, RefusedImageError)  # will fail the same way again
-_FAILED = (CameraLostError, EjectorError, InferenceError, OutboxError, TriggerError)  # may be there again after a restart
+_FAILED = (CameraLostError, EjectorError, InferenceError, ObserverError, OutboxError, TriggerError)  # maybe not after a restart
 
 
 def check(arguments: list[str]) -> int:

@@ -135,7 +135,7 @@ class Station:
                 Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
             )
             self.gate = GateLink(line.socket, self._record, self._alarm)
-            self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox))
+            self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox, self._trouble))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
                 log.error("the process before this one hung and was ended; it stood in: %s", hang.left)

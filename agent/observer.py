@@ -43,6 +43,7 @@ _SOMEBODY_LOOKS_NS = 4_000_000_000  # after the page's process last said so
 _FACTS = 4096
 _REMEMBERED = 400  # parts told to a page that comes later
 _SEND_WITHIN_S = 2
+_NO_EJECTOR = "the ejector process is not there: every part is rejected"
 _SLOWLY = 0.05  # weight of one part in the moving mean of the latency
 _PRESSED = 0.5  # share of the time to the gate that verdicts may need before nothing is shown any more
 _AFTER_DUE_NS = 30_000_000_000  # a part's end may be told so much later than it should have ended
@@ -345,9 +346,9 @@ def _ended(closed: Closed) -> Ended:
 
 @contextmanager
 def open_observer(
-    line: Line, model: Model, birth: Mapping[str, str | float], gate: GateLink, outbox: Outbox
+    line: Line, model: Model, birth: Mapping[str, str | float], gate: GateLink, outbox: Outbox, trouble: Callable[[], str]
 ) -> Iterator[Observer]:
-    """The observer of a line, with the record and the alarms that its file asks for."""
+    """The observer of a line, with the record and the alarms that its file asks for. trouble: of cameras, runtime, file."""
     contract, calibration = model.contract, model.calibration
 
     def tell(name: str, state: str, detail: str) -> None:
@@ -357,7 +358,7 @@ def open_observer(
         birth={**birth, "threshold": calibration.threshold},
         drops=lambda: {"trigger": gate.overrun},
         queues=lambda: {"trigger": gate.waiting},
-        trouble=lambda: "" if gate.is_attached else "the ejector process is not there: every part is rejected",
+        trouble=lambda: "; ".join(filter(None, ("" if gate.is_attached else _NO_EJECTOR, trouble()))),
         alert=tell,
     )
     drift = Drift(line.drift, len(calibration.raw_scores)) if line.drift else None
