@@ -8,7 +8,9 @@ from kensa_process import python
 
 import agent
 
-MODULES = sorted(module.name for module in pkgutil.walk_packages(agent.__path__, "agent."))
+WITH_AN_EXTRA = ("agent.web.",)  # the page's process; it is not part of the plain device install
+FOUND = (module.name for module in pkgutil.walk_packages(agent.__path__, "agent."))
+MODULES = sorted(name for name in FOUND if not name.startswith(WITH_AN_EXTRA))
 WORKSTATION = ["torch", "torchvision", "timm", "onnx", "sklearn", "scipy", "rich", "training", "export"]
 
 IMPORTS = """
