@@ -34,16 +34,18 @@ system:
 demo: setup
 	$(BIN)/kensa demo
 
-# One thread for torch in each of the many small processes: on a busy machine more threads wait for each other.
+# One thread for torch in each of the many small processes: on a busy machine more threads wait for each other. Two files of tests
+# at a time, since most wait for other processes; those of one file one after the other, since some share a port.
+TWO_FILES := -n 2 --dist loadfile
 test: setup system
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(TWO_FILES) --durations=10
 
 check: setup system
 	@echo "ruff format"; $(BIN)/ruff format --check --quiet .
 	@echo "ruff"; $(BIN)/ruff check --quiet .
 	@echo "mypy"; $(BIN)/mypy --no-error-summary
 	@echo "imports"; $(BIN)/lint-imports --no-logo >/tmp/kensa-imports.$$$$ || { cat /tmp/kensa-imports.$$$$; exit 1; }
-	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --quiet
+	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(TWO_FILES) --quiet
 
 fix: setup
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
