@@ -24,7 +24,7 @@ def names(package: str) -> list[str]:
     """The drivers that exist in a package: its modules.
 
     >>> names("agent.runtimes")
-    ['onnxruntime', 'openvino']
+    ['auto', 'onnxruntime', 'openvino']
     """
     folder = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from soak import Plan, soak
 
 
+@pytest.mark.timeout(240)  # many processes start and die; 20 s of its own, more beside other tests
 def test_n2_n3_n4_n11_no_event_is_lost_or_there_twice_or_out_of_its_place_through_an_outage_and_kills(tmp_path: Path) -> None:
     plan = Plan(events=8000, broker=2, station=2, collector=1)
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from real_line import Plan, run_line
 
 
+@pytest.mark.timeout(240)  # many processes start and die; 20 s of its own, more beside other tests
 def test_no_bad_part_passes_while_the_processes_and_the_broker_are_killed(tmp_path: Path) -> None:
     findings = run_line(Plan(parts=120, seed=3, kills=1, broker_kills=1, slow=0.05, lost=0.05), tmp_path)
 
