@@ -28,7 +28,7 @@ def test_no_driver_accepts_a_key_it_does_not_know(package: str, name: str) -> No
     "name", ["", "__init__", "os", "timer.py", "../timer", "Timer", None, 3, ["timer"], {"timer": 1}], ids=str
 )
 def test_only_a_file_of_the_package_can_be_named(name: object) -> None:
-    with pytest.raises(SectionError, match="is not one of the triggers here: .*timer"):
+    with pytest.raises(SectionError, match=r"is not one of the triggers here: .*timer"):
         driver("agent.triggers", name)
 
 
@@ -40,5 +40,5 @@ def test_a_section_becomes_its_drivers_own_config() -> None:
 
 @pytest.mark.parametrize("content", [None, "timer", ["timer"], {}, {"period_ms": 5}], ids=str)
 def test_a_section_without_a_type_is_told_which_there_are(content: object) -> None:
-    with pytest.raises(SectionError, match="expected a mapping with `type`, one of: .*timer"):
+    with pytest.raises(SectionError, match=r"expected a mapping with `type`, one of: .*timer"):
         section("agent.triggers", content)
