@@ -135,15 +135,20 @@ def test_two_triggers_in_a_row_without_a_frame_are_a_lost_camera_which_is_opened
 
 def test_a_camera_that_was_told_to_expose_and_gave_nothing_is_opened_anew_before_it_is_told_again() -> None:
     """Its late frame would be taken for the next part's."""
-    source = Scripted()
-    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=20), Exposes.TOLD) as camera:
+    source, opened = Scripted(), []
+
+    def opening() -> contextlib.AbstractContextManager[Scripted]:
+        opened.append(source)
+        return contextlib.nullcontext(source)
+
+    with LiveCamera("top", opening, LiveConfig(timeout_ms=20), Exposes.TOLD) as camera:
         wait_until(lambda: not camera.trouble)
         camera.shoot(time.monotonic_ns())
 
         again = level(camera.shoot(time.monotonic_ns()))
 
     assert str(again).startswith("camera top lost: 1 trigger(s) in a row without a frame")
-    assert source.fired == 1
+    assert 1 <= source.fired <= len(opened)
 
 
 def test_a_lost_camera_is_a_fault_at_once_and_not_after_the_timeout() -> None:
