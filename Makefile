@@ -35,10 +35,13 @@ demo: setup
 	$(BIN)/kensa demo
 
 # One thread for torch in each of the many small processes: on a busy machine more threads wait for each other. Two files of tests
-# at a time, since most wait for other processes; those of one file one after the other, since some share a port.
+# at a time, since most wait for other processes; those of one file one after the other, since some share a port. What failed beside
+# others, on a machine that others may use too, is run once more alone, and has to pass then; both runs are printed.
 TWO_FILES := -n 2 --dist loadfile
+ALONE := --last-failed --last-failed-no-failures none
 test: setup system
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(TWO_FILES) --durations=10
+	@export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; $(BIN)/python -m pytest $(TWO_FILES) --durations=10 || \
+	  { echo "== once more, alone: what failed"; $(BIN)/python -m pytest $(ALONE); }
 
 check: setup system
 	@echo "ruff format"; $(BIN)/ruff format --check --quiet .
