@@ -206,9 +206,10 @@ class Station:
     def _judge_by(self, fresh: Opened) -> None:
         judge = self.readings.judge = fresh.judge
         self.model, self.policy = fresh.model, Policy(judge.threshold)
-        self.observer.judged_by(fresh.model, judge.bundle_id)
-        place = fresh.model.runtime.executed_on
-        self._publisher.changed(bundle_id=judge.bundle_id, model=judge.model, artifact=fresh.artifact.name, computes_on=place)
+        place, artifact = fresh.model.runtime.executed_on, fresh.artifact.name
+        birth = {"bundle_id": judge.bundle_id, "model": judge.model, "artifact": artifact, "computes_on": place}
+        self.observer.judged_by(fresh.model, judge.bundle_id, birth)
+        self._publisher.changed(**birth)
         log.info("another model judges from now on", extra={"data": {"model": judge.model, "bundle_id": judge.bundle_id}})
 
     def _test_if_asked(self) -> None:

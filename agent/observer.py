@@ -103,6 +103,7 @@ class Observer:
         self._contract = contract
         self._due_ns = due_ns
         self._around = around
+        self._birth = self._told_birth = dict(around.birth)
         self._record = record
         self._drift = drift
         self._tally = Tally(due_ns + _AFTER_DUE_NS)
@@ -140,9 +141,10 @@ class Observer:
         self._thread.join(timeout=10)
         self._server.close()
 
-    def judged_by(self, model: Model, bundle_id: str) -> None:
-        """Another model from now on: pictures and record go by it, drift begins anew. Waits for nothing."""
+    def judged_by(self, model: Model, bundle_id: str, birth: Mapping[str, str]) -> None:
+        """Another model from now on: pictures and record go by it, drift begins anew. Waits for nothing. birth: what is new."""
         self._contract = model.contract
+        self._birth = {**self._birth, **birth, "threshold": model.calibration.threshold}
         if self._drift is not None:
             self._drift = self._drift.anew(len(model.calibration.raw_scores))
         if self._record is not None:
@@ -291,9 +293,13 @@ class Observer:
             channel.setblocking(True)
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_WITHIN_S, 0))
             self._page = _Page(channel)
-            self._send(Station(dict(self._around.birth)))
+            self._told_birth = self._birth
+            self._send(Station(self._birth))
             for message in list(self._told):
                 self._send(message)
+        if self._page is not None and self._told_birth is not self._birth:
+            self._told_birth = self._birth
+            self._send(Station(self._birth))
         if self._page is not None:
             self._hear(self._page)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bright_spots import Brightest, bright_model
 from small_bundle import CONTRACT, photograph
 from waiting import wait_until
 
@@ -83,6 +84,15 @@ def test_a_part_is_told_with_picture_and_heat_map_while_somebody_looks(state: Pa
         assert (part.part, part.outcome, part.score) == ("boot/1", "reject", 2.0)
         assert part.jpeg.startswith(b"\xff\xd8")
         assert part.heat.startswith(b"\x89PNG")
+
+
+def test_a_page_is_told_which_model_judges_from_now_on(state: Path, observer: Observer) -> None:
+    with reading(state) as page:
+        observer.judged_by(bright_model(Brightest()), "fresh", {"bundle_id": "fresh"})
+        wait_until(lambda: len(page.of(Station)) == 2)
+
+        assert [told.birth.get("bundle_id") for told in page.of(Station)] == [None, "fresh"]
+        assert page.of(Station)[1].birth["threshold"] == pytest.approx(160, abs=1)  # of tests/bright_spots.py
 
 
 def test_no_picture_is_made_while_nobody_looks(state: Path, observer: Observer) -> None:
