@@ -17,6 +17,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 _START_WITHIN_S = 30.0
 
 
+class LeavingError(Exception):
+    """The page went to another while it was asked something."""
+
+
 class Tab:
     """One page."""
 
@@ -34,6 +38,8 @@ class Tab:
         while True:
             message = json.loads(self._channel.recv(timeout=20))
             if message.get("id") == self._n:
+                if "navigated" in message.get("error", {}).get("message", ""):
+                    raise LeavingError(message)
                 assert "error" not in message, message
                 return message["result"]
             if message.get("method") == "Runtime.exceptionThrown":
@@ -56,10 +62,16 @@ class Tab:
     def wait(self, condition: str, timeout_s: float = 20.0) -> Any:
         """Until the expression is true; its value."""
         until_s = time.monotonic() + timeout_s
-        while not (found := self.run(f"(() => {{ try {{ return {condition} }} catch {{ return false }} }})()")):
+        while not (found := self._true_now(condition)):
             assert time.monotonic() < until_s, f"{condition}\n{self.errors}\n{self.run('document.body?.innerText')}"
             time.sleep(0.03)
         return found
+
+    def _true_now(self, condition: str) -> Any:
+        try:
+            return self.run(f"(() => {{ try {{ return {condition} }} catch {{ return false }} }})()")
+        except LeavingError:
+            return False
 
     def type(self, selector: str, text: str) -> None:
         """Text into a field, as from a keyboard."""
