@@ -130,7 +130,14 @@ def test_the_counters_are_those_of_the_gate_and_add_up(line: Line) -> None:
     tab.wait("document.getElementById('account').innerText.replaceAll('\\n', ' ').includes('unaccounted for 0')")
 
 
+def wait_for_a_reject(line: Line) -> None:
+    """The list of rejects does not grow by itself while it is looked at."""
+    operator = line.visitor("operator")
+    wait_until(lambda: operator.ask("GET", "/api/kept?kind=reject").json["total"], timeout_s=30)
+
+
 def test_an_operator_opens_a_reject_reviews_it_and_what_was_typed_stays_text(line: Line) -> None:
+    wait_for_a_reject(line)
     tab = line.tab("operator")
     tab.click("#tab-rejects")
     tab.wait(CARDS)
@@ -171,6 +178,7 @@ def test_an_engineer_exports_what_was_reviewed(line: Line) -> None:
 
 
 def test_a_viewer_is_offered_neither_review_nor_export_and_refused_both(line: Line) -> None:
+    wait_for_a_reject(line)
     tab = line.tab("viewer")
     tab.click("#tab-rejects")
     tab.wait(CARDS)
