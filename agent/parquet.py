@@ -16,6 +16,7 @@ from agent.drivers import ConfigError
 _EVERY_S = 60.0
 _ROWS = 100_000  # in one file
 _COLUMNS = ("source", "id", "stream", "seq", "type", "time", "outcome", "cause", "data")
+_UNFINISHED = ".new"
 _NAME = re.compile(r"events-(\d{12})-(\d{12})\.parquet")
 
 
@@ -30,6 +31,8 @@ class ParquetFolder:
         self._arrow, self._write = pyarrow, pyarrow.parquet.write_table
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for left_over in folder.glob(f".events-*{_UNFINISHED}"):  # of a collector that was killed
+            left_over.unlink()
         self._db = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)
         self._next_s = 0.0
         (newest,) = self._db.execute("SELECT ifnull(max(rowid), 0) FROM event").fetchone()
@@ -49,7 +52,7 @@ class ParquetFolder:
         while rows := self._db.execute(query, (self.written(),)).fetchall():
             file = self._folder / f"events-{rows[0][0]:012d}-{rows[-1][0]:012d}.parquet"
             columns = dict(zip(("row", *_COLUMNS), map(list, zip(*rows, strict=True)), strict=True))
-            fresh = file.with_suffix(".new")
+            fresh = self._folder / f".{file.stem}{_UNFINISHED}"  # readers of a folder leave out what begins with a dot
             self._write(self._arrow.table(columns, schema=self._schema()), fresh, compression="zstd")
             _sync(fresh)
             fresh.replace(file)

@@ -62,11 +62,26 @@ def test_the_columns_are_those_of_the_ledger(tmp_path: Path) -> None:
     }
 
 
+def test_a_whole_file_that_a_kill_left_without_its_name_is_not_read_beside_the_next(tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "files", tmp_path / "events.db"
+    fill(ledger, range(1, 6))
+    export(folder, ledger)
+    (file,) = folder.iterdir()
+    file.rename(folder / f".{file.stem}.new")
+    fill(ledger, range(6, 11))
+
+    before = pyarrow.parquet.read_table(folder).num_rows
+    export(folder, ledger)
+
+    assert before == 0
+    assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 11))
+
+
 def test_half_a_file_that_a_kill_left_behind_is_written_again_whole(tmp_path: Path) -> None:
     folder, ledger = tmp_path / "files", tmp_path / "events.db"
     fill(ledger, range(1, 11))
     folder.mkdir()
-    (folder / "events-000000000001-000000000010.new").write_bytes(b"PAR1 and no more")
+    (folder / ".events-000000000001-000000000010.new").write_bytes(b"PAR1 and no more")
 
     export(folder, ledger)
 
