@@ -11,23 +11,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("training.evaluate:evaluate_command", "measure a run or a bundle on a test set"),
     "reproduce": ("training.reproduce:reproduce_command", "fit and measure methods on MVTec AD, beside published figures"),
     "export": ("export.pack:export_command", "make the bundle that a device runs"),
-    "selftest": ("agent.commands:selftest", "run a bundle's golden images on this machine"),
-    "calibrate": ("agent.calibrate_command:calibrate_command", "make a threshold for a bundle on this very device"),
-    "bench": ("agent.bench_command:bench_command", "measure a bundle's artefacts on this machine, and choose one"),
-    "check": ("agent.commands:check", "read a line's configuration and say what is wrong with it"),
-    "capture": ("agent.capture:capture", "photograph parts for training with a line's own camera and trigger"),
-    "run": ("agent.commands:run", "run a line: both processes"),
-    "inspect": ("agent.commands:inspect", "run the inspection process alone"),
-    "eject": ("agent.commands:eject", "run the ejector process alone"),
+    "selftest": ("agent.commands.line:selftest", "run a bundle's golden images on this machine"),
+    "calibrate": ("agent.commands.calibrate:calibrate_command", "make a threshold for a bundle on this very device"),
+    "bench": ("agent.commands.bench:bench_command", "measure a bundle's artefacts on this machine, and choose one"),
+    "check": ("agent.commands.line:check", "read a line's configuration and say what is wrong with it"),
+    "capture": ("agent.commands.capture:capture", "photograph parts for training with a line's own camera and trigger"),
+    "run": ("agent.commands.line:run", "run a line: both processes"),
+    "inspect": ("agent.commands.line:inspect", "run the inspection process alone"),
+    "eject": ("agent.commands.line:eject", "run the ejector process alone"),
     "provision": ("deploy.provision:provision_command", "make this machine a station; done twice, it changes nothing"),
     "sbom": ("deploy.sbom:sbom_command", "what is installed here, as CycloneDX"),
-    "doctor": ("agent.doctor:doctor_command", "what is wrong with this device, and what to do about it"),
-    "install": ("agent.install_command:install_command", "try a bundle here and make it the one that a line runs"),
-    "rollback": ("agent.install_command:rollback_command", "go back to the bundle before"),
-    "gate": ("agent.gate_command:gate", "show a running gate, reset it, begin and end maintenance"),
+    "doctor": ("agent.commands.doctor:doctor_command", "what is wrong with this device, and what to do about it"),
+    "install": ("agent.commands.install:install_command", "try a bundle here and make it the one that a line runs"),
+    "rollback": ("agent.commands.install:rollback_command", "go back to the bundle before"),
+    "gate": ("agent.commands.gate:gate", "show a running gate, reset it, begin and end maintenance"),
     "web": ("agent.web.server:web_command", "serve the page of a line: live picture, rejects, alerts, metrics"),
-    "collect": ("agent.collect:collect_command", "keep the events of stations, each once, and prove that none is missing"),
-    "simulate": ("agent.simulator:simulate_command", "thousands of parts in virtual time, with faults, and count what escapes"),
+    "collect": ("agent.commands.collect:collect_command", "keep the events of stations, each once, none missing"),
+    "simulate": ("agent.simulation.simulator:simulate_command", "parts in virtual time, with faults, and what escapes"),
     "demo": ("export.demo:demo_command", "draw parts, train, export and run a whole line here"),
 }
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from agent.commands import reporting
+    from agent.commands.line import reporting
 
     try:
         return reporting(getattr(module, function), rest)

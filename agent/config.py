@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from agent.broker.remote_command import HARMLESS, CommandName
 from agent.drivers import SectionError, convert, section
-from agent.gate_plan import GatePlan, Positive
-from agent.remote_command import HARMLESS, CommandName
+from agent.gate.plan import GatePlan, Positive
 from agent.yaml_file import located, read_yaml
 
 if TYPE_CHECKING:

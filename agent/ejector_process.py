@@ -14,18 +14,18 @@ from threading import Event as Stop
 
 from agent.clock import machine_boot
 from agent.config import Line
-from agent.gate import Gate
-from agent.gate_devices import GateDevices, error_code, open_devices
-from agent.handshake import Station
+from agent.gate.devices import GateDevices, error_code, open_devices
+from agent.gate.gate import Gate
+from agent.gate.handshake import Station
+from agent.gate.inspection_side import InspectionSide
+from agent.gate.journal import Journal
+from agent.gate.operator_side import OPERATOR_SOCKET, Action, GateState, OperatorSide
+from agent.gate.orders import OrderBook
+from agent.gate.plc_side import PlcSide
 from agent.health import notify
 from agent.inspection import Closed
-from agent.inspection_side import InspectionSide
-from agent.journal import Journal
 from agent.link import Listener
 from agent.only_one import only_one
-from agent.operator_side import OPERATOR_SOCKET, Action, GateState, OperatorSide
-from agent.orders import OrderBook
-from agent.plc_side import PlcSide
 
 log = logging.getLogger(__name__)
 

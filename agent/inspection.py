@@ -124,7 +124,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One closed part with what was measured on it; the only value with a wire format (agent/event.py).
+    """One closed part with what was measured on it; the only value with a wire format (agent/events/event.py).
 
     readings: empty when the inspection process that took them died before the part reached the gate.
     model: the bundle's name. config_sha256: of the line's file as it was read.

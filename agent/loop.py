@@ -25,29 +25,29 @@ from dataclasses import replace
 from threading import Event as Stop
 from types import TracebackType
 
+from agent.broker.command_desk import CommandDesk
+from agent.broker.mqtt import Publisher
 from agent.bundle import BundleError
 from agent.clock import machine_boot, now
-from agent.command_desk import CommandDesk
 from agent.config import Line
 from agent.decide import Policy, decide, strictest
-from agent.event import alert, kind, payload, topic
-from agent.event_memory import Entry
+from agent.events.event import alert, kind, payload, topic
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
 from agent.gate_link import GateLink, Readings
-from agent.hang import HangWatch
 from agent.health import notify
 from agent.inspection import Closed, Event, Fault, Measured, Prediction, Reading, Shot
 from agent.link import Alarm
 from agent.model import Here, Model, self_test
-from agent.model_watch import ModelWatch, Opened
-from agent.mqtt import Publisher
-from agent.observer import open_observer
+from agent.observation.observer import open_observer
 from agent.only_one import only_one
-from agent.outbox import Outbox
 from agent.photographer import Photographer, Standard
-from agent.record import FOLDER as RECORD
-from agent.record_image import photograph_of
+from agent.record.image import photograph_of
+from agent.record.record import FOLDER as RECORD
 from agent.reload import why_no_reload
 from agent.runtimes import InferenceError
+from agent.serving.hang import HangWatch
+from agent.serving.model_watch import ModelWatch, Opened
 
 log = logging.getLogger(__name__)
 

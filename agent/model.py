@@ -11,11 +11,11 @@ import numpy as np
 
 from agent.bundle import Artifact, Bundle, BundleError, depth_of
 from agent.calibration import Calibration, CalibrationError
-from agent.compiled import compiled_folder
 from agent.inspection import AnomalyMap, Depth, Fault, Image, Prediction, Reading
-from agent.local_calibration import calibrated_here
 from agent.preprocess import InputContract, RefusedImageError, prepare, prepare_depth, read_depth, read_image, to_8_bit
 from agent.runtimes import InferenceError, Runtime, RuntimeConfig
+from agent.serving.compiled import compiled_folder
+from agent.serving.local_calibration import calibrated_here
 from agent.tiled import tiled
 
 
@@ -59,7 +59,7 @@ class Model:
         return prediction
 
     def _tried_twice(self, infer: Callable[[], tuple[float, AnomalyMap]]) -> tuple[float, AnomalyMap]:
-        """Below the first rung of the ladder (agent/ladder.py): an inference that failed is tried once more."""
+        """Below the first rung of the ladder (agent/serving/ladder.py): an inference that failed is tried once more."""
         with suppress(InferenceError):
             return infer()
         try:

@@ -9,12 +9,12 @@ from importlib import resources
 from pathlib import Path
 
 from agent.bundle import BundleError
+from agent.commands.doctor import findings
+from agent.commands.install import trial_on
 from agent.config import Line, load_line
-from agent.doctor import findings
+from agent.doctor.finding import Health
 from agent.drivers import ConfigError
-from agent.finding import Health
-from agent.install_command import trial_on
-from agent.slots import install, pointer
+from agent.serving.slots import install, pointer
 from deploy.device import Device, ProvisionError
 from deploy.drop_in import eject_drop_in, inspect_drop_in
 from deploy.removal import factory_reset, uninstall

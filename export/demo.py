@@ -26,7 +26,7 @@ from agent.bundle import Bundle, open_bundle
 from agent.calibration import CalibrationError
 from agent.decide import Policy, decide
 from agent.drivers import section
-from agent.event import parse
+from agent.events.event import parse
 from agent.inspection import Outcome
 from agent.model import open_model
 from agent.preprocess import read_image, to_8_bit

@@ -74,7 +74,7 @@ def import_s() -> float:
         subprocess.run([str(DEVICE), "-c", code], check=True, cwd="/")
         return time.perf_counter() - start
 
-    pairs = [(once("import agent.loop, agent.ejector_process, agent.commands"), once("pass")) for _ in range(7)]
+    pairs = [(once("import agent.loop, agent.ejector_process, agent.commands.line"), once("pass")) for _ in range(7)]
     return statistics.median(a - b for a, b in pairs)
 
 

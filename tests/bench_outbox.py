@@ -13,10 +13,10 @@ from broker import Broker, mosquitto
 from soak_account import sample
 from soak_station import entry as soak_entry
 
+from agent.broker.mqtt import Publisher
 from agent.config import Mqtt
-from agent.event_memory import Entry
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
 
 PACED, PERIOD_S = 4000, 0.001
 BURST = 20_000

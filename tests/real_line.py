@@ -28,11 +28,11 @@ from broker import Broker, mosquitto  # noqa: E402 - a script, too
 from libmodbus import Plc, plc  # noqa: E402
 from small_bundle import photograph, write_bundle  # noqa: E402
 
+from agent.gate.operator_side import GateSilentError, ask_gate  # noqa: E402
 from agent.inspection import Part  # noqa: E402
-from agent.operator_side import GateSilentError, ask_gate  # noqa: E402
-from agent.simulated_belt import LENGTH_MM, MM_PER_MS, BeltPart  # noqa: E402
-from agent.simulated_line import Findings  # noqa: E402
-from agent.simulator import judge, told_in  # noqa: E402
+from agent.simulation.belt import LENGTH_MM, MM_PER_MS, BeltPart  # noqa: E402
+from agent.simulation.line import Findings  # noqa: E402
+from agent.simulation.simulator import judge, told_in  # noqa: E402
 
 TRAVEL_MS = 600.0
 LAG_NS = 20_000_000  # the flap is slower than its coil

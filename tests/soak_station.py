@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from agent.broker.mqtt import Publisher
 from agent.clock import machine_boot, utc_now
 from agent.config import Keep, KeepAll, Mqtt
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
+from agent.events.store import Kind
 
 PART_OF_A_REJECT = 50  # every so many parts one is rejected
 ORDER_BYTES = 32  # `first last`, padded

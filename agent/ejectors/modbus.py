@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 import msgspec
 
-from agent.driver_thread import DriverThread
 from agent.ejectors import EjectorError, Switched
-from agent.modbus import Address, Connection, ModbusError, Peer
+from agent.fieldbus.driver_thread import DriverThread
+from agent.fieldbus.modbus import Address, Connection, ModbusError, Peer
 
 _MOST_ASKED = 256
 _TRY_AGAIN_S = 0.02

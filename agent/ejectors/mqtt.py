@@ -15,7 +15,7 @@ from paho.mqtt.client import MQTTMessage
 
 from agent.config import Topic
 from agent.ejectors import EjectorError, Switched
-from agent.soft_plc import Broker, SoftPlc, connected
+from agent.fieldbus.soft_plc import Broker, SoftPlc, connected
 
 _MOST_SAID = 64
 _NOT_ANSWERED = "the soft PLC did not answer in time"

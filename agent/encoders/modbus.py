@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from agent.driver_thread import DriverThread
 from agent.ejectors import EjectorError
-from agent.modbus import Address, Connection, ModbusError, Peer
+from agent.fieldbus.driver_thread import DriverThread
+from agent.fieldbus.modbus import Address, Connection, ModbusError, Peer
 
 _MOST_KEPT = 4096
 _AFTER_ERROR_S = 0.05

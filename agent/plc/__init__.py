@@ -1,14 +1,14 @@
 """The PLC: it sees where the station stands and takes each result. One driver per file, chosen by `type:` of the section `plc`.
 
 The contract is that of the ejectors: opened by a context manager, called from the ejector process's only thread, never blocking.
-What the signals mean, and in which order they change, is agent/handshake.py; a driver only carries them.
+What the signals mean, and in which order they change, is agent/gate/handshake.py; a driver only carries them.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from agent.handshake import Signals, Wishes
+from agent.gate.handshake import Signals, Wishes
 
 
 class Plc(Protocol):

@@ -19,7 +19,7 @@ The PLC's own words: 0 holds its bits (0 trigger, 1 ack, 2 reset), 1 the number 
 
 from collections.abc import Sequence
 
-from agent.handshake import Signals, Wishes
+from agent.gate.handshake import Signals, Wishes
 
 WORDS, PLC_WORDS = 12, 2
 VERSION = 1

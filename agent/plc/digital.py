@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from agent.ejectors import EjectorError
-from agent.handshake import Signals, Wishes
+from agent.gate.handshake import Signals, Wishes
 
 Output = Literal["ready", "busy", "trigger_ack", "valid", "ok", "ng", "error", "overrun", "heartbeat", "may_run", "maintenance"]
 Input = Literal["trigger", "ack", "reset"]

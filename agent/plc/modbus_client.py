@@ -12,10 +12,10 @@ from typing import Annotated
 
 import msgspec
 
-from agent.driver_thread import DriverThread
 from agent.ejectors import EjectorError
-from agent.handshake import Signals, Wishes
-from agent.modbus import Address, Connection, ModbusError, Peer
+from agent.fieldbus.driver_thread import DriverThread
+from agent.fieldbus.modbus import Address, Connection, ModbusError, Peer
+from agent.gate.handshake import Signals, Wishes
 from agent.plc._words import PLC_WORDS, wishes, words
 
 _MOST_KEPT = 256

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent.driver_thread import DriverThread
 from agent.ejectors import EjectorError
-from agent.handshake import Signals, Wishes
+from agent.fieldbus.driver_thread import DriverThread
+from agent.gate.handshake import Signals, Wishes
 from agent.plc._words import PLC_WORDS, bits, wishes, words
 
 log = logging.getLogger(__name__)

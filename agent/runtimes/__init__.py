@@ -1,7 +1,7 @@
 """Runtimes: what executes an artefact. One driver per file, chosen by `type:`; artefacts name the runtime they are for.
 
 The contract: `Config.open(file)` is a context manager that yields a Runtime for one model file, compiled and ready, with
-its precision pinned to the one the file states. It raises BundleError for a file that must not be opened (agent/model_file.py),
+its precision pinned to the one the file states. It raises BundleError for a file that must not be opened (agent/model_files/),
 and InferenceError naming the file where it cannot be opened here, or only on another device than the one that was asked for.
 """
 
@@ -41,7 +41,7 @@ class RuntimeConfig(Protocol):
     """The section of the runtime."""
 
     def open(self, file: Path, cache: Path | None = None) -> AbstractContextManager[Runtime]:
-        """cache: a folder for what was compiled, which makes the next start faster; bounded by agent/compiled.py."""
+        """cache: a folder for what was compiled, which makes the next start faster; bounded by agent/serving/compiled.py."""
         ...
 
     def on_cpu(self) -> "RuntimeConfig | None":

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from agent.inspection import AnomalyMap, Depth, Image
-from agent.model_file import safe_onnx
+from agent.model_files.model_file import safe_onnx
 from agent.runtimes import CPU, InferenceError
 
 _PROVIDERS = {

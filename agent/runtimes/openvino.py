@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from agent.inspection import AnomalyMap, Depth, Image
-from agent.model_file import refuse_unsafe_model
+from agent.model_files.model_file import refuse_unsafe_model
 from agent.runtimes import CPU, InferenceError
 
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 
-from agent.driver_thread import DriverThread
-from agent.modbus import Address, Connection, ModbusError, Peer
+from agent.fieldbus.driver_thread import DriverThread
+from agent.fieldbus.modbus import Address, Connection, ModbusError, Peer
 from agent.triggers import TriggerError
 
 _MOST_KEPT = 1024

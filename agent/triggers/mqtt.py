@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from paho.mqtt.client import MQTTMessage
 
-from agent.soft_plc import Broker, SoftPlc, connected
+from agent.fieldbus.soft_plc import Broker, SoftPlc, connected
 from agent.triggers import TriggerError
 
 _MOST_KEPT = 1024

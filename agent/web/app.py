@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.record import FOLDER
+from agent.record.record import FOLDER
 from agent.web.accounts import Accounts, Role
 from agent.web.board import Board
 from agent.web.checkup import Checkup

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from agent.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told
+from agent.observation.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told
 
 log = logging.getLogger(__name__)
 

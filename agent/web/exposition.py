@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from agent.metrics import LATE_MS, LATENCY_MS, SCORES
-from agent.shown import Health
+from agent.observation.metrics import LATE_MS, LATENCY_MS, SCORES
+from agent.observation.shown import Health
 
 _THERMAL = Path("/sys/class/thermal")
 

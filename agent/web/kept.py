@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from agent.clock import utc_now
-from agent.picture import small_photograph
+from agent.observation.picture import small_photograph
 from agent.preprocess import read_image, to_8_bit
-from agent.record_index import IMAGES, INDEX, Kept, RecordIndex, Review, Worth
+from agent.record.index import IMAGES, INDEX, Kept, RecordIndex, Review, Worth
 
 PAGE = 60  # of one answer
 _SMALL_PX = 320

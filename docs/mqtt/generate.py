@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from agent import remote_command
-from agent.event import ALERT_DATA_SCHEMA, ALERT_SCHEMA, DATA_SCHEMA, SCHEMA, AlertData, Envelope, PartData
-from agent.messages import Acknowledgement, Birth, Metrics, Replay, State
+from agent.broker import remote_command
+from agent.broker.messages import Acknowledgement, Birth, Metrics, Replay, State
+from agent.events.event import ALERT_DATA_SCHEMA, ALERT_SCHEMA, DATA_SCHEMA, SCHEMA, AlertData, Envelope, PartData
 
 FOLDER = Path(__file__).parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.album import Album, open_index, place
 from agent.clock import utc_now
 from agent.config import KeepImages
-from agent.picture import lossless
-from agent.record_index import Kept, Worth
+from agent.observation.picture import lossless
+from agent.record.album import Album, open_index, place
+from agent.record.index import Kept, Worth
 
 
 def kept(number: int, worth: Worth, size: int, file: str = "", produced_s: float = 0.0) -> Kept:

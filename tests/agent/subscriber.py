@@ -9,7 +9,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.event import parse
+from agent.events.event import parse
 
 
 class Subscriber:

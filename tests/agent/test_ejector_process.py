@@ -19,10 +19,10 @@ from waiting import wait_until
 from agent.config import Line, load_line
 from agent.ejector_process import eject_forever
 from agent.ejectors import EjectorError, Switched
-from agent.gate import Gate
-from agent.gate_plan import GatePlan
+from agent.gate.gate import Gate
+from agent.gate.journal import Journal
+from agent.gate.plan import GatePlan
 from agent.inspection import Cause, Outcome, Part, Verdict
-from agent.journal import Journal
 from agent.link import Confirm, Tell
 
 MACHINE = "machine-boot-1"

@@ -20,12 +20,12 @@ from agent.bundle import BundleError
 from agent.calibration import Calibration
 from agent.cameras import CameraLostError
 from agent.config import Line, load_line
+from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
 from agent.inspection import AnomalyMap, Cause, Closed, Fault, Image, Measured, Outcome, Part, Prediction, Shot, Verdict
 from agent.loop import Station, inspect_forever, measured, read
 from agent.model import Model
 from agent.only_one import AlreadyRunningError
-from agent.outbox import Outbox
 from agent.runtimes import InferenceError
 
 PART = Part("boot", 1)

@@ -19,8 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from waiting import wait_until
 
 from agent.config import Login, Mqtt, Tls
-from agent.finding import Health
-from agent.line_checks import check_broker
+from agent.doctor.finding import Health
+from agent.doctor.line import check_broker
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "containers"
 DOCKERFILES = sorted(FOLDER.glob("Dockerfile.*"))

@@ -20,12 +20,12 @@ from kensa_process import running
 from test_event import event
 from waiting import wait_until
 
+from agent.broker.mqtt import Publisher
 from agent.clock import machine_boot, utc_now
 from agent.config import Mqtt, Tls
-from agent.event import kind, payload, topic
-from agent.event_memory import Entry
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.event import kind, payload, topic
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
 
 FLEET = Path(__file__).parents[2] / "deploy" / "fleet"
 TOPIC = "plant/hall-2/press-3"

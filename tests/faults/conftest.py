@@ -13,7 +13,7 @@ from broker import Broker, mosquitto
 from proxy import Proxy, proxy
 from small_station import Notes
 
-from agent.outbox import Outbox
+from agent.events.outbox import Outbox
 
 ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults
 

@@ -13,9 +13,9 @@ from waiting import wait_until
 
 from agent.config import load_line
 from agent.ejector_process import eject_forever
+from agent.gate.operator_side import Action, GateSilentError, GateState, ask_gate
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 from agent.link import Tell
-from agent.operator_side import Action, GateSilentError, GateState, ask_gate
 
 PASS = Verdict(Outcome.PASS, Cause.SCORE, "good")
 REJECT = Verdict(Outcome.REJECT, Cause.SCORE, "defect")

@@ -12,12 +12,12 @@ import pytest
 from collected import events_in
 from kensa_process import Running, running
 
+from agent.broker.mqtt import Publisher
+from agent.collect.ledger import Ledger
 from agent.config import Mqtt
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.ledger import Ledger
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
+from agent.events.store import Kind
 
 TOPIC = "plant/press-3"
 TIME = "2026-11-21T09:30:00.000000Z"

@@ -14,7 +14,7 @@ from running_line import running, write_line
 from small_bundle import edit_manifest, write_bundle, write_photographs
 
 from agent.bundle import open_bundle
-from agent.slots import install, pointer
+from agent.serving.slots import install, pointer
 
 
 def kensa(*words: object) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from subscriber import subscriber
 from waiting import wait_until
 
 from agent.config import Login
-from agent.outbox import Outbox
+from agent.events.outbox import Outbox
 
 UNDIGESTIBLE = b"\x30\x05\x00\x02\xff\xfe\x00"  # a PUBLISH whose topic is no UTF-8: paho's thread dies of it
 
@@ -26,8 +26,8 @@ PUBLISHES_UNTIL_KILLED = """
 import sys, threading
 from pathlib import Path
 from agent.config import Mqtt
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 with Outbox(Path(sys.argv[1])) as outbox:
     with Publisher(Mqtt("127.0.0.1", "plant/press-3", int(sys.argv[2])), "press-3", outbox, {}) as publisher:
         threading.Event().wait(60)

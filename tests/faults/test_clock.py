@@ -11,7 +11,7 @@ from subscriber import subscriber
 from waiting import wait_until
 
 from agent.config import Keep, KeepAll
-from agent.outbox import Outbox
+from agent.events.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
 READS_THE_WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow", "datetime.today"}
@@ -21,11 +21,11 @@ import sys, threading
 from pathlib import Path
 from agent.clock import machine_boot, now
 from agent.config import Mqtt
-from agent.event import kind, payload, topic
-from agent.event_memory import Entry
+from agent.events.event import kind, payload, topic
+from agent.events.memory import Entry
 from agent.inspection import Cause, Closed, Event, Outcome, Part, Verdict
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 clock, boot = Path(sys.argv[2]), machine_boot()
 with Outbox(Path(sys.argv[1]), machine=boot) as outbox:
     event = Event(Closed(Part("boot", 1), Verdict(Outcome.REJECT, Cause.MISSED, ""), 1, 2, 3), (), "bundle", 0.5)
@@ -45,9 +45,9 @@ import sys, threading
 from pathlib import Path
 from agent.clock import utc_now
 from agent.config import Keep, KeepAll
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.store import Kind
+from agent.events.outbox import Outbox
 clock = Path(sys.argv[2])
 week = Keep(mb=100, waiting_days=7)
 def put(outbox, numbers):

@@ -11,11 +11,11 @@ from small_station import publisher_to, put
 from subscriber import subscriber
 from waiting import wait_until
 
-from agent.command_desk import CommandDesk
+from agent.broker.command_desk import CommandDesk
+from agent.broker.mqtt import Publisher
+from agent.broker.remote_command import TABLE
 from agent.config import Mqtt
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
-from agent.remote_command import TABLE
+from agent.events.outbox import Outbox
 
 
 def obedient(port: int, outbox: Outbox, folder: Path) -> tuple[Publisher, CommandDesk]:

@@ -16,7 +16,7 @@ from small_station import put
 from subscriber import Subscriber, subscriber
 from waiting import wait_until
 
-from agent.outbox import Outbox
+from agent.events.outbox import Outbox
 
 KILLS = 8
 
@@ -24,10 +24,10 @@ PUTS_AND_PUBLISHES = """
 import itertools, logging, resource, signal, sys, threading
 from pathlib import Path
 from agent.config import Mqtt
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.store import Kind
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard)))
@@ -44,9 +44,9 @@ with Outbox(Path(sys.argv[1])) as outbox:
 SAYS_WHAT_IS_DURABLE = """
 import itertools, os, sys, threading
 from pathlib import Path
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.store import Kind
+from agent.events.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 first = int(sys.argv[2])
 for n in itertools.count(first):

@@ -12,7 +12,7 @@ from small_station import Notes, collector, complete, publisher_to, put
 from subscriber import subscriber
 from waiting import wait_until
 
-from agent.outbox import Outbox
+from agent.events.outbox import Outbox
 
 KEEPALIVE_S = 4
 
@@ -20,10 +20,10 @@ PUTS_WHILE_THE_NETWORK_CRAWLS = """
 import sys, time
 from pathlib import Path
 from agent.config import Mqtt
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.store import Kind
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 slowest_s, accepted, before_mb = 0.0, 0, 0.0
@@ -50,8 +50,8 @@ PUBLISHES_TO_A_NAME = """
 import logging, sys, threading
 from pathlib import Path
 from agent.config import Mqtt
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.INFO)
 with Outbox(Path(sys.argv[1])) as outbox:
     with Publisher(Mqtt("broker.plant.test", "plant/press-3", int(sys.argv[2]), keepalive_s=4), "press-3", outbox, {}):

@@ -14,9 +14,9 @@ from proxy import proxy
 from small_station import Notes, publisher_to, put
 from waiting import wait_until
 
+from agent.broker.session import BrokerLostError, Session
 from agent.config import Mqtt, Tls
-from agent.mqtt_session import BrokerLostError, Session
-from agent.outbox import Outbox
+from agent.events.outbox import Outbox
 
 HANDSHAKE = b"\x16\x03"  # how a client begins TLS
 
@@ -24,8 +24,8 @@ PUBLISHES_WITH_TLS = """
 import logging, sys, threading
 from pathlib import Path
 from agent.config import Mqtt, Tls
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.INFO)
 with Outbox(Path(sys.argv[1])) as outbox:
     with Publisher(Mqtt("127.0.0.1", "plant/press-3", int(sys.argv[2]), tls=Tls(sys.argv[3])), "press-3", outbox, {}):

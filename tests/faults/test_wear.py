@@ -14,8 +14,8 @@ CONNECTS_AGAIN_AND_AGAIN = """
 import contextlib, os, sys, threading
 import paho.mqtt.client as paho
 from agent.config import Mqtt
-from agent.event_store import Row
-from agent.mqtt_session import BrokerLostError, Session
+from agent.events.store import Row
+from agent.broker.session import BrokerLostError, Session
 there, away = (Mqtt("127.0.0.1", "plant/press-3", int(port)) for port in sys.argv[1:3])
 def connect(n):
     with contextlib.suppress(BrokerLostError):
@@ -41,10 +41,10 @@ import itertools, sys, threading
 from pathlib import Path
 from agent.clock import utc_now
 from agent.config import Mqtt
-from agent.event_memory import Entry
-from agent.event_store import Kind
-from agent.mqtt import Publisher
-from agent.outbox import Outbox
+from agent.events.memory import Entry
+from agent.events.store import Kind
+from agent.broker.mqtt import Publisher
+from agent.events.outbox import Outbox
 data = b'{' + b'"reading":0.123456,' * 30 + b'"n":1}'
 with Outbox(Path(sys.argv[1])) as outbox:
     with Publisher(Mqtt("127.0.0.1", "plant/press-3", int(sys.argv[2])), "press-3", outbox, {}):

@@ -11,11 +11,11 @@ from record_filler import kept
 from served import Served
 from small_bundle import photograph
 
-from agent.album import Album, open_index, place
 from agent.config import KeepImages
-from agent.picture import lossless
-from agent.record import FOLDER
-from agent.record_index import Worth
+from agent.observation.picture import lossless
+from agent.record.album import Album, open_index, place
+from agent.record.index import Worth
+from agent.record.record import FOLDER
 
 UTC = "2026-11-21T09:30:00.000000Z"
 GOOD, DEFECTS, NOT_JUDGED = 24, 4, 2

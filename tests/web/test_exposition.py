@@ -7,8 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from served import Served
 
 from agent.inspection import Cause, Closed, Measured, Outcome, Part, Verdict
-from agent.metrics import Tally
-from agent.shown import Health
+from agent.observation.metrics import Tally
+from agent.observation.shown import Health
 from agent.web.exposition import exposition, temperatures
 
 BIRTH = {"station": "press-3", "model": "cap", "bundle_id": "abc", "artifact": "onnx-f32"}

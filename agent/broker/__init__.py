@@ -1,0 +1,1 @@
+"""The station at the plant's broker: events out, state kept, commands in."""

@@ -1,0 +1,255 @@
+"""Where commands over MQTT come in, are done or handed to the hot path between two parts, and are answered.
+
+The publisher's thread hears and answers; the hot path only looks whether it is paused, and leaves a photograph.
+"""
+
+import logging
+import os
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from agent.broker.feed import Feed
+from agent.broker.heard import Heard
+from agent.broker.remote_command import (
+    Capture,
+    Command,
+    PartImage,
+    Pause,
+    RefusedError,
+    Reload,
+    Remembered,
+    Replay,
+    Response,
+    Result,
+    Resume,
+    SelfTest,
+    Why,
+    understand,
+)
+from agent.clock import utc_now
+from agent.events.event import alert
+from agent.inspection import Fault, Image, Part
+from agent.observation.picture import small_photograph
+
+log = logging.getLogger(__name__)
+
+_ERRANDS = 8  # captures and self-tests that wait for the hot path
+_LOG_EVERY = 100  # refusals, after the first
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response and the message that asked for it."""
+
+    heard: Heard
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    heard: Heard
+    command: Command
+    until_s: float
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    """What a restart must not forget. paused: why; None: it is not."""
+
+    paused: str | None = None
+    remembered: dict[str, datetime] = {}
+
+
+def _none_is_kept(event: str) -> bytes:
+    raise LookupError("no images are kept here")
+
+
+class CommandDesk:
+    """The commands of one station.
+
+    enabled: those that are obeyed. file: keeps the pause and the ids of what was obeyed. why_no_reload: what is wrong with the
+    line's file, empty when it can be reloaded. tell: takes an alert, its key and its data. photograph: JPEG of the part of an
+    event that was kept; raises LookupError.
+    """
+
+    def __init__(
+        self,
+        enabled: Collection[str] = (),
+        file: Path | None = None,
+        why_no_reload: Callable[[], str] = str,
+        tell: Callable[[str, bytes], None] = lambda key, data: None,
+        photograph: Callable[[str], bytes] = _none_is_kept,
+    ) -> None:
+        self.enabled = tuple(enabled)
+        self.obeyed = 0
+        self.refused: Counter[str] = Counter()
+        self.wants_restart = False
+        self._file = file
+        self._why_no_reload = why_no_reload
+        self._tell = tell
+        self._photograph_of = photograph
+        standing = _read(file) if file is not None else _Standing()
+        self._paused = standing.paused if "resume" in self.enabled else None  # else nobody could end it
+        self._distrusted: str | None = None  # by a self-test; a restart tests anew
+        self._remembered = Remembered(dict(standing.remembered))
+        self._lock = threading.Lock()
+        self._captures: list[_Errand] = []
+        self._self_tests: list[_Errand] = []
+        self._photographed: list[tuple[_Errand, Part, Image | Fault]] = []
+        self._answers: list[Answer] = []
+        if self._paused is not None:
+            log.warning("paused since before the restart: %s", self._paused)
+
+    # ------------------------------------------------------------ the hot path
+
+    @property
+    def paused(self) -> str | None:
+        """Why parts are to be rejected uninspected; None: they are inspected."""
+        return self._paused if self._distrusted is None else self._distrusted
+
+    @property
+    def asks_for_self_test(self) -> bool:
+        return bool(self._self_tests)
+
+    def saw(self, part: Part, image: Image | Fault) -> None:
+        """A part's photograph, for who waits for one. Copies nothing."""
+        if self._captures:
+            with self._lock:
+                self._photographed += [(errand, part, image) for errand in self._captures]
+                self._captures.clear()
+
+    def self_tested(self, trouble: str) -> None:
+        """trouble: how the golden images scored otherwise than at export, empty when they did not."""
+        if trouble:
+            self._distrusted = f"self-test failed: {trouble}"
+            self._tell(f"self-test-failed/{uuid.uuid4().hex}", alert("self-test-failed", trouble, "raised"))
+        with self._lock:  # who asked may have been told meanwhile that it was too late
+            for errand in self._self_tests:
+                self._answers.append(self._answer(errand.heard, errand.command.id, "failed" if trouble else "ok", trouble))
+            self._self_tests.clear()
+
+    # ------------------------------------------------------------ the publisher's thread
+
+    def hear(self, heard: Heard, feed: Feed, stream: str, now: datetime, now_s: float) -> None:
+        """Does what a message of `cmd/{name}` asks, or refuses it; raises nothing. stream: of the station's events.
+
+        now, now_s: the wall clock's, and the monotonic one's.
+        """
+        name = heard.topic.removeprefix("cmd/")
+        try:
+            if heard.retained:  # said to nobody knows whom, nobody knows when; answered at each connection it would be for ever
+                self._count(name, RefusedError(Why.RETAINED, "a command is never retained"))
+                return
+            if heard.expiry_s is not None and now_s - heard.heard_s > heard.expiry_s:
+                raise RefusedError(Why.LATE, f"was obeyed too late for its message expiry of {heard.expiry_s} s")
+            if heard.answers_elsewhere:
+                raise RefusedError(Why.ELSEWHERE, "the response topic must be below the station's own `response/`")
+            command = understand(name, heard.payload, self.enabled, now)
+            self._remembered.take(command, now)
+            self._obey(_Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
+            self._write()
+        except RefusedError as e:
+            self._count(name, e)
+            self._answers.append(Answer(heard, Response(e.id, name[:40], "refused", utc_now(), str(e), e.why)))
+        else:
+            self.obeyed += 1
+            log.warning("command %s %s: obeyed", name, command.id)
+
+    def answers(self, now_s: float) -> list[Answer]:
+        """What is to be said since the last call."""
+        with self._lock:
+            photographed, self._photographed = self._photographed, []
+            late = [errand for errand in (*self._captures, *self._self_tests) if errand.until_s < now_s]
+            self._captures = [errand for errand in self._captures if errand not in late]
+            self._self_tests = [errand for errand in self._self_tests if errand not in late]
+        for errand, part, image in photographed:
+            self._answers.append(self._photograph(errand, part, image))
+        for errand in late:
+            self._answers.append(self._answer(errand.heard, errand.command.id, "failed", "no time for it before it expired"))
+        with self._lock:
+            answers, self._answers = self._answers, []
+        return answers
+
+    def _obey(self, errand: _Errand, feed: Feed, stream: str) -> None:
+        """Raises RefusedError where it is not possible; the answer is left among the others."""
+        heard, command = errand.heard, errand.command
+        match command:
+            case Capture() | SelfTest():
+                with self._lock:
+                    waiting = self._captures if isinstance(command, Capture) else self._self_tests
+                    if len(waiting) >= _ERRANDS:
+                        raise RefusedError(Why.TOO_MANY, f"{_ERRANDS} of them wait already", command.id)
+                    waiting.append(errand)
+                return
+            case Pause(reason=reason):
+                self._paused = f"command {command.id}" + (f": {reason}" if reason else "")
+                self._tell(f"command/{command.id}", alert("paused", self._paused, "raised"))
+            case Resume():
+                self._paused = self._distrusted = None
+                self._tell(f"command/{command.id}", alert("paused", f"command {command.id}", "cleared"))
+            case Reload():
+                if trouble := self._why_no_reload():
+                    raise RefusedError(Why.NOT_POSSIBLE, trouble, command.id)
+                self.wants_restart = True
+            case Replay(first=first, last=last):
+                if command.stream != stream or first > last:
+                    expected = f"expected the stream {stream} and `from` not above `to`, got {command.stream}, {first}, {last}"
+                    raise RefusedError(Why.NOT_POSSIBLE, expected, command.id)
+                feed.replay(first, last)
+            case PartImage(event=event):
+                self._answers.append(self._kept(heard, command.id, event))
+                return
+        self._answers.append(self._answer(heard, command.id, "ok", ""))
+
+    def _count(self, name: str, refused: RefusedError) -> None:
+        self.refused[refused.why.value] += 1
+        if (times := self.refused[refused.why.value]) == 1 or times % _LOG_EVERY == 0:
+            log.warning("command %.40r refused, %s (%d so far): %s", name, refused.why.value, times, refused)
+
+    def _photograph(self, errand: _Errand, part: Part, image: Image | Fault) -> Answer:
+        id = errand.command.id
+        if isinstance(image, Fault):
+            return self._answer(errand.heard, id, "failed", image.reason, str(part))
+        return self._answer(errand.heard, id, "ok", "", str(part), small_photograph(image))
+
+    def _kept(self, heard: Heard, id: str, event: str) -> Answer:
+        try:
+            jpeg = self._photograph_of(event)
+        except LookupError as e:
+            raise RefusedError(Why.NOT_POSSIBLE, str(e.args[0])[:300], id) from e
+        return self._answer(heard, id, "ok", "", event, jpeg)
+
+    def _answer(self, heard: Heard, id: str, result: Result, reason: str, part: str = "", jpeg: bytes = b"") -> Answer:
+        name = heard.topic.removeprefix("cmd/")
+        return Answer(heard, Response(id, name, result, utc_now(), reason, part=part, jpeg=jpeg))
+
+    def _write(self) -> None:
+        """A disk that refuses it costs the memory of a restart, loudly, and never the command."""
+        if self._file is None:
+            return
+        fresh = self._file.with_suffix(".new")
+        try:
+            with fresh.open("wb") as file:
+                file.write(msgspec.json.encode(_Standing(self._paused, self._remembered.until)))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._file)
+        except OSError as e:
+            log.error("%s: a restart will not know of this command: %s", self._file, e.strerror)
+
+
+def _read(file: Path) -> _Standing:
+    """A file that cannot be read costs the memory of a pause: parts are inspected then, and a bad one is rejected."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=_Standing)
+    except FileNotFoundError:
+        return _Standing()
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as e:
+        log.error("%s: %s; a pause from before the restart is forgotten", file, e)
+        return _Standing()

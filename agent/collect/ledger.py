@@ -1,0 +1,172 @@
+"""What a collector has of each station's events: each once, what is missing, and how far everything is there.
+
+A number is settled when its event is here or when the station has said that it is lost and why. The watermark of a stream is
+the last number up to which all are settled; a station may forget what is below it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS event (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    time TEXT NOT NULL,
+    outcome TEXT,
+    cause TEXT,
+    data TEXT NOT NULL,
+    PRIMARY KEY (source, id)
+);
+CREATE TABLE IF NOT EXISTS stream (id TEXT PRIMARY KEY, topic TEXT NOT NULL, newest INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS settled (
+    stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (stream, first)
+);
+CREATE TABLE IF NOT EXISTS lost (
+    stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER, reason TEXT NOT NULL,
+    is_settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stream, first, last, reason)
+);
+"""
+
+_GAPS = 100  # of a stream that are looked at: the others follow when these are closed
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers of a stream that are not settled, both ends included. topic: the station's prefix."""
+
+    stream: str
+    topic: str
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the ledger was opened. lost: numbers that a station has given up, and said so."""
+
+    kept: int = 0
+    copies: int = 0
+    lost: int = 0
+
+
+class Ledger:
+    """One SQLite file, for one thread; nothing is there for good before `commit`."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(file)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_TABLES)
+        self.counts = Counts()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._db.close()
+
+    def keep(self, topic: str, event: dict[str, Any]) -> bool:
+        """Whether the event is a new one. topic: the station's prefix. event: as published (agent/events/event.py: envelope)."""
+        data, stream, seq = event["data"], str(event["stream"]), int(event["seq"])
+        row = (event["source"], event["id"], stream, seq, event["type"], event["time"], data.get("outcome"), data.get("cause"))
+        kept = self._db.execute(
+            "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*row, json.dumps(data))
+        )
+        self.newest(topic, stream, seq)
+        self._settle(stream, seq, seq)
+        if data.get("alert") == "events-lost":
+            self._note_lost(topic, data)
+        is_new = kept.rowcount == 1
+        self.counts.kept += is_new
+        self.counts.copies += not is_new
+        return is_new
+
+    def newest(self, topic: str, stream: str, seq: int) -> None:
+        """The station has given out numbers up to this one."""
+        self._db.execute(
+            "INSERT INTO stream VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET newest = max(newest, ?3), topic = ?2",
+            (stream, topic, seq),
+        )
+
+    def commit(self) -> None:
+        self._db.commit()
+
+    def gaps(self) -> Sequence[Gap]:
+        """Numbers below the newest that are neither here nor explained, the oldest hundred of each stream, oldest first."""
+        self._settle_lost()
+        found: list[Gap] = []
+        for stream, topic, newest in self._db.execute("SELECT id, topic, newest FROM stream").fetchall():
+            of_stream, expected = [], 1
+            for first, last in self._settled(stream):
+                if first > expected:
+                    of_stream.append(Gap(stream, topic, expected, first - 1))
+                expected = last + 1
+            if expected <= newest:
+                of_stream.append(Gap(stream, topic, expected, newest))
+            found += of_stream[:_GAPS]
+        return found
+
+    def watermarks(self) -> dict[tuple[str, str], int]:
+        """(topic, stream) to the last number up to which all are settled, 0 where the first is missing."""
+        streams = self._db.execute("SELECT id, topic FROM stream").fetchall()
+        return {(topic, stream): self._watermark(stream) for stream, topic in streams}
+
+    def _watermark(self, stream: str) -> int:
+        row = self._db.execute("SELECT last FROM settled WHERE stream = ? AND first = 1", (stream,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _settled(self, stream: str) -> list[tuple[int, int]]:
+        return self._db.execute("SELECT first, last FROM settled WHERE stream = ? ORDER BY first", (stream,)).fetchall()
+
+    def _settle(self, stream: str, first: int, last: int) -> None:
+        """Joins the numbers with their neighbors: there are as many rows as gaps."""
+        touching = self._db.execute(
+            "SELECT first, last FROM settled WHERE stream = ? AND first <= ? AND last >= ?", (stream, last + 1, first - 1)
+        ).fetchall()
+        joined = (min([first, *(row[0] for row in touching)]), max([last, *(row[1] for row in touching)]))
+        self._db.executemany("DELETE FROM settled WHERE stream = ? AND first = ?", [(stream, row[0]) for row in touching])
+        self._db.execute("INSERT INTO settled VALUES (?, ?, ?)", (stream, *joined))
+
+    def _note_lost(self, topic: str, told: dict[str, Any]) -> None:
+        """The station says which numbers will not come. Where it can no longer count them, nothing of that stream will."""
+        stream, first, last, count = str(told["stream"]), int(told["first"]), int(told["last"]), told["count"]
+        if stream:
+            row = (stream, first if count else 1, last, count, told["reason"])
+            self._db.execute("INSERT INTO lost VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING", row)
+            self.newest(topic, stream, 0)
+
+    def _settle_lost(self) -> None:
+        """A range explains what is missing in it once no more is missing than the station has lost there."""
+        told = "SELECT stream, first, last, count, reason FROM lost WHERE NOT is_settled"
+        for stream, first, last, count, reason in self._db.execute(told).fetchall():
+            newest = self._db.execute("SELECT newest FROM stream WHERE id = ?", (stream,)).fetchone()
+            missing = self._missing(stream, first, last if count else min(last, newest[0]))
+            if count is None or sum(b - a + 1 for a, b in missing) <= count:
+                for a, b in missing:
+                    self.counts.lost += b - a + 1
+                    self._settle(stream, a, b)
+                key = (stream, first, last, reason)
+                self._db.execute("UPDATE lost SET is_settled = 1 WHERE (stream, first, last, reason) = (?, ?, ?, ?)", key)
+
+    def _missing(self, stream: str, first: int, last: int) -> list[tuple[int, int]]:
+        found, expected = [], first
+        for a, b in self._settled(stream):
+            if b < expected:
+                continue
+            if a > last:
+                break
+            if a > expected:
+                found.append((expected, a - 1))
+            expected = b + 1
+        if expected <= last:
+            found.append((expected, last))
+        return found

@@ -1,0 +1,108 @@
+"""`kensa calibrate`: a threshold for this device, from photographs of good parts that it judged itself."""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from agent.bundle import Artifact, Bundle, BundleError, depth_of, open_bundle, sha256
+from agent.calibration import CalibrationError, calibrate, explain
+from agent.clock import utc_now
+from agent.drivers import ConfigError, SectionError, section
+from agent.model import Model
+from agent.preprocess import RefusedImageError, read_depth, read_image, to_8_bit
+from agent.runtimes import RuntimeConfig
+from agent.serving.compiled import compiled_folder
+from agent.serving.local_calibration import LocalTable, artifact_sha256, keep
+from agent.tiled import tiled
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+_GOLDEN_WITHIN = 0.1  # of (threshold - median): another device rounds differently, it does not judge differently
+
+
+def calibrate_command(arguments: list[str]) -> int:
+    """Makes the table of a bundle for this device: for each of its artefacts, or for the runtime that is named."""
+    parser = argparse.ArgumentParser(
+        prog="kensa calibrate",
+        description=calibrate_command.__doc__,
+        epilog="example: kensa calibrate bundles/cap --images good-parts --state state --runtime '{type: openvino, device: GPU}'",
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--images", type=Path, required=True, help="folder of photographs of good parts, taken here")
+    parser.add_argument("--state", type=Path, required=True, help="the station's state folder, as in its line.yaml")
+    parser.add_argument("--runtime", help="a runtime section as in line.yaml; all artefacts in their own runtime without it")
+    chosen = parser.parse_args(arguments)
+    bundle = open_bundle(chosen.bundle)
+    suffixes = _SUFFIXES - {".tiff"} if bundle.manifest.input.depth else _SUFFIXES  # .tiff: depth, beside its photograph
+    photographs = sorted(file for file in chosen.images.rglob("*") if file.suffix.lower() in suffixes)
+    if not photographs:
+        raise BundleError(f"{chosen.images}: expected photographs of good parts, found none")
+    for content in _sections(chosen.runtime, bundle):
+        runtime: RuntimeConfig = section("agent.runtimes", content)
+        for artifact in bundle.manifest.artifacts:
+            if artifact.runtime == content["type"]:
+                table = calibrated_on(bundle, artifact, runtime, photographs, chosen.state)
+                print(f"{artifact.name} on {table.executed_on}, in {table.executed_precision}: {keep(chosen.state, table)}")
+                print(explain(table.calibration))
+    return 0
+
+
+def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, photographs: list[Path], state: Path) -> LocalTable:
+    """The table of this artefact where the runtime computes here. Raises BundleError, InferenceError."""
+    contract = bundle.manifest.input
+    with runtime.open(bundle.path(artifact.files[0]), compiled_folder(state)) as opened:
+        model = Model(contract, tiled(opened, contract), artifact.calibration)
+        golden_raw = tuple(_raw(model, bundle.path(name), bundle.path(depth_of(name))) for name in bundle.manifest.golden)
+        for name, raw, expected in zip(bundle.manifest.golden, golden_raw, artifact.golden_raw, strict=True):
+            deviation = abs(raw - expected) / artifact.calibration.scale
+            if not deviation <= _GOLDEN_WITHIN:
+                raise BundleError(
+                    f"{bundle.path(name)}: {artifact.name} gives raw score {raw:.6g} on {opened.executed_on}, {expected:.6g} at "
+                    f"export; deviation {deviation:.2g} of (threshold - median): something else is computed there, no table made"
+                )
+        raw_scores = [_raw(model, file, file.with_suffix(".tiff")) for file in photographs]
+        try:
+            table = calibrate(
+                np.array(raw_scores, dtype=np.float32), artifact.calibration.wished_rate, artifact.calibration.confidence
+            )
+        except CalibrationError as e:
+            raise BundleError(f"{artifact.name}: {e}") from e
+        listed = hashlib.sha256("".join(sha256(file) for file in photographs).encode()).hexdigest()
+        return LocalTable(
+            artifact_sha256=artifact_sha256(bundle, artifact),
+            executed_on=opened.executed_on,
+            executed_precision=opened.executed_precision,
+            calibration=table,
+            golden_raw=golden_raw,
+            images_sha256=listed,
+            made=utc_now(),
+        )
+
+
+def _sections(written: str | None, bundle: Bundle) -> list[dict[str, Any]]:
+    """What `--runtime` says; without it each runtime that the bundle has artefacts for."""
+    if written is None:
+        return [{"type": name} for name in sorted({artifact.runtime for artifact in bundle.manifest.artifacts})]
+    try:
+        content = yaml.safe_load(written)
+    except yaml.YAMLError as e:
+        raise ConfigError(f"--runtime {written!r} is not valid YAML: {' '.join(str(e).split())}") from e
+    try:
+        section("agent.runtimes", content)
+    except SectionError as e:
+        raise ConfigError(f"--runtime {written!r}: {'.'.join(map(str, e.path))}: {e}") from e
+    if content["type"] == "auto":
+        raise ConfigError("--runtime auto: expected the runtime that the table is for, such as {type: openvino, device: GPU}")
+    bundle.artifact_for([content["type"]])
+    return [content]
+
+
+def _raw(model: Model, photograph: Path, depth: Path) -> float:
+    try:
+        image = to_8_bit(read_image(photograph), model.contract.white_level)
+        return model.predict(image, read_depth(depth) if model.contract.depth else None).raw
+    except RefusedImageError as e:
+        raise BundleError(f"{photograph}: {e}") from e

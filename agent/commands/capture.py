@@ -1,0 +1,131 @@
+"""`kensa capture`: photographs for training, by the station's own camera and trigger: the first hour of a new line."""
+
+import argparse
+import contextlib
+import select
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import msgspec
+
+from agent.cameras import Camera
+from agent.clock import utc_now
+from agent.config import Line, Name, load_line
+from agent.drivers import ConfigError
+from agent.gate.trigger_input import TriggerInput
+from agent.inspection import Fault
+from agent.only_one import only_one
+from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
+from agent.watch import Look, look_of
+
+_WAIT_S = 0.5
+_TELL_EVERY_S = 5.0
+_DARK, _TOO_WHITE = 30.0, 0.02  # mean grey level; share of pixels
+_SOFT = 0.7  # of the sharpest so far
+_IN_FILE_NAMES = str.maketrans({":": None, ".": "-"})
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+def capture(arguments: list[str]) -> int:
+    """Photographs parts as the line would, into folders that `kensa fit` reads; tells whether each is sharp and well lit."""
+    parser = argparse.ArgumentParser(
+        prog="kensa capture",
+        description=capture.__doc__,
+        epilog="example: kensa capture line.yaml --out data/cap --parts 200",
+    )
+    parser.add_argument("line", type=Path, help="the line's YAML file; its bundle need not exist yet")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="photographs are added, none is ever overwritten")
+    parser.add_argument("--parts", type=int, required=True, metavar="N", help="how many")
+    parser.add_argument("--label", default="good", help="what the parts are: good (default), or the name of a defect")
+    options = parser.parse_args(arguments)
+    try:
+        label = msgspec.convert(options.label, Name)
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"--label {options.label!r}: expected a name such as good or scratch") from e
+    line = load_line(options.line)
+    folder = options.out / ("train" if label == "good" else "test") / label
+    with only_one(line.state, "inspect"), only_one(line.state, "eject"):
+        _photograph(line, folder, options.parts)
+    print(f"{options.parts} parts photographed into {folder}; next: kensa fit --method patchcore --data {options.out} --out RUN")
+    return 0
+
+
+def _photograph(line: Line, folder: Path, parts: int) -> None:
+    """A part counts once all cameras have its photograph; what is missing is told."""
+    session, done, sharpest = utc_now().translate(_IN_FILE_NAMES), 0, dict.fromkeys(line.cameras, 0.0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"--out {folder}: cannot be made: {e.strerror}") from e
+    with ExitStack() as devices:
+        cameras = {name: devices.enter_context(camera.open()) for name, camera in line.cameras.items()}
+        for triggered_ns in _triggers(line, cameras):
+            taken = {name: _pixels(camera.shoot(triggered_ns)) for name, camera in cameras.items()}
+            faults = [found.reason for found in taken.values() if isinstance(found, Fault)]
+            if faults:
+                print(f"  not photographed: {'; '.join(faults)}")
+                continue
+            done += 1
+            for name, pixels in taken.items():
+                assert not isinstance(pixels, Fault)
+                of_camera = f"-{name}" if len(taken) > 1 else ""
+                _write(folder / f"{session}-{done:05d}{of_camera}.png", pixels)
+                look = look_of(to_8_bit(pixels, 65535))
+                sharpest[name] = max(sharpest[name], look.sharpness)
+                print(f"  {done}/{parts} {name}: {hint(look, sharpest[name])}", flush=True)
+            if done == parts:
+                return
+
+
+def hint(look: Look, sharpest: float) -> str:
+    """What a person who sets up lens and light wants to know. sharpest: of the photographs so far, this one among them."""
+    warnings = [
+        "too dark: more light, a longer exposure or gain" if look.brightness < _DARK else "",
+        "overexposed: less light or a shorter exposure" if look.white > _TOO_WHITE else "",
+        "softer than before: is it in focus, does the part move too fast?" if look.sharpness < _SOFT * sharpest else "",
+    ]
+    numbers = (
+        f"brightness {look.brightness:.0f} of 255, {look.white:.1%} white, sharpness {look.sharpness:.2f} (best {sharpest:.2f})"
+    )
+    return "; ".join([numbers, *filter(None, warnings)])
+
+
+def _triggers(line: Line, cameras: Mapping[str, Camera]) -> Iterator[int]:
+    """The instants of parts, by the line's own trigger; while none comes, what is waited for is told now and then."""
+    debounced = TriggerInput(round(line.gate.debounce_ms * 1e6), round(line.gate.stuck_ms * 1e6))
+    with line.trigger.open() as trigger:
+        told_s = time.monotonic()
+        while True:
+            came = debounced.parts(trigger.take(time.monotonic_ns()))
+            yield from came
+            if came:
+                told_s = time.monotonic()
+                continue
+            if time.monotonic() - told_s > _TELL_EVERY_S:
+                troubles = filter(None, (trigger.problem(), *(camera.trouble for camera in cameras.values())))
+                print(f"  waiting for a trigger: {'; '.join(troubles) or 'cameras are ready'}", flush=True)
+                told_s = time.monotonic()
+            wake_ns = trigger.wake_ns()
+            wait_s = _WAIT_S if wake_ns is None else min(_WAIT_S, max(0.0, (wake_ns - time.monotonic_ns()) / 1e9))
+            select.select(trigger.filenos(), [], [], wait_s)
+
+
+def _pixels(taken: Pixels | PixelsWithDepth | Fault) -> Pixels | Fault:
+    return taken.pixels if isinstance(taken, PixelsWithDepth) else taken
+
+
+def _write(file: Path, pixels: Pixels) -> None:
+    """With the bits it came with. Raises ConfigError where it cannot be written; nothing half written is left."""
+    done, content = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _PNG)
+    assert done, "PNG takes 8 and 16 bit"
+    try:
+        with file.open("xb") as out:
+            out.write(content.tobytes())
+    except OSError as e:
+        if not isinstance(e, FileExistsError):
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+        raise ConfigError(f"{file}: cannot be written: {e.strerror}") from e

@@ -1,0 +1,154 @@
+"""The device's sub-commands: check, selftest, run, inspect, eject."""
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event as Stop
+
+import msgspec
+
+from agent.bundle import BundleError, open_bundle
+from agent.cameras import CameraLostError
+from agent.config import Line, load_line
+from agent.drivers import ConfigError, section
+from agent.ejectors import EjectorError
+from agent.events.outbox import OutboxError
+from agent.gate.priority import go_first
+from agent.last_good import load_or_last_good, remember
+from agent.log import start_log
+from agent.observation.observer import ObserverError
+from agent.only_one import AlreadyRunningError
+from agent.preprocess import RefusedImageError
+from agent.runtimes import InferenceError
+from agent.supervisor import CONFIGURATION_ERROR
+from agent.triggers import TriggerError
+
+log = logging.getLogger(__name__)
+
+_LOOK_FOR_CAMERA_S = 5.0
+
+_WRONG_INPUT = (AlreadyRunningError, BundleError, ConfigError, RefusedImageError)  # will fail the same way again
+_FAILED = (CameraLostError, EjectorError, InferenceError, ObserverError, OutboxError, TriggerError)  # maybe not after a restart
+
+
+def check(arguments: list[str]) -> int:
+    """Reads a line's configuration and its bundle, prints them resolved, and starts nothing."""
+    line = load_line(_file(check, arguments, "kensa check line.yaml"))
+    bundle = open_bundle(line.bundle)
+    artifact = bundle.artifact_for([line.runtime_name])
+    for name, camera in line.cameras.items():
+        try:
+            with camera.open() as opened:
+                until_s = time.monotonic() + _LOOK_FOR_CAMERA_S
+                while opened.trouble and time.monotonic() < until_s:
+                    time.sleep(0.05)
+                if opened.trouble:
+                    print(f"note: cameras.{name}: {opened.trouble}: a line would start and reject every part")
+        except CameraLostError as e:
+            raise ConfigError(f"{line.file}: cameras.{name}: {e}") from e
+    print(describe(line))
+    print(
+        f"bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
+        f"{artifact.calibration.threshold:.6g} from {len(artifact.calibration.raw_scores)} good parts"
+    )
+    print("ok")
+    return 0
+
+
+def selftest(arguments: list[str]) -> int:
+    """Runs a bundle's golden images through each of its artefacts on this machine and compares the raw scores."""
+    from agent.model import open_model, self_test
+
+    parser = _parser(selftest, "kensa selftest bundles/cap")
+    parser.add_argument("bundle", type=Path)
+    bundle = open_bundle(parser.parse_args(arguments).bundle)
+    for artifact in bundle.manifest.artifacts:
+        with open_model(bundle, artifact, section("agent.runtimes", {"type": artifact.runtime})) as model:
+            for golden in self_test(bundle, artifact, model):
+                print(
+                    f"{artifact.name:24s} {golden.file:28s} raw {golden.raw:12.6g}  expected {golden.expected:12.6g}  "
+                    f"deviation {golden.deviation:.2g} of (threshold - median)"
+                )
+            print(f"{artifact.name:24s} computes in {model.runtime.executed_precision}: ok")
+    return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a line: the ejector and the inspection process, and its page if it has one, kept alive; Ctrl-C ends them in order."""
+    from agent.supervisor import run_both
+
+    file = _file(run, arguments, "kensa run line.yaml")
+    line = load_line(file)
+    start_log("run")
+    return run_both(file, line.gate.travel_ms, _stop_on_signal(), beside=("web",) if line.web else ())
+
+
+def inspect(arguments: list[str]) -> int:
+    """Runs the inspection process of a line: camera, model, outbox, MQTT."""
+    from agent.loop import Station, inspect_forever
+    from agent.serving.hang import SHORTEST_S, hang_watch
+
+    file = _file(inspect, arguments, "kensa inspect line.yaml")
+    start_log("inspect")
+    line = load_or_last_good(file, "inspect")
+    log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
+    stop = _stop_on_signal()
+    patience_s = max(SHORTEST_S, 2 * line.gate.delay_ns / 1e9)
+    with hang_watch(line.state, patience_s) as hang, Station(line, hang) as station:
+        remember(line, "inspect")
+        inspect_forever(station, stop)
+    return 0
+
+
+def eject(arguments: list[str]) -> int:
+    """Runs the ejector process of a line: trigger, reject schedule, actuator."""
+    from agent.ejector_process import eject_forever
+
+    file = _file(eject, arguments, "kensa eject line.yaml")
+    start_log("eject")
+    line = load_or_last_good(file, "eject")
+    sys.setswitchinterval(0.0005)  # drivers' threads give way to the gate ten times sooner than after Python's 5 ms
+    go_first()
+    log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
+    eject_forever(line, _stop_on_signal(), lambda: remember(line, "eject"))
+    return 0
+
+
+def describe(line: Line) -> str:
+    """The resolved configuration as JSON."""
+    return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def reporting(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Runs a command; what can be expected to go wrong is one line on stderr, never a stack trace.
+
+    The exit status is 2 for wrong input, and 1 for a device that is not there: that process is worth starting again.
+    """
+    try:
+        return command(arguments)
+    except (*_WRONG_INPUT, *_FAILED) as e:
+        print(f"kensa {command.__name__.removesuffix('_command')}: {e}", file=sys.stderr)
+        return CONFIGURATION_ERROR if isinstance(e, _WRONG_INPUT) else 1
+
+
+def _parser(command: Callable[[list[str]], int], example: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"kensa {command.__name__}", description=command.__doc__, epilog=f"example: {example}")
+
+
+def _file(command: Callable[[list[str]], int], arguments: list[str], example: str) -> Path:
+    parser = _parser(command, example)
+    parser.add_argument("line", type=Path, help="the line's YAML file")
+    file: Path = parser.parse_args(arguments).line
+    return file
+
+
+def _stop_on_signal() -> Stop:
+    """An event that SIGTERM and Ctrl-C set."""
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

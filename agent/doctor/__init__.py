@@ -1,0 +1,1 @@
+"""What `kensa doctor` looks at."""

@@ -1,0 +1,73 @@
+"""The gate's output: what was asked of it, what it answered, and when its pulse ends."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from agent.ejectors import Ejector
+from agent.gate.lateness import Lateness
+from agent.gate.plan import GatePlan
+from agent.gate.pulse import Pulse
+from agent.gate.schedule import InFlight
+
+
+@dataclass(frozen=True, slots=True)
+class Ejected:
+    """The answer of the output. in_flight: the part it was for; None for other switches. error: why it may not have happened."""
+
+    in_flight: InFlight | None
+    at_ns: int
+    error: str
+
+
+class Actuation:
+    """One output and its pulse; `now_ns` is an argument. len: parts whose pulse was asked for and not answered."""
+
+    def __init__(self, ejector: Ejector, plan: GatePlan) -> None:
+        self.pulse = Pulse(round(plan.pulse_ms * 1e6), round(plan.gap_ms * 1e6), round(plan.longest_on_ms * 1e6))
+        self.lateness = Lateness()
+        self._ejector = ejector
+        self._asked: deque[InFlight | None] = deque()
+
+    def __len__(self) -> int:
+        return sum(asked is not None for asked in self._asked)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Off, and no answer to come."""
+        return not self._asked and not self.pulse.is_on
+
+    def eject(self, in_flight: InFlight, now_ns: int) -> None:
+        """Asks for a pulse. Raises EjectorError."""
+        self._ejector.switch(on=True, now_ns=now_ns)
+        self._asked.append(in_flight)
+        self.pulse.reject(now_ns)
+
+    def go_on(self, now_ns: int) -> None:
+        """Asks for a pulse once more for a part that has been ejected already, as far as anybody knows."""
+        self._ejector.switch(on=True, now_ns=now_ns)
+        self._asked.append(None)
+        self.pulse.reject(now_ns)
+
+    def switch_off(self, now_ns: int) -> None:
+        self.pulse.ended(now_ns)
+        self._asked.append(None)
+        self._ejector.switch(on=False, now_ns=now_ns)
+
+    def answers(self) -> list[Ejected]:
+        """What became of what was asked, since the last call."""
+        heard = []
+        for answer in self._ejector.answers():
+            asked = self._asked.popleft()
+            if asked is not None and not answer.error:
+                self.pulse.confirmed(answer.at_ns)
+                self.lateness.add(answer.at_ns - asked.planned_ns)
+            heard.append(Ejected(asked, answer.at_ns, answer.error))
+        return heard
+
+    def has_to_end(self, now_ns: int) -> bool:
+        """Whether the pulse is over. Asked to go off before it has said that it is on, the output would give none at all."""
+        return self.pulse.is_over(now_ns) and (not len(self) or self.pulse.is_too_long(now_ns))
+
+    def wake_ns(self) -> int | None:
+        """When the pulse ends, as far as it is known."""
+        return None if len(self) else self.pulse.off_ns

@@ -1,0 +1,72 @@
+"""The devices around the gate, opened from a line's file: what can be read of them, and which cannot be relied upon."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from agent.config import Line
+from agent.ejectors import Ejector
+from agent.encoders import Encoder
+from agent.gate.handshake import ErrorCode
+from agent.gate.trigger_input import TriggerInput
+from agent.plc import Plc
+from agent.triggers import Trigger
+
+
+@dataclass(slots=True)
+class GateDevices:
+    """permit: an output that is on while the line may run. confirm: the sensor behind the gate."""
+
+    ejector: Ejector
+    trigger: Trigger
+    confirm: Trigger | None
+    encoder: Encoder | None
+    permit: Ejector | None
+    plc: Plc | None
+    parts: TriggerInput
+
+    def filenos(self) -> list[int]:
+        """What can be read when one of them has something."""
+        found = (self.ejector, self.trigger, self.confirm, self.encoder, self.permit, self.plc)
+        return [fileno for device in found if device is not None for fileno in device.filenos()]
+
+    def problems(self, now_ns: int) -> dict[str, str]:
+        """Name of a device to why it cannot be relied upon; a lost encoder is told by the gate itself."""
+        named: dict[str, Ejector | Trigger | Plc | None] = {
+            "ejector": self.ejector,
+            "trigger": self.trigger,
+            "confirm": self.confirm,
+            "permit": self.permit,
+            "plc": self.plc,
+        }
+        found = {name: why for name, device in named.items() if device is not None and (why := device.problem()) is not None}
+        if self.parts.is_stuck(self.trigger.active_since_ns(), now_ns):
+            found["trigger-stuck"] = "the trigger input stays active: no part can be seen behind this one"
+        return found
+
+
+def error_code(problems: dict[str, str]) -> ErrorCode:
+    """What a PLC is told of them: the worst.
+
+    >>> error_code({"trigger": "silent"}).name
+    'TRIGGER'
+    """
+    codes = {
+        "ejector": ErrorCode.EJECTOR,
+        "trigger": ErrorCode.TRIGGER,
+        "trigger-stuck": ErrorCode.TRIGGER,
+        "confirm": ErrorCode.EJECTOR,
+    }
+    return next((code for name, code in codes.items() if name in problems), ErrorCode.NONE)
+
+
+def open_devices(line: Line, devices: ExitStack) -> GateDevices:
+    """In order, closed with the stack in reverse. Raises EjectorError, TriggerError."""
+    return GateDevices(
+        ejector=devices.enter_context(line.ejector.open()),
+        permit=devices.enter_context(line.permit.open()) if line.permit else None,
+        encoder=devices.enter_context(line.encoder.open()) if line.encoder else None,
+        confirm=devices.enter_context(line.confirm.open()) if line.confirm else None,
+        plc=devices.enter_context(line.plc.open()) if line.plc else None,
+        trigger=devices.enter_context(line.trigger.open()),
+        parts=TriggerInput(round(line.gate.debounce_ms * 1e6), round(line.gate.stuck_ms * 1e6)),
+    )

@@ -1,0 +1,122 @@
+"""The inspection process as the ejector sees it: there or not, and which closed parts it still owes a confirmation."""
+
+import logging
+from collections import deque
+
+from agent.gate.gate import Gate
+from agent.gate.journal import Journal
+from agent.gate.line_stop import Reason
+from agent.gate.schedule import InFlight
+from agent.inspection import Closed, Part
+from agent.link import PARTS_PER_REPORT, Alarm, Attach, Channel, Confirm, LinkLostError, Listener, Report, Tell, Triggered
+
+log = logging.getLogger(__name__)
+
+_CONFIRM_WITHIN_NS = 2_000_000_000  # then unconfirmed parts are reported again
+_PARTS_UNDER_WAY = 256
+_RESTARTS = 5  # of the inspection process ...
+_RESTARTS_WITHIN_NS = 600_000_000_000  # ... in ten minutes are no accident any more
+
+
+class InspectionSide:
+    """Takes in verdicts and confirmations, gives out triggers, closed parts and alarms; never blocks."""
+
+    def __init__(self, listener: Listener, gate: Gate, journal: Journal) -> None:
+        self._listener = listener
+        self._gate = gate
+        self._journal = journal
+        self._channel: Channel | None = None
+        self._to_report: deque[Part] = deque()
+        self._under_way = 0
+        self._progress_ns = 0
+        self._attached_ns: deque[int] = deque(maxlen=_RESTARTS + 1)
+        self.is_attached = False
+
+    def filenos(self) -> list[int]:
+        return [self._listener.fileno(), *([self._channel.fileno()] if self._channel else [])]
+
+    def announce(self, in_flight: InFlight) -> None:
+        self._send(Triggered(in_flight.part, in_flight.triggered_ns, in_flight.planned_ns))
+
+    def closed(self, parts: list[Closed]) -> None:
+        if self.is_attached:  # else they are reported from the journal when somebody is
+            self._to_report.extend(closed.part for closed in parts)
+
+    def serve(self, now_ns: int) -> None:
+        """Takes in what the inspection process said and tells it what it may know."""
+        if (newcomer := self._listener.accept()) is not None:
+            self._lose("replaced by a new one")
+            self._channel = newcomer
+        try:
+            while self._channel and (message := self._channel.receive(wait=False)) is not None:
+                self._hear(message, now_ns)
+        except LinkLostError as e:
+            self._lose(str(e))
+        self._report(now_ns)
+
+    def close(self) -> None:
+        if self._channel:
+            self._channel.close()
+        self._listener.close()
+
+    def _hear(self, message: object, now_ns: int) -> None:
+        match message:
+            case Attach(pid=pid):
+                log.info("inspection process %d attached", pid)
+                self.is_attached = True
+                self._count_restart(now_ns)
+                self._report_again(now_ns)
+            case Tell(part=part, verdict=verdict):
+                self._gate.tell(part, verdict)
+            case Confirm(parts=parts):
+                self._journal.confirmed(parts)
+                self._under_way = max(0, self._under_way - len(parts))
+                self._progress_ns = now_ns
+
+    def _count_restart(self, now_ns: int) -> None:
+        self._attached_ns.append(now_ns)
+        if len(self._attached_ns) > _RESTARTS and now_ns - self._attached_ns[0] <= _RESTARTS_WITHIN_NS:
+            self._attached_ns.clear()
+            self._gate.hold(Reason.CRASH_LOOP, f"inspection was started again {_RESTARTS} times within ten minutes", now_ns)
+
+    def _report(self, now_ns: int) -> None:
+        if not self.is_attached:
+            return
+        while (alarm := self._gate.alarms.next()) is not None and self._send(alarm):
+            self._gate.alarms.taken()
+        if self._under_way and now_ns - self._progress_ns > _CONFIRM_WITHIN_NS:
+            self._report_again(now_ns)
+        while self._to_report and self._under_way < _PARTS_UNDER_WAY:
+            parts = [self._to_report.popleft() for _ in range(min(PARTS_PER_REPORT, len(self._to_report)))]
+            closed = tuple(self._journal.unconfirmed[part] for part in parts if part in self._journal.unconfirmed)
+            if not closed:
+                continue
+            if not self._send(Report(closed)):
+                self._to_report.extendleft(reversed(parts))
+                return
+            if not self._under_way:
+                self._progress_ns = now_ns
+            self._under_way += len(closed)
+
+    def _report_again(self, now_ns: int) -> None:
+        self._to_report = deque(self._journal.unconfirmed)
+        self._under_way = 0
+        self._progress_ns = now_ns
+
+    def _send(self, message: Triggered | Report | Alarm) -> bool:
+        if not self._channel:
+            return False
+        try:
+            return self._channel.send(message)
+        except LinkLostError as e:
+            self._lose(str(e))
+            return False
+
+    def _lose(self, why: str) -> None:
+        if not self._channel:
+            return
+        log.warning("inspection process is gone: %s", why)
+        self._channel.close()
+        self._channel = None
+        self.is_attached = False
+        self._gate.inspection_lost()

@@ -1,0 +1,45 @@
+"""What a person has ordered at the gate or still has to do there; a restart must not forget it."""
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from agent.gate.line_stop import Reason
+
+log = logging.getLogger(__name__)
+
+
+class Orders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """maintenance: outputs are inert, people may have their hands in the machine. held: why the line must stand, with details."""
+
+    maintenance: bool = False
+    held: dict[Reason, str] = {}
+
+
+UNREADABLE = Orders(maintenance=True, held={Reason.UNREADABLE: "what was ordered before the restart cannot be read"})
+
+
+class OrderBook:
+    """One small file, replaced as a whole. A disk that refuses it costs the memory of a restart, loudly, and never the line."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read(self) -> Orders:
+        """A file that cannot be read is taken for the worst: maintenance and a halt."""
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=Orders)
+        except FileNotFoundError:
+            return Orders()
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as e:
+            log.error("%s: %s; outputs stay inert until maintenance is ended and the gate reset", self._file, e)
+            return UNREADABLE
+
+    def write(self, orders: Orders) -> None:
+        fresh = self._file.with_suffix(".new")
+        try:
+            fresh.write_bytes(msgspec.json.encode(orders))
+            fresh.replace(self._file)
+        except OSError as e:
+            log.error("%s: a restart will not know of this: %s (%s)", self._file, orders, e.strerror)

@@ -1,0 +1,1 @@
+"""What is seen of parts after their verdict: counts, drift, pictures."""

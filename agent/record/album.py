@@ -1,0 +1,182 @@
+"""The kept images on disk: files and their index together, within the budget, whole after a kill at any point."""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agent.config import KeepImages
+from agent.record.index import IMAGES, INDEX, Kept, RecordIndex, Worth
+
+log = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 4096  # of a file system
+_AT_ONCE = 200  # deletions in one transaction
+_NEW = ".new"
+
+
+class NoRoomError(Exception):
+    """What is kept is worth more than what comes."""
+
+
+def place(number: int, worth: Worth, time: str, part: str, camera: str) -> str:
+    """PURE  The file of an image below the folder of all: a thousand in each, named so that a lost index can be made again.
+
+    >>> place(1234567, Worth.REJECT, "2026-11-21T09:30:00.000000Z", "a1b2/42", "top")
+    '00012/34/1234567_reject_20261121T093000.000000Z_a1b2-42_top.png'
+    """
+    stamp = time.replace("-", "").replace(":", "")
+    name = f"{number}_{worth.name.lower()}_{stamp}_{part.replace('/', '-')}_{camera}.png"
+    return f"{number // 100_000:05d}/{number // 1000 % 100:02d}/{name}"
+
+
+class Album:
+    """The files and their index, and the budget of both. Raises OSError and sqlite3.Error, and is whole afterwards."""
+
+    def __init__(self, folder: Path, index: RecordIndex, keep: KeepImages) -> None:
+        self._folder = folder
+        self._images = folder / IMAGES
+        self._index = index
+        self._keep = keep
+        self._budget = int(keep.mb * 1e6)
+        self.tidy_up()
+        self._delete_strangers()
+
+    def next_number(self) -> int:
+        return self._index.next_id()
+
+    @staticmethod
+    def cost(image: bytes, heat: bytes) -> int:
+        """What it takes of the disk: whole blocks, and some for row and directory."""
+        return -(-len(image) // _BLOCK_BYTES) * _BLOCK_BYTES + len(heat) + _BLOCK_BYTES // 4
+
+    def add(self, kept: Kept, image: bytes, heat: bytes) -> None:
+        """Room is made first: the budget holds at every moment. Raises NoRoomError."""
+        self.make_room_in_budget(kept.bytes, kept.kind)
+        self.make_room_on_disk(kept.bytes)
+        self._index.begin(kept, heat)
+        if kept.file:
+            _write_whole(self._images / kept.file, image)
+        self._index.finish(kept.id)
+
+    def make_room_in_budget(self, wanted: int, worth: Worth) -> None:
+        """Deletes what is worth least, and nothing that is worth more than what comes; a reject may take any place.
+
+        Raises NoRoomError where that is not enough.
+        """
+        at_most = None if worth is Worth.REJECT else worth
+        while (excess := self._index.total()[1] + wanted - self._budget) > 0:
+            least = self._index.least_worth(_AT_ONCE, at_most)
+            if not least:
+                raise NoRoomError(f"the record is full of images that are worth more than one more {worth.name.lower()}")
+            self._delete(_enough(least, excess))
+
+    def make_room_on_disk(self, wanted: int) -> None:
+        """Deletes images until so much of the disk is free as events may need; raises OSError when it is too full even so."""
+        while (missing := self._missing(wanted)) > 0:
+            least = self._index.least_worth(_AT_ONCE)
+            if not least:
+                raise OSError(errno.ENOSPC, f"less than {self._keep.leave_free_mb:g} MB of the disk are free: left to the events")
+            self._delete(_enough(least, missing))
+
+    def make_room_by_age(self, produced_s: float) -> None:
+        """Deletes what is older than the hours of production for which images are kept."""
+        while old := self._index.older_than(produced_s - self._keep.hours * 3600, _AT_ONCE):
+            self._delete(old)
+
+    def tidy_up(self) -> None:
+        """Takes away what was half written or half deleted."""
+        while half := self._index.not_whole()[:_AT_ONCE]:
+            self._unlink(half)
+
+    def _missing(self, wanted: int) -> int:
+        free = shutil.disk_usage(self._folder).free
+        return int(self._keep.leave_free_mb * 1e6) + wanted - free
+
+    def _delete(self, some: Sequence[Kept]) -> None:
+        self._index.leaving([one.id for one in some])
+        self._unlink(some)
+
+    def _unlink(self, some: Sequence[Kept]) -> None:
+        for one in some:
+            if one.file:
+                file = self._images / one.file
+                file.unlink(missing_ok=True)
+                file.with_name(file.name + _NEW).unlink(missing_ok=True)
+        for folder in {(self._images / one.file).parent for one in some if one.file}:
+            with contextlib.suppress(OSError):  # not empty yet
+                folder.rmdir()
+                folder.parent.rmdir()
+        self._index.gone([one.id for one in some])
+
+    def _delete_strangers(self) -> None:
+        """Files whose rows a power cut has lost: they can only be among the newest."""
+        newest = self._index.next_id() - 1
+        folders = {(self._images / place(n, Worth.PASS, "", "", "")).parent for n in (newest, newest + 1000)}
+        for file in (file for folder in folders if folder.is_dir() for file in folder.iterdir()):
+            number = _number_of(file)
+            if number is None or not self._index.knows(number):
+                file.unlink(missing_ok=True)
+
+
+def open_index(folder: Path) -> RecordIndex:
+    """The index of a folder; a broken one is set aside and made again from the names of the files.
+
+    Raises OSError, and sqlite3.Error where that does not help.
+    """
+    try:
+        return RecordIndex(folder)
+    except sqlite3.OperationalError:
+        raise  # the disk, or another process: nothing is broken
+    except sqlite3.DatabaseError as e:
+        log.error("%s: %s; set aside, made again from the files", folder / INDEX, e)
+    n = sum(1 for _ in folder.glob(f"{INDEX}.broken-*"))
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / (INDEX + suffix)).rename(folder / f"{INDEX}.broken-{n}{suffix}")
+    index = RecordIndex(folder)
+    index.found_again(_found_again(folder / IMAGES))
+    return index
+
+
+def _found_again(images: Path) -> Iterator[Kept]:
+    for file in sorted(images.glob("*/*/*.png"), key=lambda file: _number_of(file) or 0):
+        number, fields = _number_of(file), file.stem.split("_", 4)
+        if number is None or len(fields) != 5 or fields[1].upper() not in Worth.__members__:
+            continue
+        _, worth, stamp, part, camera = fields
+        boot, _, n = part.rpartition("-")
+        time = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:11]}:{stamp[11:13]}:{stamp[13:]}"
+        size = Album.cost(b"", b"") + -(-file.stat().st_size // _BLOCK_BYTES) * _BLOCK_BYTES
+        detail = "found again after the index was lost"
+        about = (number, f"{boot}/{n}", camera, time, Worth[worth.upper()], "", detail, None, None)
+        yield Kept(*about, "", 0.0, str(file.relative_to(images)), size)
+
+
+def _number_of(file: Path) -> int | None:
+    number = file.name.partition("_")[0]
+    return int(number) if number.isdecimal() and file.suffix == ".png" else None
+
+
+def _enough(some: Sequence[Kept], wanted: int) -> Sequence[Kept]:
+    """As many of the first as are needed, and a few more, so that room is not made for each image anew."""
+    freed, n = 0, 0
+    while n < len(some) and freed < wanted:
+        freed += some[n].bytes
+        n += 1
+    return some[: max(n, min(len(some), n + len(some) // 20))]
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """There with all its bytes, or not at all."""
+    fresh = file.with_name(file.name + _NEW)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with fresh.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(file)

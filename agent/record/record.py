@@ -1,0 +1,181 @@
+"""Keeps images worth keeping within a budget, in a thread of its own; nothing of it can hold up a verdict or stop the line.
+
+Each image is written beside its place, synced, and moved there; then it is listed. What is worth least goes first. A disk that
+is full or fails costs images, never events: it is counted, told, and tried again.
+"""
+
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from agent.clock import utc_now
+from agent.config import KeepImages
+from agent.inspection import Fault, Outcome, Prediction, Reading, Shot, Verdict
+from agent.observation.picture import heat_over, lossless
+from agent.preprocess import InputContract
+from agent.record.album import Album, NoRoomError, open_index, place
+from agent.record.index import Kept, RecordIndex, Worth
+
+log = logging.getLogger(__name__)
+
+FOLDER = "record"
+
+_WAITING = 8  # images in memory
+_WAITING_PASSES = 4  # a sample must not take the place of a reject
+_PAUSE_NS = 60_000_000_000  # a longer gap between two parts is no production
+_LOOK_EVERY_S = 0.5
+
+
+class RecordError(Exception):
+    """The record's thread has stopped."""
+
+
+def worth_keeping(reading: Reading, verdict: Verdict, n: int, keep: KeepImages) -> Worth | None:
+    """PURE  Why the part's image is kept, None if it is not. n: the part's number."""
+    if isinstance(reading, Fault):
+        return Worth.FAULT
+    if verdict.outcome is Outcome.REJECT:
+        return Worth.REJECT
+    if abs(reading.score - 1) <= keep.near:
+        return Worth.NEAR
+    return Worth.PASS if keep.one_of and n % keep.one_of == 0 else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Offer:
+    shot: Shot
+    reading: Reading
+    verdict: Verdict
+    worth: Worth
+    produced_s: float
+    contract: InputContract
+    bundle_id: str
+
+
+class Record:
+    """The images of one station, in `folder`. contract: of the model, for the heat maps."""
+
+    def __init__(self, folder: Path, keep: KeepImages, contract: InputContract, bundle_id: str) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._model = (contract, bundle_id)
+        self._offers: queue.Queue[_Offer] = queue.Queue(_WAITING)
+        self._last_ns: int | None = None
+        self._produced_ns = 0
+        self._before_s: float | None = None  # of production, by those before this process
+        self._images = self._bytes = 0
+        self.drops = {"record queue": 0, "record budget": 0, "record disk": 0}
+        self.trouble = ""
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """What waits is still written."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def judged_by(self, contract: InputContract, bundle_id: str) -> None:
+        """Another model from now on. Images that wait were judged by the one before, and say so."""
+        self._model = (contract, bundle_id)
+
+    def check(self) -> None:
+        """Raises what ended the thread, if it ended."""
+        if self._failure:
+            raise RecordError("the image record stopped") from self._failure
+
+    def offer(self, shot: Shot, reading: Reading, verdict: Verdict) -> None:
+        """For the hot path: keeps a reference where the image is worth it, waits for nothing."""
+        if self._last_ns is not None and 0 < shot.triggered_ns - self._last_ns < _PAUSE_NS:
+            self._produced_ns += shot.triggered_ns - self._last_ns
+        self._last_ns = shot.triggered_ns
+        worth = worth_keeping(reading, verdict, shot.part.n, self._keep)
+        if worth is None:
+            return
+        if worth is Worth.PASS and self._offers.qsize() >= _WAITING_PASSES:
+            self.drops["record queue"] += 1
+            return
+        try:
+            self._offers.put_nowait(_Offer(shot, reading, verdict, worth, self._produced_ns / 1e9, *self._model))
+        except queue.Full:
+            self.drops["record queue"] += 1
+
+    @property
+    def waiting(self) -> int:
+        return self._offers.qsize()
+
+    @property
+    def gauges(self) -> dict[str, float]:
+        return {"record_images": self._images, "record_bytes": self._bytes, "record_budget_bytes": self._keep.mb * 1e6}
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    with open_index(self._folder) as index:
+                        self._write(index)
+                except (OSError, sqlite3.Error) as e:
+                    self._cannot(e)
+                    self._stop.wait(1.0)
+        except Exception as e:  # noqa: BLE001 - raised in the loop by check()
+            self._failure = e
+
+    def _write(self, index: RecordIndex) -> None:
+        """Until told to stop, and then what waits. Raises OSError and sqlite3.Error for what is not about one image."""
+        album = Album(self._folder, index, self._keep)
+        self._images, self._bytes, known_s = index.total()
+        if self._before_s is None:
+            self._before_s = known_s
+        while not (self._stop.is_set() and self._offers.empty()):
+            try:
+                offer = self._offers.get(timeout=_LOOK_EVERY_S)
+            except queue.Empty:
+                continue
+            try:
+                produced_s = self._before_s + offer.produced_s
+                album.make_room_by_age(produced_s)
+                self._add(album, offer, produced_s)
+                index.produced(produced_s)
+                self.trouble = ""
+            except NoRoomError:
+                self.drops["record budget"] += 1
+            except (OSError, sqlite3.Error) as e:
+                self.drops["record disk"] += 1
+                self._cannot(e)
+                with contextlib.suppress(OSError, sqlite3.Error):
+                    album.tidy_up()
+                    album.make_room_on_disk(0)
+            self._images, self._bytes, _ = index.total()
+
+    def _add(self, album: Album, offer: _Offer, produced_s: float) -> None:
+        shot, reading = offer.shot, offer.reading
+        image, heat = b"", b""
+        raw = score = None
+        if not isinstance(shot.image, Fault):
+            image = lossless(shot.image)
+        if isinstance(reading, Prediction):
+            raw, score = reading.raw, reading.score
+            if not isinstance(shot.image, Fault):
+                heat = heat_over(shot.image, reading.anomaly_map, reading.score, offer.contract)
+        number, time = album.next_number(), utc_now()
+        file = place(number, offer.worth, time, str(shot.part), shot.camera) if image else ""
+        detail = offer.verdict.detail[:500]
+        about = (number, str(shot.part), shot.camera, time, offer.worth, offer.verdict.cause.value, detail, raw, score)
+        album.add(Kept(*about, offer.bundle_id, produced_s, file, album.cost(image, heat)), image, heat)
+
+    def _cannot(self, error: Exception) -> None:
+        trouble = f"images cannot be kept: {error.strerror if isinstance(error, OSError) else error}"
+        if trouble != self.trouble:
+            log.error("%s: %s", self._folder, trouble)
+        self.trouble = trouble

@@ -1,0 +1,121 @@
+"""The ledger: each event once, gaps by their numbers, and what a station has lost explained."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collected import events_in
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.collect.ledger import Gap, Ledger
+
+TOPIC = "plant/press-3"
+
+
+def event(seq: int, stream: str = "s", key: str | None = None, **data: object) -> dict[str, Any]:
+    return {
+        "source": "urn:kensa:press-3",
+        "id": key or f"part {seq}",
+        "stream": stream,
+        "seq": seq,
+        "type": "kensa.part/v1",
+        "time": "2026-11-21T09:30:00.000000Z",
+        "data": {"outcome": "pass", "cause": "score", **data},
+    }
+
+
+def lost(seq: int, first: int, last: int, count: int | None, of: str = "s") -> dict[str, Any]:
+    told = {"alert": "events-lost", "reason": "room", "stream": of, "first": first, "last": last, "count": count}
+    return {**event(seq, key=f"lost {first}"), "data": told}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "events.db") as opened:
+        yield opened
+
+
+def test_a_copy_is_counted_and_not_kept(ledger: Ledger) -> None:
+    answers = [ledger.keep(TOPIC, event(seq)) for seq in (1, 2, 2, 1, 3)]
+
+    assert answers == [True, True, False, False, True]
+    assert (ledger.counts.kept, ledger.counts.copies) == (3, 2)
+
+
+def test_the_same_part_under_another_number_is_a_copy_too(ledger: Ledger) -> None:
+    ledger.keep(TOPIC, event(1, stream="memory", key="part 7"))
+
+    assert not ledger.keep(TOPIC, event(9, stream="s", key="part 7"))
+
+
+def test_what_is_missing_is_named_and_the_watermark_stands_before_it(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(seq)) for seq in (1, 2, 3, 6, 7, 10)]
+
+    assert ledger.gaps() == [Gap("s", TOPIC, 4, 5), Gap("s", TOPIC, 8, 9)]
+    assert ledger.watermarks() == {(TOPIC, "s"): 3}
+
+
+def test_a_birth_tells_of_events_that_never_came(ledger: Ledger) -> None:
+    ledger.keep(TOPIC, event(1))
+    ledger.newest(TOPIC, "s", 4)
+
+    assert ledger.gaps() == [Gap("s", TOPIC, 2, 4)]
+
+
+def test_what_a_station_has_lost_is_explained_once_all_that_is_left_has_come(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(seq)) for seq in (1, 5)]
+    ledger.keep(TOPIC, lost(6, first=2, last=4, count=2))  # one of the three is still on its way
+
+    before = ledger.gaps()
+    ledger.keep(TOPIC, event(3))
+
+    assert before == [Gap("s", TOPIC, 2, 4)]
+    assert ledger.gaps() == []
+    assert ledger.watermarks() == {(TOPIC, "s"): 6}
+    assert ledger.counts.lost == 2
+
+
+def test_a_stream_that_the_station_can_no_longer_read_is_not_asked_for(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(seq, stream="old")) for seq in (1, 4)]
+
+    ledger.keep(TOPIC, lost(1, first=5, last=5, count=None, of="old"))
+
+    assert ledger.gaps() == []
+    assert ledger.counts.lost == 2
+
+
+def test_a_ledger_goes_on_where_it_was(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "events.db") as first:
+        [first.keep(TOPIC, event(seq)) for seq in (1, 2, 4)]
+        first.commit()
+
+    with Ledger(tmp_path / "events.db") as second:
+        assert not second.keep(TOPIC, event(4))
+        assert second.gaps() == [Gap("s", TOPIC, 3, 3)]
+    assert events_in(tmp_path / "events.db") == 3
+
+
+@settings(deadline=None)  # each example waits for the disk, on a busy machine for long
+@given(arrivals=st.lists(st.integers(1, 30), min_size=1, max_size=60))
+def test_in_whatever_order_events_come_gaps_are_the_numbers_that_did_not(tmp_path_factory, arrivals: list[int]) -> None:
+    file = tmp_path_factory.mktemp("ledger") / "events.db"
+
+    with Ledger(file) as ledger:
+        [ledger.keep(TOPIC, event(seq)) for seq in arrivals]
+        gaps = ledger.gaps()
+        ledger.commit()
+
+    missing = [seq for gap in gaps for seq in range(gap.first, gap.last + 1)]
+    assert missing == sorted(set(range(1, max(arrivals) + 1)) - set(arrivals))
+    assert events_in(file) == len(set(arrivals))
+
+
+def test_the_data_of_an_event_are_kept_as_they_came(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.keep(TOPIC, event(1, detail="größer"))
+    ledger.commit()
+
+    (kept,) = ledger._db.execute("SELECT data FROM event").fetchone()
+    assert json.loads(kept)["detail"] == "größer"

@@ -1,0 +1,98 @@
+"""Events as Parquet files: each in one file, also after a kill while one is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from agent.collect.ledger import Ledger
+from agent.collect.parquet import ParquetFolder
+from agent.drivers import ConfigError
+
+
+def fill(ledger: Path, numbers: range) -> None:
+    with Ledger(ledger) as opened:
+        [opened.keep("plant/press-3", event(n)) for n in numbers]
+        opened.commit()
+
+
+def event(n: int) -> dict[str, Any]:
+    time = "2026-11-21T09:30:00.000000Z"
+    named = {"source": "urn:kensa:press-3", "id": f"part {n}", "stream": "s", "seq": n, "type": "kensa.part/v1", "time": time}
+    return {**named, "data": {"outcome": "pass", "cause": "score", "n": n}}
+
+
+def export(folder: Path, ledger: Path) -> None:
+    files = ParquetFolder(folder, ledger)
+    files.close()
+
+
+def test_what_came_since_the_last_file_is_in_the_next_one(tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "files", tmp_path / "events.db"
+    fill(ledger, range(1, 11))
+    export(folder, ledger)
+    fill(ledger, range(11, 16))
+
+    export(folder, ledger)
+    export(folder, ledger)
+
+    names = sorted(file.name for file in folder.iterdir())
+    assert names == ["events-000000000001-000000000010.parquet", "events-000000000011-000000000015.parquet"]
+    assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 16))
+
+
+def test_the_columns_are_those_of_the_ledger(tmp_path: Path) -> None:
+    fill(tmp_path / "events.db", range(1, 2))
+
+    export(tmp_path / "files", tmp_path / "events.db")
+
+    (row,) = pyarrow.parquet.read_table(tmp_path / "files").to_pylist()
+    assert row == {
+        "row": 1,
+        "source": "urn:kensa:press-3",
+        "id": "part 1",
+        "stream": "s",
+        "seq": 1,
+        "type": "kensa.part/v1",
+        "time": "2026-11-21T09:30:00.000000Z",
+        "outcome": "pass",
+        "cause": "score",
+        "data": '{"outcome": "pass", "cause": "score", "n": 1}',
+    }
+
+
+def test_a_whole_file_that_a_kill_left_without_its_name_is_not_read_beside_the_next(tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "files", tmp_path / "events.db"
+    fill(ledger, range(1, 6))
+    export(folder, ledger)
+    (file,) = folder.iterdir()
+    file.rename(folder / f".{file.stem}.new")
+    fill(ledger, range(6, 11))
+
+    before = pyarrow.parquet.read_table(folder).num_rows
+    export(folder, ledger)
+
+    assert before == 0
+    assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 11))
+
+
+def test_half_a_file_that_a_kill_left_behind_is_written_again_whole(tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "files", tmp_path / "events.db"
+    fill(ledger, range(1, 11))
+    folder.mkdir()
+    (folder / ".events-000000000001-000000000010.new").write_bytes(b"PAR1 and no more")
+
+    export(folder, ledger)
+
+    (file,) = folder.iterdir()
+    assert pyarrow.parquet.read_table(file)["seq"].to_pylist() == list(range(1, 11))
+
+
+def test_a_folder_with_the_files_of_another_ledger_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "old.db", range(1, 11))
+    export(tmp_path / "files", tmp_path / "old.db")
+    fill(tmp_path / "new.db", range(1, 3))
+
+    with pytest.raises(ConfigError, match="which has 2 events; found some up to row 10"):
+        ParquetFolder(tmp_path / "files", tmp_path / "new.db")

@@ -1,0 +1,78 @@
+"""`kensa capture`: photographs through a line's own camera and trigger, none lost, none overwritten."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from kensa_process import kensa
+from line_file import write_line
+
+from agent.commands.capture import hint
+from agent.watch import Look
+
+SMALL = np.zeros((32, 32), np.float32)
+
+
+def look(brightness: float = 120, white: float = 0.0, sharpness: float = 0.5) -> Look:
+    return Look(brightness, 40.0, white, sharpness, 0.0, 0.0, SMALL)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_photographs_of_good_parts_are_where_training_looks_for_them_pixel_by_pixel(state: Path, tmp_path: Path) -> None:
+    line = write_line(state, tmp_path / "no-bundle-yet")
+
+    finished = kensa("capture", str(line), "--out", str(tmp_path / "data"), "--parts", "3")
+
+    assert finished.returncode == 0, finished.stderr
+    taken = [cv2.imread(str(file)) for file in sorted((tmp_path / "data" / "train" / "good").iterdir())]
+    shown = [cv2.imread(str(file)) for file in sorted((state / "photographs").iterdir())]
+    assert [np.array_equal(*pair) for pair in zip(taken, shown, strict=True)] == [True] * 3
+    assert "3/3 top: brightness" in finished.stdout
+
+
+def test_a_second_session_overwrites_nothing_and_a_defect_goes_to_the_test_set(state: Path, tmp_path: Path) -> None:
+    line, out = write_line(state, tmp_path / "no-bundle-yet"), tmp_path / "data"
+    kensa("capture", str(line), "--out", str(out), "--parts", "1", "--label", "scratch")
+    first = files_in(out / "test" / "scratch")
+
+    kensa("capture", str(line), "--out", str(out), "--parts", "2", "--label", "scratch")
+
+    both = files_in(out / "test" / "scratch")
+    assert len(both) == 3
+    assert first.items() <= both.items()
+
+
+def test_a_part_without_a_photograph_is_told_of_and_not_counted(state: Path, tmp_path: Path) -> None:
+    line = write_line(state, tmp_path / "no-bundle-yet")
+    (state / "photographs" / "0000.png").write_text("this is text")
+
+    finished = kensa("capture", str(line), "--out", str(tmp_path / "data"), "--parts", "2")
+
+    assert "not photographed" in finished.stdout
+    assert len(files_in(tmp_path / "data" / "train" / "good")) == 2
+
+
+def test_a_label_that_leads_elsewhere_is_refused(state: Path, tmp_path: Path) -> None:
+    line = write_line(state, tmp_path / "no-bundle-yet")
+
+    finished = kensa("capture", str(line), "--out", str(tmp_path / "data"), "--parts", "1", "--label", "../good")
+
+    assert (finished.returncode, (tmp_path / "data").exists()) == (2, False)
+    assert "--label '../good': expected a name" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [(look(brightness=12), "too dark"), (look(white=0.1), "overexposed"), (look(sharpness=0.2), "softer than before")],
+    ids=["dark", "overexposed", "soft"],
+)
+def test_the_hint_says_what_to_do_about_light_and_lens(seen: Look, says: str) -> None:
+    assert says in hint(seen, sharpest=0.5)
+
+
+def test_a_good_photograph_has_numbers_and_no_warning() -> None:
+    assert hint(look(), sharpest=0.5) == "brightness 120 of 255, 0.0% white, sharpness 0.50 (best 0.50)"

@@ -1,0 +1,48 @@
+"""The sensor behind the gate: each ejected part is seen once, or missed."""
+
+from agent.gate.confirmation import Confirmation
+from agent.inspection import Part
+
+WITHIN = 100
+
+
+def part(n: int) -> Part:
+    return Part("boot", n)
+
+
+def test_each_edge_confirms_the_oldest_part() -> None:
+    sensor = Confirmation(WITHIN)
+    sensor.ejected(part(1), 0, 10)
+    sensor.ejected(part(2), 20, 30)
+
+    sensor.seen(40)
+
+    assert sensor.overdue(10 + WITHIN + 1) == []
+    assert sensor.overdue(30 + WITHIN + 1) == [part(2)]
+
+
+def test_a_part_is_overdue_once_and_only_when_its_time_is_over() -> None:
+    sensor = Confirmation(WITHIN)
+    sensor.ejected(part(1), 0, 10)
+
+    assert sensor.wake_ns() == 10 + WITHIN + 1
+    assert [sensor.overdue(ns) for ns in (10 + WITHIN, 10 + WITHIN + 1, 10**9)] == [[], [part(1)], []]
+    assert sensor.wake_ns() is None
+
+
+def test_an_edge_before_its_part_could_have_left_the_belt_belongs_to_nobody() -> None:
+    sensor = Confirmation(WITHIN)
+    sensor.seen(5)
+    sensor.ejected(part(1), 20, 30)
+
+    sensor.seen(19)
+
+    assert sensor.unexpected == 2
+    assert sensor.overdue(1000) == [part(1)]
+
+
+def test_parts_that_wait_are_bounded() -> None:
+    sensor = Confirmation(WITHIN)
+    waiting = [sensor.ejected(part(n), 0, 10) for n in range(1005)]
+
+    assert len(waiting) - len(sensor.overdue(10)) == 1000

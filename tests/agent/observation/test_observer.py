@@ -1,0 +1,189 @@
+"""The observer sees everything, waits for nobody and gives way when the line needs the processor."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bright_spots import Brightest, bright_model
+from small_bundle import CONTRACT, photograph
+from waiting import wait_until
+
+from agent.config import WatchDrift
+from agent.events.event import alert
+from agent.inspection import Cause, Closed, Measured, Outcome, Part, Prediction, Shot, Verdict
+from agent.observation.drift import Drift
+from agent.observation.observer import Around, Observer
+from agent.observation.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told
+
+IMAGE = photograph(np.random.default_rng(1))
+PREDICTION = Prediction(0.5, 2.0, 0.01, np.ones((8, 8), np.float32))
+REJECT = Verdict(Outcome.REJECT, Cause.SCORE, "score 2")
+DUE_NS = 400_000_000
+
+
+class Reader:
+    """The page's process: hears in a thread, says that somebody looks if somebody does."""
+
+    def __init__(self, state: Path, looks: bool) -> None:
+        self.heard: list[Told] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(str(state / PAGE_SOCKET))
+        if looks:
+            self._socket.sendall(b"+")
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        frames = Frames()
+        with contextlib.suppress(ConnectionResetError):  # the other end may leave with something unread
+            while received := self._socket.recv(65536):
+                self.heard += frames.feed(received)
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._socket.close()
+
+    def of(self, kind: type) -> list:
+        return [message for message in self.heard if isinstance(message, kind)]
+
+
+@contextmanager
+def reading(state: Path, looks: bool = True) -> Iterator[Reader]:
+    reader = Reader(state, looks)
+    try:
+        wait_until(lambda: reader.of(Station))
+        yield reader
+    finally:
+        reader.close()
+
+
+@pytest.fixture
+def observer(state: Path) -> Iterator[Observer]:
+    with Observer(state, CONTRACT, DUE_NS, Around({"station": "press-3"})) as one:
+        yield one
+
+
+def saw(observer: Observer, n: int, latency_ms: float = 20.0) -> None:
+    measured = Measured("top", raw=0.5, score=2.0, p_value=0.01, latency_ms=latency_ms)
+    observer.saw(Shot(Part("boot", n), "top", 0, IMAGE), PREDICTION, measured, REJECT)
+
+
+def test_a_part_is_told_with_picture_and_heat_map_while_somebody_looks(state: Path, observer: Observer) -> None:
+    with reading(state) as page:
+        saw(observer, 1)
+        wait_until(lambda: page.of(Judged))
+
+        (part,) = page.of(Judged)
+        assert (part.part, part.outcome, part.score) == ("boot/1", "reject", 2.0)
+        assert part.jpeg.startswith(b"\xff\xd8")
+        assert part.heat.startswith(b"\x89PNG")
+
+
+def test_a_page_is_told_which_model_judges_from_now_on(state: Path, observer: Observer) -> None:
+    with reading(state) as page:
+        observer.judged_by(bright_model(Brightest()), "fresh", {"bundle_id": "fresh"})
+        wait_until(lambda: len(page.of(Station)) == 2)
+
+        assert [told.birth.get("bundle_id") for told in page.of(Station)] == [None, "fresh"]
+        assert page.of(Station)[1].birth["threshold"] == pytest.approx(160, abs=1)  # of tests/bright_spots.py
+
+
+def test_no_picture_is_made_while_nobody_looks(state: Path, observer: Observer) -> None:
+    with reading(state, looks=False) as page:
+        saw(observer, 1)
+        wait_until(lambda: page.of(Judged))
+
+        assert page.of(Judged)[0].jpeg == b""
+
+
+def test_m11_when_verdicts_get_slow_pictures_go_first_parts_never_and_an_alarm_is_raised_and_cleared(state: Path) -> None:
+    told: list[tuple[str, str]] = []
+    around = Around(alert=lambda name, what, detail: told.append((name, what)))
+    with Observer(state, CONTRACT, DUE_NS, around) as observer, reading(state) as page:
+        [saw(observer, n, latency_ms=390.0) for n in range(1, 60)]
+        wait_until(lambda: ("slow", "raised") in told)
+        saw(observer, 60, latency_ms=390.0)
+        wait_until(lambda: len(page.of(Judged)) == 60)
+        is_shown = page.of(Judged)[-1].jpeg != b""
+        [saw(observer, n, latency_ms=5.0) for n in range(61, 200)]
+        wait_until(lambda: ("slow", "cleared") in told)
+
+    assert not is_shown
+    assert told == [("slow", "raised"), ("slow", "cleared")]
+
+
+def test_m14_an_alarm_of_drift_is_raised_once_and_cleared_once(state: Path) -> None:
+    told: list[tuple[str, str]] = []
+    around = Around(alert=lambda name, what, detail: told.append((name, what)))
+    drift = Drift(WatchDrift(parts=50), 300)
+    verdicts = [REJECT] * 30 + [Verdict(Outcome.PASS, Cause.SCORE, "")] * 60
+    with Observer(state, CONTRACT, DUE_NS, around, drift=drift) as observer:
+        [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30)]
+        wait_until(lambda: told)
+        [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30, 90)]
+        wait_until(lambda: len(told) == 2)
+
+    assert told == [("reject-rate", "raised"), ("reject-rate", "cleared")]
+
+
+def test_an_alert_says_whether_it_begins_or_ends() -> None:
+    assert [json.loads(alert("slow", "...", state))["state"] for state in ("raised", "cleared")] == ["raised", "cleared"]
+
+
+def test_an_end_told_twice_is_counted_and_told_once(state: Path, observer: Observer) -> None:
+    closed = Closed(Part("boot", 1), REJECT, 0, 1_000_000, 1_200_000)
+    with reading(state) as page:
+        observer.ended(closed)
+        observer.ended(closed)
+        wait_until(lambda: page.of(Health) and page.of(Health)[-1].counts)
+
+        assert page.of(Health)[-1].counts == {"reject": 1, "reject/score": 1}
+        assert page.of(Ended)[0].late_ms == 0.2
+        assert len(page.of(Ended)) == 1
+
+
+def test_facts_beyond_what_memory_holds_are_dropped_and_counted(state: Path) -> None:
+    observer = Observer(state, CONTRACT, DUE_NS, Around())
+    with observer:
+        pass  # its thread has left: nobody takes what comes
+
+    [saw(observer, n) for n in range(5000)]
+
+    assert observer.dropped == 5000 - 4096
+
+
+def test_a_page_that_comes_later_is_told_of_the_last_parts(state: Path, observer: Observer) -> None:
+    saw(observer, 1)
+    with reading(state):
+        pass
+
+    with reading(state) as second:
+        wait_until(lambda: second.of(Judged))
+
+        assert second.of(Judged)[0].part == "boot/1"
+
+
+def test_a_page_that_does_not_read_is_hung_up_on_and_the_hot_path_never_waits(state: Path, observer: Observer) -> None:
+    deaf = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    deaf.connect(str(state / PAGE_SOCKET))
+
+    [saw(observer, n) for n in range(4000)]
+    wait_until(lambda: observer._page is None and not observer._facts, timeout_s=20)
+    deaf.close()
+
+    observer.check()
+    with reading(state):
+        pass  # it may call again
+
+
+def test_a_stream_that_is_none_of_ours_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a message of at most"):
+        list(Frames().feed(b"HTTP/1.1 200 OK"))

@@ -1,0 +1,160 @@
+"""Tables made on the device: used where they hold, refused where they are damaged, and `kensa calibrate`, which makes them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from line_file import write_line
+from small_bundle import photograph, raw_score, write_photographs
+
+from agent.bundle import BundleError, open_bundle
+from agent.commands.calibrate import calibrate_command
+from agent.commands.line import reporting
+from agent.config import load_line
+from agent.drivers import section
+from agent.loop import Station
+from agent.model import Here, open_model
+from agent.serving.local_calibration import FOLDER, calibrated_here
+
+FLOAT32_SUM = 1e-5  # of a mean of 192 bytes in float32 against float64
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Good parts under a lamp that is brighter than at export."""
+    write_photographs(tmp_path / "good", 70, seed=3)
+    return tmp_path / "good"
+
+
+def calibrated(bundle: Path, photographs: Path, state: Path, *more: str) -> int:
+    return reporting(calibrate_command, [str(bundle), "--images", str(photographs), "--state", str(state), *more])
+
+
+def test_a_table_of_this_device_holds_in_place_of_the_bundles(small_bundle: Path, photographs: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(small_bundle)
+    artifact = bundle.artifact_for(["onnxruntime"])
+
+    assert calibrated(small_bundle, photographs, tmp_path / "state") == 0
+
+    runtime = section("agent.runtimes", {"type": "onnxruntime", "threads": 1})
+    with open_model(bundle, artifact, runtime, Here(tmp_path / "state")) as model:
+        table = model.calibration
+    assert len(table.raw_scores) == 70
+    assert table != artifact.calibration
+    random = np.random.default_rng(3)
+    assert table.raw_scores[-1] == pytest.approx(max(raw_score(photograph(random)) for _ in range(70)), abs=FLOAT32_SUM)
+
+
+def test_each_artefact_gets_a_table_and_one_runtime_alone_can_be_asked_for(
+    small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrated(small_bundle, photographs, tmp_path / "both") == 0
+    assert calibrated(small_bundle, photographs, tmp_path / "one", "--runtime", "{type: openvino, device: CPU}") == 0
+
+    assert len(list((tmp_path / "both" / FOLDER).iterdir())) == 2
+    assert len(list((tmp_path / "one" / FOLDER).iterdir())) == 1
+    assert "openvino-f32 on cpu, in f32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("runtime", "why"),
+    [
+        ("{type: tensorflow}", "tensorflow"),
+        ("{type: [", "not valid YAML"),
+        ("{type: onnxruntime, provider: cuda}", "with provider cuda"),
+    ],
+    ids=["unknown", "not YAML", "not here"],
+)
+def test_a_runtime_that_does_not_run_here_makes_no_table(
+    small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], runtime: str, why: str
+) -> None:
+    assert calibrated(small_bundle, photographs, tmp_path / "state", "--runtime", runtime) != 0
+
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "state" / FOLDER).exists()
+
+
+def test_photographs_that_are_copies_of_one_another_make_no_table(
+    small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photographs(tmp_path / "good", 1)
+    for k in range(20):
+        (tmp_path / "good" / f"copy{k}.png").write_bytes((tmp_path / "good" / "0000.png").read_bytes())
+
+    assert calibrated(small_bundle, tmp_path / "good", tmp_path / "state") == 2
+    assert "copies of one another" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_named(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good").mkdir()
+
+    assert calibrated(small_bundle, tmp_path / "good", tmp_path / "state") == 2
+    assert "expected photographs of good parts, found none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda text: text.replace('"threshold": 0.', '"threshold": 1.'), lambda text: text[:-40], lambda text: "{}"],
+    ids=["another threshold", "cut off", "emptied"],
+)
+def test_a_damaged_table_is_refused_and_named(small_bundle: Path, photographs: Path, tmp_path: Path, damage) -> None:
+    calibrated(small_bundle, photographs, tmp_path, "--runtime", "{type: onnxruntime}")
+    (file,) = (tmp_path / FOLDER).iterdir()
+    file.write_text(damage(file.read_text()))
+    bundle = open_bundle(small_bundle)
+
+    with pytest.raises(BundleError, match=rf"{file.name}: .*run kensa calibrate again"):
+        calibrated_here(bundle, bundle.artifact_for(["onnxruntime"]), "cpu", tmp_path)
+
+
+def test_a_table_copied_from_another_place_is_refused(small_bundle: Path, photographs: Path, tmp_path: Path) -> None:
+    calibrated(small_bundle, photographs, tmp_path, "--runtime", "{type: onnxruntime}")
+    (file,) = (tmp_path / FOLDER).iterdir()
+    bundle = open_bundle(small_bundle)
+    other = bundle.artifact_for(["openvino"])
+    calibrated(small_bundle, photographs, tmp_path, "--runtime", "{type: openvino}")
+    (of_other,) = set((tmp_path / FOLDER).iterdir()) - {file}
+    of_other.write_bytes(file.read_bytes())
+
+    with pytest.raises(BundleError, match="does not match its hash"):
+        calibrated_here(bundle, other, "cpu", tmp_path)
+
+
+def test_a_sensitivity_moves_the_working_point_and_no_further_than_the_bundle_allows(small_bundle: Path) -> None:
+    bundle = open_bundle(small_bundle)
+    artifact = bundle.artifact_for(["onnxruntime"])
+    runtime = section("agent.runtimes", {"type": "onnxruntime", "threads": 1})
+
+    with open_model(bundle, artifact, runtime, Here(sensitivity=0.3)) as model:
+        moved = model.calibration
+
+    table = artifact.calibration
+    assert moved.threshold == pytest.approx(table.threshold - 0.3 * table.scale)
+    assert moved.score(moved.threshold) == 1.0
+    assert moved.false_reject_rate > table.false_reject_rate
+    with (
+        pytest.raises(BundleError, match=r"sensitivity 0\.6, this bundle allows -0\.2 to 0\.5"),
+        open_model(bundle, artifact, runtime, Here(sensitivity=0.6)),
+    ):
+        pass
+
+
+def test_a_line_with_a_sensitivity_judges_by_the_moved_threshold_and_its_events_say_so(state: Path, small_bundle: Path) -> None:
+    file = write_line(state, small_bundle)
+    file.write_text(f"{file.read_text()}sensitivity: 0.3\n")
+    table = open_bundle(small_bundle).manifest.artifacts[0].calibration
+
+    with Station(load_line(file)) as station:
+        assert station.policy.threshold == pytest.approx(table.threshold - 0.3 * table.scale)
+        assert station.readings.judge.threshold == station.policy.threshold
+
+
+def test_the_file_of_a_table_says_where_and_from_what_it_was_made(small_bundle: Path, photographs: Path, tmp_path: Path) -> None:
+    calibrated(small_bundle, photographs, tmp_path, "--runtime", "{type: onnxruntime}")
+
+    (file,) = (tmp_path / FOLDER).iterdir()
+    table = json.loads(file.read_text())["table"]
+    assert (table["executed_on"], table["executed_precision"]) == ("cpu", "f32")
+    assert len(table["images_sha256"]) == 64
+    assert table["golden_raw"] == pytest.approx(open_bundle(small_bundle).manifest.artifacts[0].golden_raw, abs=FLOAT32_SUM)
