@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 from broker import free_port, mosquitto
 from certificates import Authority, Certificate
 from collected import events_in
+from events.test_event import event
 from kensa_process import running
-from test_event import event
 from waiting import wait_until
 
 from agent.broker.mqtt import Publisher
