@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from training.processes import is_first
 from training.whole_file import write_whole
 
-_FINGERPRINT = "fit.sha256"
+_FINGERPRINT = "decides.sha256"
 _OPTIMIZER = "optimizer."  # so begin the names of its tensors
 
 
@@ -25,9 +25,9 @@ class DescentError(Exception):
 
 @contextmanager
 def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
-    """The folder OUT.checkpoint for as long as the fit takes; what a cut-off fit left there is used when `resume`.
+    """The folder OUT.checkpoint for as long as the work takes; what was left there when it was cut off is used when `resume`.
 
-    decides: all that decides the fit's result. Raises DescentError where a checkpoint is in the way or of another fit.
+    decides: all that decides the result. Raises DescentError where a checkpoint is in the way or of other work.
     """
     folder = out.with_name(out.name + ".checkpoint")
     if not is_first():
@@ -36,10 +36,10 @@ def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
     digest = hashlib.sha256(decides).hexdigest()
     if folder.exists():
         if not resume:
-            raise DescentError(f"{folder}: a fit that was cut off; go on with --resume, or remove it to begin again")
+            raise DescentError(f"{folder}: left by one that was cut off; go on with --resume, or remove it to begin again")
         told = folder / _FINGERPRINT
         if not told.is_file() or told.read_text() != digest:
-            raise DescentError(f"{folder}: of other photographs or another recipe; give the same as then, or remove it")
+            raise DescentError(f"{folder}: of other photographs or other options; give the same as then, or remove it")
     else:
         try:
             folder.mkdir(parents=True)

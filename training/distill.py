@@ -1,27 +1,25 @@
 """Large teachers to a small student: the backbones that Kensa brings along, and how anyone makes one of their own.
 
-What each kind of student learns stands in `*_lesson.py`; here are the loop, the card beside the file, and the command. No labels
-are used.
+What each kind of student learns stands in `*_lesson.py`, the loop in training/descend.py; here are the card beside the file and
+the command. No labels are used.
 """
 
 import argparse
-import math
 import shlex
-import statistics
 import sys
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from training.plan import PDN_S, PYRAMID, STUDENTS, DistillError, Plan, Teacher
+from training.plan import PYRAMID, STUDENTS, DistillError, Plan, Teacher
+from training.progress import progress_on
 
 if TYPE_CHECKING:
     from training.crops import Source
     from training.lesson import Lesson
+    from training.progress import Progress
 
 _EPILOG = """example:
   kensa distill --teacher densenet169=densenet169.safetensors --images procedural --images photographs --out own.safetensors
@@ -31,43 +29,37 @@ A teacher is a timm network, from the hub or =FILE (safetensors), and may state 
 mobilenetv2_100=mobilenetv2.safetensors,pad_type=same,mean=0.5,std=0.5,licence=Apache-2.0. The run can be cut off at any
 time: the same command with --resume goes on from the last checkpoint (OUT.checkpoint) to the same result.
 """
-_WHITENING_BATCHES, _WHITENING_KEY = 12, 1_000_000_000  # steps far from those of training
-_TELL_STEPS = 25
 
 
-def distill(plan: Plan, out: Path, report: Callable[[int, float], None], resume: bool = False, checkpoint_steps: int = 50) -> str:
-    """Writes the student and its card (OUT with suffix .md) and gives the file's sha256.
+def distill(plan: Plan, out: Path, progress: "Progress", resume: bool = False) -> str:
+    """Writes the student and its card (OUT with suffix .md), gives the file's sha256. Until then its state is in OUT.checkpoint.
 
-    report: told of the count of steps done, also of those before a resumption, and of the loss (nan before the first).
-    Raises DistillError, DataError, BackboneError, WeightsError.
+    Raises DistillError, DescentError, DataError, BackboneError, WeightsError.
     """
     import torch
 
     from agent.bundle import sha256
-    from training.crops import batch, open_source
+    from training.checkpoints import checkpoints_of
+    from training.crops import open_source
+    from training.descend import descend
     from training.lesson import write
+    from training.processes import best_device
 
-    checkpoint = out.with_name(out.name + ".checkpoint")
-    _refuse_existing(out, checkpoint, resume)
+    _refuse(out)
     sources = [open_source(images, plan.seed) for images in plan.images]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         lesson = _lesson(plan, sources)
-    if not checkpoint.is_file():
-        lesson.whiten(batch(sources, plan.seed, _WHITENING_KEY + k, plan.batch, plan.crop) for k in range(_WHITENING_BATCHES))
-    first = lesson.restore(checkpoint) if checkpoint.is_file() else 0
-    report(first, math.nan)
-    for step in range(first, plan.steps):
-        loss = lesson.learn(batch(sources, plan.seed, step, plan.batch, plan.crop), step)
-        if not math.isfinite(loss):
-            raise DistillError(f"step {step + 1}: the loss is {loss}; remove {checkpoint} and begin again with another --seed")
-        if (step + 1) % checkpoint_steps == 0 and step + 1 < plan.steps:
-            lesson.save(checkpoint, step + 1)
-        report(step + 1, loss)
-    lesson.write_student(out)
-    digest = sha256(out)
-    write(out.with_suffix(".md"), _card(plan, lesson, sources, out.name, digest).encode())
-    checkpoint.unlink(missing_ok=True)
+    with checkpoints_of(out, lesson.decides, resume) as checkpoints:
+        lesson.to(best_device())
+        course = lesson.course()
+        if not (checkpoints / f"{course.stage}.safetensors").is_file():
+            lesson.begin()
+        descend(course, progress, checkpoints)
+        lesson.to(torch.device("cpu"))
+        lesson.write_student(out)
+        digest = sha256(out)
+        write(out.with_suffix(".md"), _card(plan, lesson, sources, out.name, digest).encode())
     return digest
 
 
@@ -75,34 +67,12 @@ def _lesson(plan: Plan, sources: Sequence["Source"]) -> "Lesson":
     from training.pdn_lesson import PdnLesson
     from training.pyramid_lesson import PyramidLesson
 
-    return {PYRAMID: PyramidLesson, PDN_S: PdnLesson}[plan.student](plan, sources)
+    return (PyramidLesson if plan.student == PYRAMID else PdnLesson)(plan, sources)
 
 
-class _Told:
-    """Says now and then how far it is: mean loss of the last steps, rate, remaining time."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps, self._first, self._start = steps, 0, 0.0
-        self._losses: deque[float] = deque(maxlen=_TELL_STEPS)
-
-    def __call__(self, done: int, loss: float) -> None:
-        if math.isnan(loss) and not self._start:
-            self._first, self._start = done, time.perf_counter()
-            print(f"step {done}/{self._steps}", file=sys.stderr, flush=True)
-            return
-        self._losses.append(loss)
-        if done % _TELL_STEPS == 0 or done == self._steps:
-            rate = (done - self._first) / (time.perf_counter() - self._start)
-            mean, left = statistics.fmean(self._losses), (self._steps - done) / rate / 60
-            line = f"step {done}/{self._steps}  loss {mean:.4f}  {rate:.2f} steps/s  {left:.0f} min left"
-            print(line, file=sys.stderr, flush=True)
-
-
-def _refuse_existing(out: Path, checkpoint: Path, resume: bool) -> None:
+def _refuse(out: Path) -> None:
     if out.exists():
         raise DistillError(f"{out}: exists already; choose another --out")
-    if checkpoint.exists() and not resume:
-        raise DistillError(f"{checkpoint}: a distillation that was cut off; go on with --resume, or remove it to begin again")
     if out.suffix != ".safetensors" or not out.resolve().parent.is_dir():
         raise DistillError(f"{out}: expected a file name that ends in .safetensors, in a folder that exists")
 
@@ -156,7 +126,7 @@ def distill_command(arguments: list[str]) -> int:
             options.licence,
             options.student,
         )
-        print(f"written: {options.out}, sha256 {distill(plan, options.out, _Told(plan.steps), options.resume)}")
+        print(f"written: {options.out}, sha256 {distill(plan, options.out, progress_on(sys.stderr), options.resume)}")
     except KeyboardInterrupt:
         print("kensa distill: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -182,9 +152,10 @@ def _teacher(text: str) -> Teacher:
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Mistakes that a message explains; known only once torch is loaded."""
     from training.backbone import BackboneError, WeightsError
+    from training.checkpoints import DescentError
     from training.data import DataError
 
-    return (DistillError, BackboneError, WeightsError, DataError)
+    return (DistillError, DescentError, BackboneError, WeightsError, DataError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--teacher", action="append", required=True, metavar="NAME[=FILE]", help="may be repeated")
     parser.add_argument("--images", action="append", required=True, metavar="DIR", help="or `procedural`; may be repeated")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors", help="the student, float16")
-    parser.add_argument("--student", choices=STUDENTS, default=PYRAMID, help="ResNet-18 (default), or EfficientAD's PDN-S")
+    parser.add_argument("--student", choices=STUDENTS, default=PYRAMID, help="ResNet-18 (default), or EfficientAD's PDN-S or M")
     parser.add_argument("--steps", type=_at_least(1), default=1800, help="default 1800")
     parser.add_argument("--batch", type=_at_least(1), default=16, help="crops per step (default 16)")
     parser.add_argument("--crop", type=_crop_px, default=128, metavar="PX", help="side of a crop (default 128)")

@@ -1,4 +1,4 @@
-"""Teachers to EfficientAD's PDN-S: what it describes each 4 px is what they say there of a picture twice as large.
+"""Teachers to EfficientAD's PDN-S or PDN-M: what it describes each 4 px is what they say there of a picture twice as large.
 
 Batzner et al., arXiv 2303.14535, Algorithm 3.
 
@@ -9,7 +9,7 @@ Differs from the paper:
 - Channels are reduced to 384 by a seeded random projection, orthonormal where it reduces, not by averaging neighbors: channels
   next to each other have nothing in common, and a projection keeps distances, which is what the description is for.
 - Statistics come from some hundred crops instead of 10 000 pictures, and the optimizer is AdamW on one cycle with a four times
-  higher rate, which batch normalization behind the first three convolutions makes possible: hundreds of steps on a processor,
+  higher rate, which batch normalization behind all convolutions but the last makes possible: hundreds of steps on a processor,
   not 60 000 on a GPU. In the end the normalization is folded into the convolutions; the file has the paper's layers only.
 """
 
@@ -27,47 +27,52 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from training.backbone import IMAGENET_MEAN, IMAGENET_STD
 from training.crops import Source
 from training.lesson import FARTHEST, Lesson, Normalize, channels_last, half_precision
-from training.pdn import OUTPUTS, STRIDE, PdnS
-from training.plan import Plan
+from training.pdn import OUTPUTS, STRIDE, Pdn, PdnM, PdnS
+from training.plan import PDN_M, PDN_S, Plan
 
+PDNS: dict[str, type[PdnS | PdnM]] = {PDN_S: PdnS, PDN_M: PdnM}
+NAMES = {PDN_S: "PDN-S", PDN_M: "PDN-M"}
 _LEVELS = (8,)  # of the teachers, at twice the side: one place sees about as far as PDN's 33 px
 _EVERY = 2  # places between those that statistics are taken from
 
 
 class PdnLesson(Lesson):
-    """PDN-S, padded so that its grid is the teachers'; nothing but the network itself is learned."""
+    """A PDN, padded so that its grid is the teachers'; nothing but the network itself is learned."""
 
-    network = f"PDN-S of EfficientAD, {OUTPUTS} channels of stride {STRIDE}; to be used without padding"
     rate, decay = 4e-4, 1e-5
 
     def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
         super().__init__(plan, sources, _LEVELS)
-        self._student: _NormalizedPdnS = channels_last(_NormalizedPdnS()).train()
+        self.network = f"{NAMES[plan.student]} of EfficientAD, {OUTPUTS} channels of stride {STRIDE}; to be used without padding"
+        self._student = _normalized(channels_last(PDNS[plan.student](padded=True)))
         self._see = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         widths = [width for level in range(len(_LEVELS)) for width in self.widths[level]]
-        self._mixing = _mixing(widths, OUTPUTS)
-        self._mean, self._deviation = torch.zeros(1, sum(widths), 1, 1), torch.ones(1, sum(widths), 1, 1)
-        self._center, self._spread = torch.zeros(1, OUTPUTS, 1, 1), torch.ones(1, OUTPUTS, 1, 1)
-        self.statistics = {"mean": self._mean, "deviation": self._deviation, "center": self._center, "spread": self._spread}
-        self.modules = {"student": self._student}
-        self.begin()
+        self.learner = nn.ModuleDict({"student": self._student})
+        self.learner.register_buffer("mixing", _mixing(widths, OUTPUTS))
+        for name, channels in (("told", sum(widths)), ("mixed", OUTPUTS)):
+            self.learner.register_buffer(f"{name}_mean", torch.zeros(1, channels, 1, 1))
+            self.learner.register_buffer(f"{name}_deviation", torch.ones(1, channels, 1, 1))
 
     def whiten(self, batches: Iterator[Any]) -> None:
         told = torch.cat([self._lecture(images)[:, :, ::_EVERY, ::_EVERY] for images in batches])
-        self._mean.copy_(told.mean(dim=(0, 2, 3), keepdim=True))
-        self._deviation.copy_(told.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
-        mixed = self._mixed(told)
-        self._center.copy_(mixed.mean(dim=(0, 2, 3), keepdim=True))
-        self._spread.copy_(mixed.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
+        self._take("told", told)
+        self._take("mixed", self._mixed(told))
 
     def loss(self, images: Any) -> Tensor:
-        wanted = (self._mixed(self._lecture(images)) - self._center) / self._spread
-        with half_precision():
-            answer = self._student(self._see(images))
+        wanted = self._whitened("mixed", self._mixed(self._lecture(images)))
+        with half_precision(self.device):
+            answer = self._student(self._see(images, self.device))
         return F.mse_loss(answer.float(), wanted)
 
     def student_state(self) -> dict[str, Tensor]:
-        return self._student.folded()
+        return _folded(self._student).state_dict()
+
+    def _take(self, name: str, features: Tensor) -> None:
+        self.learner.get_buffer(f"{name}_mean").copy_(features.mean(dim=(0, 2, 3), keepdim=True))
+        self.learner.get_buffer(f"{name}_deviation").copy_(features.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
+
+    def _whitened(self, name: str, features: Tensor) -> Tensor:
+        return (features - self.learner.get_buffer(f"{name}_mean")) / self.learner.get_buffer(f"{name}_deviation")
 
     def _lecture(self, images: Any) -> Tensor:
         """(B, all channels, H/4, W/4): the teachers' features of the images at twice their side, locally averaged."""
@@ -78,37 +83,38 @@ class PdnLesson(Lesson):
 
     def _mixed(self, told: Tensor) -> Tensor:
         """(B, 384, h, w) of (B, all channels, h, w)."""
-        whitened = ((told - self._mean) / self._deviation).clamp(-FARTHEST, FARTHEST)
-        mixed: Tensor = F.conv2d(whitened, self._mixing)
+        whitened = self._whitened("told", told).clamp(-FARTHEST, FARTHEST)
+        mixed: Tensor = F.conv2d(whitened, self.learner.get_buffer("mixing"))
         return mixed
 
 
-class _NormalizedPdnS(nn.Module):
-    """PDN-S, padded, with batch normalization behind each convolution but the last."""
+class _Normalized(nn.Module):
+    """A convolution and batch normalization behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.pdn = PdnS(padded=True)
-        self.norm1, self.norm2, self.norm3 = (nn.BatchNorm2d(c.out_channels) for c in self._convs())
+        self.conv, self.norm = conv, nn.BatchNorm2d(conv.out_channels)
 
-    def forward(self, images: Tensor) -> Tensor:
-        pdn = self.pdn
-        x = pdn.pool(pdn.relu(self.norm1(pdn.conv1(images))))
-        x = pdn.pool(pdn.relu(self.norm2(pdn.conv2(x))))
-        described: Tensor = pdn.conv4(pdn.relu(self.norm3(pdn.conv3(x))))
-        return described
+    def forward(self, features: Tensor) -> Tensor:
+        normalized: Tensor = self.norm(self.conv(features))
+        return normalized
 
-    def folded(self) -> dict[str, Tensor]:
-        """The state of a PdnS that answers as this one does in eval mode."""
-        pdn = PdnS(padded=True)
-        pdn.conv4.load_state_dict(self.pdn.conv4.state_dict())
-        targets = (pdn.conv1, pdn.conv2, pdn.conv3)
-        for target, conv, norm in zip(targets, self._convs(), (self.norm1, self.norm2, self.norm3), strict=True):
-            target.load_state_dict(fuse_conv_bn_eval(copy.deepcopy(conv).eval(), copy.deepcopy(norm).eval()).state_dict())
-        return dict(pdn.state_dict())
 
-    def _convs(self) -> tuple[nn.Conv2d, ...]:
-        return self.pdn.conv1, self.pdn.conv2, self.pdn.conv3
+def _normalized(pdn: Pdn) -> Pdn:
+    """With batch normalization behind each convolution but the last."""
+    for name, conv in list(pdn.named_children()):
+        if isinstance(conv, nn.Conv2d) and conv is not pdn.head:
+            setattr(pdn, name, _Normalized(conv))
+    return pdn
+
+
+def _folded(normalized: Pdn) -> Pdn:
+    """A plain PDN that answers as the normalized one does in eval mode."""
+    pdn = copy.deepcopy(normalized).eval()
+    for name, block in list(pdn.named_children()):
+        if isinstance(block, _Normalized):
+            setattr(pdn, name, fuse_conv_bn_eval(block.conv, block.norm))
+    return pdn
 
 
 def _mixing(widths: Sequence[int], outputs: int) -> Tensor:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-PYRAMID, PDN_S = STUDENTS = "pyramid", "pdn-s"
+PYRAMID, PDN_S, PDN_M = STUDENTS = "pyramid", "pdn-s", "pdn-m"
 
 
 class DistillError(Exception):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 T = TypeVar("T")
 
-_LINE_EVERY_S = 30.0
+_LINE_EVERY_S, _FIRST_LINE_S = 30.0, 1.0
 
 
 class Progress(Protocol):
@@ -47,7 +47,7 @@ class Bars:
 
 
 class Lines:
-    """One line per finished stage and one now and then in a long one, for a file or a test."""
+    """One line per finished stage; in a long one a line soon, with how long it will take, and one now and then. For a file."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -55,11 +55,14 @@ class Lines:
 
     def track(self, items: Collection[T], stage: str) -> Iterator[T]:
         self._figures = ""
-        start = told = time.perf_counter()
+        start = time.perf_counter()
+        due_s = _FIRST_LINE_S
         for done, item in enumerate(items):
-            if (now := time.perf_counter()) - told > _LINE_EVERY_S:
-                told, left = now, (len(items) - done) * (now - start) / done / 60
-                self._print(f"{stage}: {done} of {len(items)} ({done / (now - start):.3g}/s, {left:.0f} min left)")
+            if done and (passed_s := time.perf_counter() - start) > due_s:
+                left_s = (len(items) - done) * passed_s / done
+                if due_s > _FIRST_LINE_S or left_s > _LINE_EVERY_S:
+                    self._print(f"{stage}: {done} of {len(items)} ({done / passed_s:.3g}/s, {left_s / 60:.0f} min left)")
+                due_s = passed_s + _LINE_EVERY_S
             yield item
         seconds = time.perf_counter() - start
         self._print(f"{stage}: {len(items)} in {seconds:.1f} s ({len(items) / max(seconds, 1e-9):.3g}/s)")

@@ -28,32 +28,36 @@ class PyramidLesson(Lesson):
     def __init__(self, plan: Plan, sources: Sequence[Source]) -> None:
         super().__init__(plan, sources, _STRIDES)
         student, _ = load_backbone(_NETWORK, RANDOM, plan.seed, strides=_STRIDES)
-        self._student = channels_last(student.network).requires_grad_(True).train()
+        self._student = channels_last(student.network).requires_grad_(True)
         self._see = Normalize(IMAGENET_MEAN, IMAGENET_STD)
         widths = [sum(level) for level in self.widths]
         self._adapters = nn.ModuleList([nn.Conv2d(own, wide, 1) for own, wide in zip(student.channels, widths, strict=True)])
-        self._means = [torch.zeros(1, wide, 1, 1) for wide in widths]
-        self._deviations = [torch.ones(1, wide, 1, 1) for wide in widths]
-        self.modules = {"student": self._student, "adapters": self._adapters}
-        self.statistics = {f"mean.{k}": mean for k, mean in enumerate(self._means)}
-        self.statistics |= {f"deviation.{k}": deviation for k, deviation in enumerate(self._deviations)}
-        self.begin()
+        self.learner = nn.ModuleDict({"student": self._student, "adapters": self._adapters})
+        for k, wide in enumerate(widths):
+            self.learner.register_buffer(f"mean_{k}", torch.zeros(1, wide, 1, 1))
+            self.learner.register_buffer(f"deviation_{k}", torch.ones(1, wide, 1, 1))
 
     def whiten(self, batches: Iterator[Any]) -> None:
         levels = [torch.cat(level) for level in zip(*(self.lecture(images) for images in batches), strict=True)]
-        for level, mean, deviation in zip(levels, self._means, self._deviations, strict=True):
+        for level, (mean, deviation) in zip(levels, self._statistics(), strict=True):
             mean.copy_(level.mean(dim=(0, 2, 3), keepdim=True))
             deviation.copy_(level.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-4))
 
     def loss(self, images: Any) -> Tensor:
         wanted = [
             ((level - mean) / deviation).clamp(-FARTHEST, FARTHEST)
-            for level, mean, deviation in zip(self.lecture(images), self._means, self._deviations, strict=True)
+            for level, (mean, deviation) in zip(self.lecture(images), self._statistics(), strict=True)
         ]
-        with half_precision():
-            answers = [a(x) for a, x in zip(self._adapters, self._student(self._see(images)), strict=True)]
+        with half_precision(self.device):
+            seen = self._see(images, self.device)
+            answers = [a(x) for a, x in zip(self._adapters, self._student(seen), strict=True)]
         losses = [F.mse_loss(answer.float(), level) for answer, level in zip(answers, wanted, strict=True)]
         return torch.stack(losses).mean()
+
+    def _statistics(self) -> list[tuple[Tensor, Tensor]]:
+        """Mean and deviation of each channel, per level."""
+        levels = range(len(_STRIDES))
+        return [(self.learner.get_buffer(f"mean_{k}"), self.learner.get_buffer(f"deviation_{k}")) for k in levels]
 
     def student_state(self) -> dict[str, Tensor]:
         return dict(self._student.state_dict())

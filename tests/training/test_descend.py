@@ -1,6 +1,5 @@
 """The gradient loop: cut off and resumed it ends bit by bit the same, and what cannot go on says so."""
 
-import io
 import math
 import signal
 from collections.abc import Callable
@@ -8,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from told import Cut, Told, quiet
 from torch import Tensor, nn
 
 from training.checkpoints import DescentError, checkpoints_of
 from training.descend import Course, batch_of, descend, steps_of
-from training.progress import Lines
 
 TESTS = Path(__file__).parents[1]
 DATA = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -22,34 +21,6 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
     "momentum": lambda parameters: torch.optim.SGD(parameters, lr=1e-2, momentum=0.9, weight_decay=1e-3),
     "plain": lambda parameters: torch.optim.SGD(parameters, lr=1e-2),
 }
-
-
-class Cut(Lines):
-    """Progress in which Ctrl-C is pressed after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__(io.StringIO())
-        self._left = steps
-
-    def tell(self, figures: str) -> None:
-        self._left -= 1
-        if self._left == 0:
-            raise KeyboardInterrupt
-
-
-class Told(Lines):
-    """Progress that remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__(io.StringIO())
-        self.figures: list[str] = []
-
-    def tell(self, figures: str) -> None:
-        self.figures.append(figures)
-
-
-def quiet() -> Lines:
-    return Lines(io.StringIO())
 
 
 def learner(normalized: bool = True) -> nn.Sequential:
@@ -216,7 +187,7 @@ def test_the_checkpoints_folder_goes_with_a_fit_that_is_done_or_has_none(tmp_pat
 
 @pytest.mark.parametrize(
     ("decides", "resume", "named"),
-    [(b"recipe", False, "go on with --resume, or remove it"), (b"another", True, "of other photographs or another recipe")],
+    [(b"recipe", False, "go on with --resume, or remove it"), (b"another", True, "of other photographs or other options")],
     ids=["not-asked", "another"],
 )
 def test_the_checkpoints_of_a_fit_that_was_cut_off_are_in_nobodys_way_unseen(

@@ -1,6 +1,5 @@
 """The PDNs: the shapes and sizes of the paper; distilled the same way twice; one level of features is enough for PatchCore."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from small_dataset import plate, save, scratched
+from told import Cut, Told, quiet
 
 from training.backbone import BackboneError, Stated, WeightsError, load_backbone
 from training.data import good_parts, input_contract
@@ -18,17 +18,8 @@ from training.graph import Deployed
 from training.methods import Parts
 from training.methods.patchcore import Config
 from training.pdn import PdnM, PdnS
-from training.pdn_lesson import _NormalizedPdnS
-from training.plan import PDN_S, Plan, Teacher
-
-
-class Quiet:
-    def tell(self, figures):
-        del figures
-
-    def track(self, items, stage):
-        del stage
-        return iter(items)
+from training.pdn_lesson import _folded, _normalized
+from training.plan import PDN_M, PDN_S, Plan, Teacher
 
 
 @pytest.fixture
@@ -38,18 +29,6 @@ def plan(tmp_path: Path) -> Plan:
     save_file(timm.create_model("mobilenetv2_050", pretrained=False).state_dict(), teacher)
     save(pictures / "plate.png", plate(0))
     return Plan((Teacher("mobilenetv2_050", str(teacher), {}),), (str(pictures),), 4, batch=2, crop=32, student=PDN_S)
-
-
-def silent(done: int, loss: float) -> None:
-    pass
-
-
-def stopping_at(step: int) -> Callable[[int, float], None]:
-    def report(done: int, loss: float) -> None:
-        if done == step:
-            raise KeyboardInterrupt
-
-    return report
 
 
 @pytest.mark.parametrize("network", [PdnS, PdnM])
@@ -87,33 +66,38 @@ def test_a_place_describes_33_px_around_it(kind: type[PdnS | PdnM]) -> None:
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 40, 12, 44)
 
 
-def test_the_same_plan_gives_the_same_bytes_also_when_it_was_cut_off(plan: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("student", "bytes_at_most"), [(PDN_S, 6_000_000), (PDN_M, 17_000_000)])
+def test_the_same_plan_gives_the_same_bytes_also_when_it_was_cut_off(
+    plan: Plan, tmp_path: Path, student: str, bytes_at_most: int
+) -> None:
+    plan = replace(plan, student=student)
     whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
-    digest = distill(plan, whole, silent, checkpoint_steps=2)
+    digest = distill(plan, whole, quiet())
     with pytest.raises(KeyboardInterrupt):
-        distill(plan, cut, stopping_at(3), checkpoint_steps=2)
+        distill(plan, cut, Cut(3))
 
-    again = distill(plan, cut, silent, resume=True, checkpoint_steps=2)
-    other = distill(replace(plan, seed=1), tmp_path / "other.safetensors", silent)
+    again = distill(plan, cut, quiet(), resume=True)
+    other = distill(replace(plan, seed=1), tmp_path / "other.safetensors", quiet())
 
     assert digest == again != other
-    assert whole.stat().st_size < 6_000_000
-    assert "kensa distill --student pdn-s --teacher" in (tmp_path / "whole.md").read_text()
+    assert whole.stat().st_size < bytes_at_most
+    assert f"kensa distill --student {student} --teacher" in (tmp_path / "whole.md").read_text()
 
 
 def test_the_student_learns(plan: Plan, tmp_path: Path) -> None:
-    losses: list[float] = []
+    told = Told()
 
-    distill(replace(plan, steps=20), tmp_path / "s.safetensors", lambda _, loss: losses.append(loss))
+    distill(replace(plan, steps=20), tmp_path / "s.safetensors", told)
 
-    assert sum(losses[-5:]) < 0.9 * sum(losses[1:6])
+    assert sum(told.losses[-5:]) < 0.9 * sum(told.losses[:5])
 
 
-def test_normalization_is_folded_into_the_convolutions() -> None:
-    learner, folded = _NormalizedPdnS(), PdnS(padded=True)
+@pytest.mark.parametrize("kind", [PdnS, PdnM])
+def test_normalization_is_folded_into_the_convolutions(kind: type[PdnS | PdnM]) -> None:
+    learner, folded = _normalized(kind(padded=True)), kind(padded=True)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     learner(images)  # statistics that are neither 0 nor 1
-    folded.load_state_dict(learner.folded())
+    folded.load_state_dict(_folded(learner).state_dict())
 
     expected = learner.eval()(images)
 
@@ -121,7 +105,7 @@ def test_normalization_is_folded_into_the_convolutions() -> None:
 
 
 def test_the_distilled_file_is_a_backbone_of_one_level(plan: Plan, tmp_path: Path) -> None:
-    distill(replace(plan, steps=1, licence="ours"), tmp_path / "s.safetensors", silent)
+    distill(replace(plan, steps=1, licence="ours"), tmp_path / "s.safetensors", quiet())
 
     backbone, provenance = load_backbone("pdn-s", str(tmp_path / "s.safetensors"), seed=0)
 
@@ -136,7 +120,7 @@ def test_patchcore_on_one_level_finds_a_painted_defect(tmp_path: Path) -> None:
     deployed = Deployed(method, provenance.mean, provenance.std).eval()
     [save(tmp_path / f"{k:03}.png", plate(k)) for k in range(20)]
     photographs = good_parts(tmp_path, seed=0).train
-    method.fit(Parts(photographs, input_contract(photographs, size=64), deployed.normalize), Quiet())
+    method.fit(Parts(photographs, input_contract(photographs, size=64), deployed.normalize), quiet())
     clean = plate(700, 64, 64)
 
     scores, maps = deployed(torch.from_numpy(np.stack([clean, scratched(clean)])))

@@ -1,6 +1,7 @@
 """Progress passes the items through and says how long they took."""
 
 import io
+import time
 
 import pytest
 
@@ -24,3 +25,13 @@ def test_a_file_gets_one_line_per_stage() -> None:
 
     assert stream.getvalue().count("\n") == 1
     assert "/s" in stream.getvalue()
+
+
+def test_a_long_stage_says_soon_how_long_it_will_take() -> None:
+    stream = io.StringIO()
+    items = Lines(stream).track(range(1000), "student")
+
+    [time.sleep(0.4) for _ in range(4) if next(items) >= 0]  # 400 s for a thousand
+
+    assert stream.getvalue().startswith("student: 3 of 1000 (")
+    assert stream.getvalue().endswith(" min left)\n")
