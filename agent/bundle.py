@@ -99,7 +99,7 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """Where a model comes from, enough to make it again."""
+    """Where a model comes from, enough to make it again. settings: of the method, where they are not its defaults."""
 
     method: str
     backbone: str
@@ -111,6 +111,7 @@ class Provenance(msgspec.Struct, frozen=True):
     n_train: int
     versions: dict[str, str]
     weights_licence: str = "unknown"
+    settings: dict[str, Any] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True):

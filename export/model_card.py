@@ -24,6 +24,7 @@ def model_card(manifest: Manifest) -> str:
     with_depth = ", with depth in metres" if contract.depth else ""
     depth_input = ", `depth` (N, H, W) float32" if contract.depth else ""
     width, height = contract.graph_size
+    settings = "".join(f" `{key}={_plain(str(value))}`" for key, value in provenance.settings.items())
     withheld = "".join(f"- `{one.name}` was made and left out: {one.reason}\n" for one in manifest.withheld)
     return f"""---
 {front}---
@@ -55,7 +56,8 @@ Deviation in units of (threshold - median of good parts). False rejects with the
 ## Where it comes from
 
 Training photographs: sha256 `{provenance.data_sha256}`. Weights of the backbone: sha256 `{provenance.weights_sha256}`, licence
-{_plain(provenance.weights_licence)}. Random seed {provenance.seed}. `bom.cdx.json` lists all of it for machines.
+{_plain(provenance.weights_licence)}. Random seed {provenance.seed}. Settings of the method:{settings or " its defaults"}.
+`bom.cdx.json` lists all of it for machines.
 """
 
 

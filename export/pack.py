@@ -31,8 +31,9 @@ PRECISIONS = ("f16", "bf16", "int8")  # that may be tried beside float32
 _UNFINISHED = ".unfinished-"
 
 
-def export(run: Run, out: Path, name: str, also: Collection[str] = ()) -> Manifest:
-    """Writes the bundle `out`, whole or not at all. also: lower precisions to try (export/lower.py: PRECISIONS).
+def export(run: Run, out: Path, name: str, also: Collection[str] = (), within_ms: float | None = None) -> Manifest:
+    """Writes the bundle `out`, whole or not at all. also: lower precisions to try (export/lower.py: PRECISIONS). within_ms: time
+    that a float32 graph may take on this machine, for which a memory bank is made smaller (export/budget.py).
 
     Raises ParityError, CalibrationError, BundleError and, where lower precisions need the training photographs, DataError.
     """
@@ -40,6 +41,8 @@ def export(run: Run, out: Path, name: str, also: Collection[str] = ()) -> Manife
     from export.to_onnx import to_onnx
     from export.to_openvino import to_openvino
 
+    if within_ms is not None:
+        run = _within(run, within_ms)
     with _unfinished(out) as folder:
         artifacts = folder / "artifacts"
         artifacts.mkdir()
@@ -91,6 +94,12 @@ def export_command(arguments: list[str]) -> int:
         metavar="PRECISION",
         help=f"lower precisions to try: {', '.join(PRECISIONS)}; each is shipped only if it passes the gate (minutes each)",
     )
+    parser.add_argument(
+        "--within-ms",
+        type=float,
+        metavar="MS",
+        help="patchcore: the largest memory bank whose float32 OpenVINO graph takes at most so long on this machine",
+    )
     parser.add_argument("--name", help="what operators will read; the folder's name without it")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -98,7 +107,7 @@ def export_command(arguments: list[str]) -> int:
     try:
         if options.out.exists():
             raise BundleError(f"{options.out}: exists already; choose another --out or remove it")
-        manifest = export(open_run(options.run), options.out, options.name or options.out.name, options.also)
+        manifest = export(open_run(options.run), options.out, options.name or options.out.name, options.also, options.within_ms)
     except (ParityError, CalibrationError, DataError, RunError) as e:
         raise BundleError(str(e)) from e
     except OSError as e:
@@ -177,6 +186,12 @@ def _copy_golden(run: Run, folder: Path) -> tuple[str, ...]:
         if run.record.input.depth:
             shutil.copyfile(path.with_suffix(".tiff"), folder / "reference" / f"{path.stem}.tiff")
     return tuple(f"reference/{path.name}" for path in run.golden)
+
+
+def _within(run: Run, budget_ms: float) -> Run:
+    from export.budget import within
+
+    return within(run, budget_ms)
 
 
 def _lowered(run: Run, folder: Path, floats: tuple[Artifact, ...], reference: Reference, also: Collection[str]) -> "Lowered":

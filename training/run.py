@@ -97,6 +97,7 @@ class Run:
             n_train=sum(file.role == "train" for file in self.record.files),
             versions=self.record.versions,
             weights_licence=self.record.weights_licence,
+            settings=self.record.settings,
         )
 
     @property

@@ -94,12 +94,20 @@ class PatchCore(Method):
         count = self._config.bank if isinstance(self._config.bank, int) else max(1, int(self._config.bank * n_patches))
         projected = project(pool, self._config.projection, generator)
         bank = pool[greedy_coreset(projected, count, generator, progress)]
+        self._remember(bank, good.device)
+
+    def keep(self, count: int) -> None:
+        """Forgets all but the first vectors of the bank: the picks of a greedy coreset are, in their order, coresets too."""
+        self._remember(self.memory_bank[:count] + self.bank_mean, self.memory_bank.device)
+
+    def _remember(self, bank: Tensor, device: torch.device) -> None:
+        """(K, D), in the order in which they were picked."""
         mean = bank.mean(dim=0)
         centred = bank - mean
-        self.bank_mean, self.memory_bank = mean.to(good.device), centred.to(good.device)
-        self.bank_norms = centred.square().sum(dim=1).to(good.device)
+        self.bank_mean, self.memory_bank = mean.to(device), centred.to(device)
+        self.bank_norms = centred.square().sum(dim=1).to(device)
         if self._config.neighbors > 1:
-            self.neighborhoods = nearest_rows(centred, self._config.neighbors).to(good.device)
+            self.neighborhoods = nearest_rows(centred, self._config.neighbors).to(device)
 
     def patches(self, images: Tensor) -> Tensor:
         """Locally averaged features of all levels on the finest grid, section 3.1.
