@@ -39,8 +39,9 @@ from training.backbone import EMBEDDED, RANDOM, BackboneError, WeightsError, loa
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained
 from training.findings import table
-from training.fit import Recipe, fit
+from training.fit import fit
 from training.progress import progress_on
+from training.recipe import Recipe
 from training.rendered_parts import DEFECTS, draw, write_dataset, write_png
 from training.run import RunError, open_run
 

@@ -25,9 +25,10 @@ import yaml
 from agent.preprocess import enlarge
 from training.data import Photograph, input_contract, read_mask, unseen_parts
 from training.evaluation import Evaluation
-from training.fit import Recipe, fit
+from training.fit import fit
 from training.metrics import bootstrap_difference, image_auroc
 from training.pixel_metrics import PixelCurves, score_edges
+from training.recipe import Recipe
 
 Item = TypeVar("Item")
 RESAMPLES, SEED = 10_000, 0

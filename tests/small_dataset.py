@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.fit import Recipe
+from training.recipe import Recipe
 
 
 def plate(seed: int, width: int = 96, height: int = 80) -> np.ndarray:

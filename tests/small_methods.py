@@ -4,7 +4,7 @@ from pathlib import Path
 
 from small_dataset import small_recipe
 
-from training.fit import Recipe
+from training.recipe import Recipe
 
 SMALL: dict[str, dict[str, object]] = {
     "patchcore": {"settings": {"bank": 50, "pool": 400}},

@@ -10,7 +10,7 @@ import pytest
 from small_dataset import save_dataset
 
 from agent.config import load_line
-from training.fit import read_recipe
+from training.recipe import read_recipe
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+(?: \w+)?)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -6,7 +6,7 @@ import io
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
@@ -18,7 +18,8 @@ from agent.runtimes import InferenceError
 from agent.tiled import tiled
 from agent.watch import Usual, look_of, usual_of
 from agent.yaml_file import located, read_yaml
-from training.region import Outline, check_region, region
+from training.recipe import Recipe, read_recipe
+from training.region import check_region, region
 
 if TYPE_CHECKING:
     from training.backbone import Provenance
@@ -34,41 +35,6 @@ _EPILOG = """example:
 DATA has train/good/ (MVTec layout, validation/good/ is used where there is one) or is a plain folder of good
 photographs. test/ is never used. A recipe is a YAML file with the same words: method, data, out, image_size, ...
 """
-
-
-_Deviation = Annotated[float, msgspec.Meta(gt=0)]
-
-
-_Tiles = Annotated[int, msgspec.Meta(ge=1, le=64)]
-
-
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that decides what a fit gives.
-
-    backbone: None is the one that comes with Kensa and suits the method. weights: a safetensors file, `random`, or None for
-    the backbone's own: inside the package for `embedded`, timm's cache and hub for others. image_size: of the square input,
-    px; None is the method's own. false_reject_rate: wished share of good parts rejected.
-    roi: which pixels are inspected: a mask (white is inspected), a YAML file of polygons, or the polygons (training/region.py).
-    tiles: columns and rows into which large photographs are cut, each of image_size px.
-    settings: of the method. backbone_options: of the timm network. mean, std: of the pixels (0..1) the weights were trained
-    on, where neither their file nor timm says it rightly.
-    """
-
-    method: str
-    data: str
-    out: str
-    backbone: str | None = None
-    weights: str | None = None
-    image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] | None = None
-    fit: Literal["stretch", "pad", "crop"] = "stretch"
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
-    false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
-    roi: str | Outline | None = None
-    tiles: tuple[_Tiles, _Tiles] | None = None
-    settings: dict[str, Any] = {}
-    backbone_options: dict[str, Any] = {}
-    mean: tuple[float, float, float] | None = None
-    std: tuple[_Deviation, _Deviation, _Deviation] | None = None
 
 
 def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: bool = False) -> "Record":
@@ -193,20 +159,6 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def read_recipe(file: Path) -> Recipe:
-    """The recipe in a YAML file, its paths relative to it. Raises ConfigError with the line of the culprit."""
-    content, lines = read_yaml(file)
-    try:
-        recipe: Recipe = convert(content, Recipe)
-    except SectionError as e:
-        raise located(e, file, lines) from e
-    folder = file.resolve().parent
-    weights = recipe.weights if recipe.weights in (None, "random") else str(folder / str(recipe.weights))
-    roi = str(folder / recipe.roi) if isinstance(recipe.roi, str) else recipe.roi
-    data, out = str(folder / recipe.data), str(folder / recipe.out)
-    return msgspec.structs.replace(recipe, data=data, out=out, weights=weights, roi=roi)
 
 
 def fit_command(arguments: list[str]) -> int:

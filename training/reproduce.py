@@ -19,9 +19,10 @@ from training.checkpoints import DescentError
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained, origin_of, refuse_seen
 from training.evaluation import write_file, write_json
-from training.fit import Recipe, fit
+from training.fit import fit
 from training.layouts import layout_of
 from training.progress import Progress, progress_on
+from training.recipe import Recipe
 from training.run import RunError, method_config
 
 PUBLISHED = Path(__file__).with_name("published.yaml")

@@ -116,8 +116,9 @@ def real_bundle(real_data: Path, real_weights: Path, tmp_path_factory: pytest.Te
     import sys
 
     from export.pack import export
-    from training.fit import Recipe, fit
+    from training.fit import fit
     from training.progress import progress_on
+    from training.recipe import Recipe
     from training.run import open_run
 
     folder = tmp_path_factory.mktemp("real")

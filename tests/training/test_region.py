@@ -17,8 +17,9 @@ from agent.roi import roi_of
 from export.pack import export
 from training.data import DataError, Photograph
 from training.evaluate import open_trained
-from training.fit import Recipe, fit
+from training.fit import fit
 from training.progress import Lines
+from training.recipe import Recipe
 from training.region import Outline, check_region, region
 from training.run import open_run
 

@@ -16,9 +16,10 @@ from agent.drivers import SectionError
 from export.pack import export
 from training.data import good_parts, input_contract
 from training.evaluate import open_trained
-from training.fit import Recipe, fit
+from training.fit import fit
 from training.methods import Parts
 from training.progress import Lines
+from training.recipe import Recipe
 from training.region import Outline
 from training.run import open_run
 

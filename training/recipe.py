@@ -1,0 +1,58 @@
+"""All that decides what a fit gives, from the command line or from a YAML file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from agent.drivers import SectionError, convert
+from agent.yaml_file import located, read_yaml
+from training.region import Outline
+
+_Deviation = Annotated[float, msgspec.Meta(gt=0)]
+
+
+_Tiles = Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that decides what a fit gives.
+
+    backbone: None is the one that comes with Kensa and suits the method. weights: a safetensors file, `random`, or None for
+    the backbone's own: inside the package for `embedded`, timm's cache and hub for others. image_size: of the square input,
+    px; None is the method's own. false_reject_rate: wished share of good parts rejected.
+    roi: which pixels are inspected: a mask (white is inspected), a YAML file of polygons, or the polygons (training/region.py).
+    tiles: columns and rows into which large photographs are cut, each of image_size px.
+    settings: of the method. backbone_options: of the timm network. mean, std: of the pixels (0..1) the weights were trained
+    on, where neither their file nor timm says it rightly.
+    """
+
+    method: str
+    data: str
+    out: str
+    backbone: str | None = None
+    weights: str | None = None
+    image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] | None = None
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    false_reject_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.01
+    roi: str | Outline | None = None
+    tiles: tuple[_Tiles, _Tiles] | None = None
+    settings: dict[str, Any] = {}
+    backbone_options: dict[str, Any] = {}
+    mean: tuple[float, float, float] | None = None
+    std: tuple[_Deviation, _Deviation, _Deviation] | None = None
+
+
+def read_recipe(file: Path) -> Recipe:
+    """The recipe in a YAML file, its paths relative to it. Raises ConfigError with the line of the culprit."""
+    content, lines = read_yaml(file)
+    try:
+        recipe: Recipe = convert(content, Recipe)
+    except SectionError as e:
+        raise located(e, file, lines) from e
+    folder = file.resolve().parent
+    weights = recipe.weights if recipe.weights in (None, "random") else str(folder / str(recipe.weights))
+    roi = str(folder / recipe.roi) if isinstance(recipe.roi, str) else recipe.roi
+    data, out = str(folder / recipe.data), str(folder / recipe.out)
+    return msgspec.structs.replace(recipe, data=data, out=out, weights=weights, roi=roi)
