@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test check fix bench soak soak-line replay device system
+.PHONY: setup demo test check fix bench bench-peers soak soak-line replay device system
 
 setup: $(STAMP)
 
@@ -59,9 +59,11 @@ device:
 	$(PYTHON) -m venv .venv-device
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
 
-# 5000 parts in real time through both processes, an independent Modbus server and a broker, all of them killed: 20 minutes.
+# 5000 parts in real time through both processes, a broker, a camera and an independent PLC, all of which fail; by time, then by an
+# encoder on a belt that stops: 20 minutes each.
 soak-line: setup system
 	$(BIN)/python tests/real_line.py
+	$(BIN)/python tests/real_line.py --encoder
 
 # A million events through outages and kills; tables on stdout. A quarter of an hour, 2 GB in SOAK_OUT (a new folder).
 SOAK_OUT ?= build/soak
@@ -70,6 +72,19 @@ soak: setup system
 
 bench: setup system device
 	$(BIN)/python tests/bench.py
+
+# Ours beside anomalib's inferencer: make bench-peers PEERS_DATA=set PEERS_RUNS="runs/a runs/b". Its environment is made once, 6 GB,
+# or given: PEERS_ENV=folder. Both sides' exports stay in PEERS_OUT.
+PEERS_ENV ?= .venv-anomalib
+PEERS_OUT ?= build/peers
+$(PEERS_ENV)/bin/anomalib:
+	$(PYTHON) -m venv $(PEERS_ENV)
+	$(PEERS_ENV)/bin/python -m pip install --quiet --disable-pip-version-check 'anomalib[core,openvino]==2.7.0'
+
+bench-peers: setup
+	@test -n "$(PEERS_DATA)" -a -n "$(PEERS_RUNS)" || { echo 'usage: make bench-peers PEERS_DATA=path/to/set PEERS_RUNS="RUN ..."'; exit 2; }
+	@$(MAKE) --no-print-directory $(PEERS_ENV)/bin/anomalib
+	$(BIN)/python tests/bench_peers.py $(PEERS_RUNS) --data $(PEERS_DATA) --python $(PEERS_ENV)/bin/python --out $(PEERS_OUT)
 
 # One folder of photographs through the real two processes: make replay CASE=line.yaml
 replay: setup

@@ -4,7 +4,7 @@ import ctypes
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_uint8, c_uint16, c_uint32, c_void_p
 from typing import Any
@@ -55,6 +55,7 @@ class Plc:
 
     refuses: Modbus exception code that it answers every request with, 0 for none. swallows: so many writes are done without an
     answer. writes: function code and content of all that was written; written_ns: when, on CLOCK_MONOTONIC.
+    before_request: called before each answer, for tables that follow something.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -62,6 +63,7 @@ class Plc:
         self.swallows = 0
         self.writes: list[tuple[int, bytes]] = []
         self.written_ns: list[int] = []
+        self.before_request: Callable[[], None] = lambda: None
         self._library = _library()
         self._mapping = self._library.modbus_mapping_new(_ROWS, _ROWS, _ROWS, _ROWS)
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -87,6 +89,11 @@ class Plc:
     def inputs(self) -> Any:
         return self._mapping.contents.tab_input_registers.contents
 
+    def held(self, first: int, count: int) -> list[int]:
+        """Holding registers of one moment: not while a request writes some of them."""
+        with self._lock:
+            return list(self.holding[first : first + count])
+
     def hang_up(self) -> None:
         """Closes every connection, as a PLC that is switched off; new ones are taken."""
         for one in self._connected:
@@ -98,6 +105,7 @@ class Plc:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._threads[0].join(5)  # then there is no connection that hang_up does not know
         self.hang_up()
         for thread in self._threads:
             thread.join(5)
@@ -123,6 +131,7 @@ class Plc:
         nowhere, other_end = socket.socketpair()
         while (length := self._library.modbus_receive(context, request)) >= 0:
             with self._lock:
+                self.before_request()
                 is_write = bytes(request)[7] in (5, 6, 15, 16)
                 if is_write:
                     self.writes.append((bytes(request)[7], bytes(request)[8:length]))

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 from broker import Broker, mosquitto
 from proxy import Proxy, proxy
 from small_station import Notes
+from wall_clock import faked_by
 
 from agent.events.outbox import Outbox
 
@@ -49,14 +50,10 @@ def notes(caplog: pytest.LogCaptureFixture) -> Notes:
 @pytest.fixture
 def fake_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with the wall clock of processes started by the test: a time to stand at, or a distance such as `+1h`."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    if library is None:
-        pytest.skip("needs libfaketime (Debian: apt install faketime)")
     file = tmp_path / "clock"
+    if (environment := faked_by(file)) is None:
+        pytest.skip("needs libfaketime (Debian: apt install faketime)")
     file.write_text("+0")
-    monkeypatch.setenv("LD_PRELOAD", str(library))
-    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(file))
-    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
-    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    monkeypatch.setenv("FAKETIME_FORCE_MONOTONIC_FIX", "0")  # its repair of waiting threads loses wake-ups
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     return file

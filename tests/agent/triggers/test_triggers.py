@@ -200,6 +200,19 @@ def test_an_encoder_counts_on_over_its_wrap_and_back(server: Plc, bits: int, wor
         wait_until(lambda: last_count(encoder) == 0)
 
 
+def test_answers_of_an_encoder_that_come_later_than_others_are_left_out_and_told_of(server: Plc) -> None:
+    with modbus_encoder.Config(host="127.0.0.1", port=server.port, counter=0, lost_ms=300, timeout_ms=2000).open() as encoder:
+        wait_until(lambda: last_count(encoder) == 0)
+        server.before_request = lambda: time.sleep(0.2)  # 300 ms of silence are over before these are the quickest of the last 64
+        wait_until(lambda: "later than others" in (encoder.problem() or ""))
+
+        server.inputs[1] = 7
+        server.before_request = lambda: None
+
+        wait_until(lambda: last_count(encoder) == 7)
+        assert encoder.problem() is None
+
+
 def test_an_encoder_that_is_silent_is_a_problem_until_it_answers(server: Plc) -> None:
     with modbus_encoder.Config(host="127.0.0.1", port=server.port, counter=0, lost_ms=300, timeout_ms=200).open() as encoder:
         wait_until(lambda: last_count(encoder) is not None)
