@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import msgspec
 from agent.broker.remote_command import HARMLESS, CommandName
 from agent.drivers import SectionError, convert, section
 from agent.gate.plan import GatePlan, Positive
+from agent.recipe import Recipe, RecipeNumber, cameras_of, gate_of
 from agent.yaml_file import located, read_yaml
 
 if TYPE_CHECKING:
@@ -163,6 +165,7 @@ class _Sections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     permit: Any = None
     plc: Any = None
     sensitivity: Annotated[float, msgspec.Meta(ge=-1, lt=1)] = 0.0
+    recipes: dict[RecipeNumber, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ class Line:
     """One station, resolved. Paths are absolute; relative ones in the file are relative to the file. sha256: of the file.
 
     trouble: why this is the last good configuration and not what the file says now; empty where it is.
+    recipes: the line as each of its recipes has it, by number. recipe, product: number and name of the one that this is; 0: none.
     """
 
     file: Path
@@ -194,6 +198,23 @@ class Line:
     plc: PlcConfig | None = None
     trouble: str = ""
     sensitivity: float = 0.0
+    recipe: int = 0
+    product: str = ""
+    recipes: Mapping[int, Line] = field(default_factory=dict)
+
+    @property
+    def each(self) -> list[Line]:
+        """All that may run: one for each recipe, else this one."""
+        return list(self.recipes.values()) or [self]
+
+    def by(self, recipe: int) -> Line:
+        """As this recipe has it; as it is where it has none."""
+        return self.recipes.get(recipe, self)
+
+    @property
+    def longest_travel_ms(self) -> float:
+        """From trigger to gate."""
+        return max(one.gate.travel_ms for one in self.each)
 
     @property
     def socket(self) -> Path:
@@ -209,43 +230,64 @@ def load_line(file: Path, folder: Path | None = None) -> Line:
     content, lines = read_yaml(file)
     try:
         written: _Sections = convert(content, _Sections)
-        if (written.encoder is None) != (written.gate.travel_counts is None):
-            raise SectionError("gate.travel_counts and the section encoder belong together: give both or none", "gate")
-        if not written.cameras:
-            raise SectionError("expected at least one camera, found none", "cameras")
         folder = folder or file.resolve().parent
-        if len(str(folder / written.state / SOCKET).encode()) > _LONGEST_SOCKET_BYTES:
-            raise SectionError(f"{folder / written.state} is too long for a Unix socket in it, choose a shorter path", "state")
-        return Line(
-            file=file.resolve(),
-            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            station=written.station,
-            bundle=folder / written.bundle,
-            state=folder / written.state,
-            gate=written.gate,
-            mqtt=_with_files(written.mqtt, folder),
-            outbox=written.outbox,
-            record=written.record,
-            drift=written.drift,
-            web=_web_with_files(written.web, folder),
-            cameras={
-                name: _in("cameras", name, package="agent.cameras", content=_absolute(camera, folder))
-                for name, camera in written.cameras.items()
-            },
-            trigger=_in("trigger", package="agent.triggers", content=_absolute(written.trigger, folder)),
-            ejector=_in("ejector", package="agent.ejectors", content=_absolute(written.ejector, folder)),
-            runtime_name=written.runtime["type"] if isinstance(written.runtime, dict) else "",
-            runtime=_in("runtime", package="agent.runtimes", content=written.runtime),
-            encoder=_in("encoder", package="agent.encoders", content=written.encoder) if written.encoder else None,
-            confirm=_in("confirm", package="agent.triggers", content=_absolute(written.confirm, folder))
-            if written.confirm
-            else None,
-            permit=_in("permit", package="agent.ejectors", content=written.permit) if written.permit else None,
-            plc=_in("plc", package="agent.plc", content=written.plc) if written.plc else None,
-            sensitivity=written.sensitivity,
-        )
+        line = _resolved(written, file, folder)
+        recipes = {number: _recipe(number, written, file, folder) for number in sorted(written.recipes)}
+        return replace(line, recipes=recipes)
     except SectionError as e:
         raise located(e, file, lines) from e
+
+
+def _recipe(number: int, written: _Sections, file: Path, folder: Path) -> Line:
+    """The line as one of its recipes has it; errors are told from the root of the file."""
+    try:
+        recipe: Recipe = convert(written.recipes[number], Recipe)
+        differs = msgspec.structs.replace(
+            written,
+            bundle=written.bundle if recipe.bundle is None else recipe.bundle,
+            sensitivity=written.sensitivity if recipe.sensitivity is None else recipe.sensitivity,
+            gate=gate_of(recipe, written.gate),
+            cameras=cameras_of(recipe, written.cameras),
+        )
+        return replace(_resolved(differs, file, folder), recipe=number, product=recipe.name)
+    except SectionError as e:
+        raise SectionError(str(e), "recipes", number, *e.path) from e
+
+
+def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
+    """With its drivers' sections read and its paths absolute. Raises SectionError."""
+    if (written.encoder is None) != (written.gate.travel_counts is None):
+        raise SectionError("gate.travel_counts and the section encoder belong together: give both or none", "gate")
+    if not written.cameras:
+        raise SectionError("expected at least one camera, found none", "cameras")
+    if len(str(folder / written.state / SOCKET).encode()) > _LONGEST_SOCKET_BYTES:
+        raise SectionError(f"{folder / written.state} is too long for a Unix socket in it, choose a shorter path", "state")
+    return Line(
+        file=file.resolve(),
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        station=written.station,
+        bundle=folder / written.bundle,
+        state=folder / written.state,
+        gate=written.gate,
+        mqtt=_with_files(written.mqtt, folder),
+        outbox=written.outbox,
+        record=written.record,
+        drift=written.drift,
+        web=_web_with_files(written.web, folder),
+        cameras={
+            name: _in("cameras", name, package="agent.cameras", content=_absolute(camera, folder))
+            for name, camera in written.cameras.items()
+        },
+        trigger=_in("trigger", package="agent.triggers", content=_absolute(written.trigger, folder)),
+        ejector=_in("ejector", package="agent.ejectors", content=_absolute(written.ejector, folder)),
+        runtime_name=written.runtime["type"] if isinstance(written.runtime, dict) else "",
+        runtime=_in("runtime", package="agent.runtimes", content=written.runtime),
+        encoder=_in("encoder", package="agent.encoders", content=written.encoder) if written.encoder else None,
+        confirm=_in("confirm", package="agent.triggers", content=_absolute(written.confirm, folder)) if written.confirm else None,
+        permit=_in("permit", package="agent.ejectors", content=written.permit) if written.permit else None,
+        plc=_in("plc", package="agent.plc", content=written.plc) if written.plc else None,
+        sensitivity=written.sensitivity,
+    )
 
 
 def _in(*keys: str, package: str, content: object) -> Any:

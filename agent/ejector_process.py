@@ -14,14 +14,18 @@ from threading import Event as Stop
 
 from agent.clock import machine_boot
 from agent.config import Line
+from agent.gate.change_over import ChangeOver
 from agent.gate.devices import GateDevices, error_code, open_devices
 from agent.gate.gate import Gate
 from agent.gate.handshake import Station
 from agent.gate.inspection_side import InspectionSide
 from agent.gate.journal import Journal
-from agent.gate.operator_side import OPERATOR_SOCKET, Action, GateState, OperatorSide
+from agent.gate.line_stop import Reason
+from agent.gate.operator_side import OPERATOR_SOCKET, GateState, OperatorSide, Order, PlcState
 from agent.gate.orders import OrderBook
 from agent.gate.plc_side import PlcSide
+from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
+from agent.gate.recipe_side import RecipeSide
 from agent.health import notify
 from agent.inspection import Closed
 from agent.link import Listener
@@ -38,13 +42,24 @@ _PROBLEM_NS = 1_000_000_000  # a device may be away for so long before people ar
 class GateLoop:
     """The gate with everything around it; `turn` is one round of the process. Time is an argument."""
 
-    def __init__(self, line: Line, gate: Gate, devices: GateDevices, inspection: InspectionSide, operator: OperatorSide) -> None:
+    def __init__(
+        self,
+        line: Line,
+        gate: Gate,
+        devices: GateDevices,
+        inspection: InspectionSide,
+        operator: OperatorSide,
+        changes: ChangeOver,
+        recipes: RecipeSide,
+    ) -> None:
         self._stop_rules = line.gate.stop
         self._gate = gate
         self._devices = devices
         self._inspection = inspection
         self._operator = operator
-        self._plc = PlcSide(devices.plc, gate) if devices.plc else None
+        self._changes = changes
+        self._recipes = recipes
+        self._plc = PlcSide(devices.plc, gate, changes) if devices.plc else None
         self._problem_since_ns: dict[str, int] = {}
         self._permitted: bool | None = None
         self._is_leaving = False
@@ -65,7 +80,8 @@ class GateLoop:
         for edge_ns in edges:
             self._open(edge_ns, now_ns)
         self._inspection.serve(now_ns)
-        self._operator.serve(lambda action: self._obey(action, now_ns))
+        self._operator.serve(lambda order: self._obey(order, now_ns))
+        self._recipes.serve(now_ns)
         self._look_after(now_ns)
         self._serve_plc(now_ns)
 
@@ -73,6 +89,7 @@ class GateLoop:
         """Until something can be read or the moment has come; select() because poll and epoll count in milliseconds."""
         wakes = [self._gate.wake_ns(), None if self._is_leaving else self._devices.trigger.wake_ns()]
         wakes += [self._plc.wake_ns() if self._plc else None, self._devices.confirm.wake_ns() if self._devices.confirm else None]
+        wakes.append(self._recipes.wake_ns())
         until_ns = min((ns for ns in wakes if ns is not None), default=None)
         longest_s = _LONGEST_WAIT_S
         if until_ns is not None:
@@ -80,8 +97,8 @@ class GateLoop:
         filenos = [*self._inspection.filenos(), *self._operator.filenos(), *self._devices.filenos()]
         select.select(filenos, [], [], longest_s)
 
-    def state(self, now_ns: int) -> GateState:
-        """For people."""
+    def state(self, now_ns: int, asked: str = "") -> GateState:
+        """For people. asked: the name of the wish for a recipe that this answers."""
         gate, station = self._gate, self._station(now_ns)
         counted = {
             "bounces": self._devices.parts.bounces,
@@ -90,7 +107,7 @@ class GateLoop:
         }
         unexpected = {"unexpected_confirmations": gate.confirmation.unexpected} if gate.confirmation else {}
         return GateState(
-            ready=self._is_ready(station),
+            ready=station.is_ready,
             attached=station.is_attached,
             maintenance=station.in_maintenance,
             in_flight=len(gate),
@@ -100,11 +117,15 @@ class GateLoop:
             account=dict(gate.account),
             incidents=dict(gate.incidents) | counted | unexpected,
             pulses=gate.output.lateness.figures(),
+            recipe=self._recipes.state(asked),
+            outputs=self._devices.outputs(gate.output.pulse.is_on, bool(self._permitted)),
+            inputs=self._devices.inputs(),
+            plc=PlcState(self._plc.signals, self._plc.wishes) if self._plc else None,
         )
 
     def _open(self, edge_ns: int, now_ns: int) -> None:
-        was_ready = self._is_ready(self._station(now_ns))
-        in_flight = self._gate.trigger(edge_ns, self._inspection.is_attached)
+        was_ready, changes = self._station(now_ns).is_ready, self._changes
+        in_flight = self._gate.trigger(edge_ns, self._inspection.is_attached, changes.of_new_part, changes.unsettled)
         if self._plc:
             self._plc.opened(in_flight.part.n, was_ready)
         if self._inspection.is_attached and in_flight.verdict is None:
@@ -132,11 +153,8 @@ class GateLoop:
             and (attached or not self._stop_rules.no_inspection)
         )
         code = error_code(self._devices.problems(now_ns))
-        return Station(attached, bool(gate.held), gate.in_maintenance, len(gate) > 0, may_run, code)
-
-    @staticmethod
-    def _is_ready(station: Station) -> bool:
-        return station.is_attached and not station.is_held and not station.in_maintenance and not station.error
+        is_changing = bool(self._changes.unsettled)
+        return Station(attached, bool(gate.held), gate.in_maintenance, len(gate) > 0, may_run, code, is_changing)
 
     def _follow_the_belt(self, now_ns: int) -> None:
         encoder, belt = self._devices.encoder, self._gate.belt
@@ -161,8 +179,9 @@ class GateLoop:
                 self._permitted = may_run
                 permit.switch(on=may_run, now_ns=now_ns)
 
-    def _obey(self, action: Action, now_ns: int) -> GateState:
-        match action:
+    def _obey(self, order: Order, now_ns: int) -> GateState:
+        asked = ""
+        match order.action:
             case "reset":
                 self._gate.reset()
                 if self._plc:
@@ -171,7 +190,9 @@ class GateLoop:
                 self._gate.maintain(True, now_ns)
             case "resume":
                 self._gate.maintain(False, now_ns)
-        return self.state(now_ns)
+            case "recipe":
+                asked = self._recipes.ask(order.recipe, order.by, now_ns)
+        return self.state(now_ns, asked)
 
 
 def eject_forever(line: Line, stop: Stop, opened: Callable[[], None] = lambda: None) -> None:
@@ -184,14 +205,23 @@ def eject_forever(line: Line, stop: Stop, opened: Callable[[], None] = lambda: N
         stack.enter_context(only_one(line.state, "eject"))
         journal = stack.enter_context(Journal(line.state / "journal", machine_boot()))
         devices = open_devices(line, stack)
-        gate = Gate(boot, line.gate, devices.ejector, journal, OrderBook(line.state / "orders.json"), line.confirm is not None)
-        gate.recover(time.monotonic_ns())
-        inspection = stack.enter_context(closing(InspectionSide(Listener(line.socket), gate, journal)))
+        book = RecipeBook(line.state / RECIPE_FILE)
+        recipe, recipe_trouble = recipe_of(line, book)
+        plan, orders = line.by(recipe).gate, OrderBook(line.state / "orders.json")
+        gate = Gate(boot, plan, devices.ejector, journal, orders, line.confirm is not None)
+        gate.recover(time.monotonic_ns(), recipe)
+        if recipe_trouble:
+            gate.hold(Reason.RECIPE, recipe_trouble, time.monotonic_ns())
+        if recipe:
+            book.keep(recipe)
+        changes = ChangeOver({number: one.product for number, one in line.recipes.items()}, recipe)
+        inspection = stack.enter_context(closing(InspectionSide(Listener(line.socket), gate, journal, changes)))
         operator = stack.enter_context(closing(OperatorSide(line.state / OPERATOR_SOCKET)))
-        loop = GateLoop(line, gate, devices, inspection, operator)
+        recipes = RecipeSide(boot, line, changes, book, gate, inspection)
+        loop = GateLoop(line, gate, devices, inspection, operator, changes, recipes)
         opened()
         notify("READY=1")
-        log.info("ejector ready", extra={"data": {"boot": boot, "travel_ms": line.gate.travel_ms}})
+        log.info("ejector ready", extra={"data": {"boot": boot, "travel_ms": plan.travel_ms, "recipe": recipe}})
         leave_ns: int | None = None
         while True:
             now_ns = time.monotonic_ns()

@@ -6,12 +6,27 @@ import queue
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from agent.inspection import Closed, Measured, Part, Verdict
-from agent.link import Alarm, Attach, Channel, Confirm, LinkLostError, Report, Tell, Triggered, connect
+from agent.link import (
+    Alarm,
+    Attach,
+    Changed,
+    ChangeTo,
+    Channel,
+    Confirm,
+    LinkLostError,
+    Report,
+    Tell,
+    Triggered,
+    Wish,
+    Wished,
+    connect,
+)
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +35,7 @@ _RECONNECT_S = 0.2
 _LISTEN_S = 0.1
 _PARTS_PER_CONFIRM = 256
 _READINGS = 2000
+_ORDERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +96,25 @@ class GateLink:
     """One thread that attaches to the ejector process, listens, and attaches again for ever when it is gone.
 
     on_closed: called from that thread for each closed part; calls `confirm` once its event is durable. on_alarm: called from
-    that thread for what people should know of the gate.
+    that thread for what people should know of the gate. on_wished: the same for what became of a `wish`.
+    recipe: by which parts are judged; said with each verdict.
     """
 
     def __init__(
-        self, socket: Path, on_closed: Callable[[Closed], None], on_alarm: Callable[[Alarm], None] = lambda alarm: None
+        self,
+        socket: Path,
+        on_closed: Callable[[Closed], None],
+        on_alarm: Callable[[Alarm], None] = lambda alarm: None,
+        on_wished: Callable[[Wished], None] = lambda wished: None,
+        recipe: int = 0,
     ) -> None:
+        self.recipe = recipe
+        self.orders: deque[ChangeTo] = deque(maxlen=_ORDERS)
         self._socket = socket
         self._on_closed = on_closed
         self._on_alarm = on_alarm
-        self._triggers: queue.Queue[Triggered] = queue.Queue(_WAITING_TRIGGERS)
+        self._on_wished = on_wished
+        self._triggers: queue.Queue[Triggered | None] = queue.Queue(_WAITING_TRIGGERS)
         self._to_confirm: deque[Part] = deque()
         self._channel: Channel | None = None
         self._stop = threading.Event()
@@ -120,7 +145,7 @@ class GateLink:
             raise LinkLostError("the link's thread stopped") from self._failure
 
     def next_trigger(self, timeout_s: float) -> Triggered | None:
-        """The next part to be inspected; None when none came in time."""
+        """The next part to be inspected; None when none came in time, or after `wake`."""
         try:
             return self._triggers.get(timeout=timeout_s)
         except queue.Empty:
@@ -128,19 +153,35 @@ class GateLink:
 
     def tell(self, part: Part, verdict: Verdict) -> None:
         """The gate decides whether it came in time; if it cannot be told, the part is rejected there."""
-        self._send(Tell(part, verdict))
+        self._send(Tell(part, verdict, self.recipe))
+
+    def wake(self) -> None:
+        """Who waits for a trigger shall look around. Where triggers wait, he will."""
+        with suppress(queue.Full):
+            self._triggers.put_nowait(None)
+
+    def answer(self, changed: Changed) -> None:
+        """What became of one of `orders`. If it cannot be told, the gate hears of it at the next attaching."""
+        self.recipe = changed.recipe
+        self._send(changed)
+
+    def wish(self, id: str, recipe: int) -> bool:
+        """Somebody asks for this recipe by a command; False where the gate cannot be told."""
+        return self._send(Wish(id, recipe))
 
     def confirm(self, part: Part) -> None:
         """The part's event is durable. Told a moment later, many at once: a burst of messages must not hold up a verdict."""
         self._to_confirm.append(part)
 
-    def _send(self, message: Tell | Confirm) -> None:
+    def _send(self, message: Tell | Changed | Wish | Confirm) -> bool:
         channel = self._channel
         try:
-            if channel is None or not channel.send(message):
-                log.warning("the ejector process could not be told: %s", message)
+            if channel is not None and channel.send(message):
+                return True
+            log.warning("the ejector process could not be told: %s", message)
         except LinkLostError:
             log.warning("the ejector process was lost before it was told: %s", message)
+        return False
 
     def _send_confirmations(self) -> None:
         """What does not get through is reported by the gate again, and confirmed again."""
@@ -162,7 +203,7 @@ class GateLink:
             self._stop.wait(_RECONNECT_S)
             return
         try:
-            channel.send(Attach(os.getpid()))
+            channel.send(Attach(os.getpid(), self.recipe))
             self._channel = channel
             log.info("attached to the ejector process")
             while not self._stop.is_set():
@@ -185,5 +226,10 @@ class GateLink:
             case Report(closed=parts):
                 for closed in parts:
                     self._on_closed(closed)
+            case ChangeTo():
+                self.orders.append(message)
+                self.wake()
+            case Wished():
+                self._on_wished(message)
             case Alarm():
                 self._on_alarm(message)

@@ -100,6 +100,7 @@ class Closed:
     planned_ns: when the ejector had to be switched on if rejected.
     actual_ns: when it was; None for a part that passed, and for one that was surely or possibly not ejected.
     problem: why a part to be rejected may have gone by the gate.
+    recipe: that ran when it was triggered; 0 where the line has none, None for a part that came during a change-over.
     """
 
     part: Part
@@ -108,6 +109,7 @@ class Closed:
     planned_ns: int
     actual_ns: int | None
     problem: str = ""
+    recipe: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Event:
     """One closed part with what was measured on it; the only value with a wire format (agent/events/event.py).
 
     readings: empty when the inspection process that took them died before the part reached the gate.
-    model: the bundle's name. config_sha256: of the line's file as it was read.
+    model: the bundle's name. config_sha256: of the line's file as it was read. product: the name of the closed part's recipe.
     """
 
     closed: Closed
@@ -136,3 +138,4 @@ class Event:
     threshold: float
     model: str = ""
     config_sha256: str = ""
+    product: str = ""

@@ -39,17 +39,48 @@ class Alarm(msgspec.Struct, frozen=True, tag="alarm"):
     detail: str
 
 
+class ChangeTo(msgspec.Struct, frozen=True, tag="change-to"):
+    """Ejector to inspection: no part is to be judged now; judge by this recipe from now on, and answer. asked_by: for people."""
+
+    recipe: int
+    asked_by: str
+
+
+class Wished(msgspec.Struct, frozen=True, tag="wished"):
+    """Ejector to inspection: what became of a Wish. refusal: why the recipe is not the one wished; empty when it is."""
+
+    id: str
+    refusal: str = ""
+
+
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
-    """Inspection to ejector: ready to judge parts from now on."""
+    """Inspection to ejector: ready to judge parts from now on. recipe: by which, 0 where the line has none."""
 
     pid: int
+    recipe: int = 0
 
 
 class Tell(msgspec.Struct, frozen=True, tag="tell"):
-    """Inspection to ejector: the verdict on one part."""
+    """Inspection to ejector: the verdict on one part. recipe: by which it was judged."""
 
     part: Part
     verdict: Verdict
+    recipe: int = 0
+
+
+class Changed(msgspec.Struct, frozen=True, tag="changed"):
+    """Inspection to ejector: the answer to ChangeTo. recipe: by which is judged now; why it is not the one wanted."""
+
+    wanted: int
+    recipe: int
+    why: str = ""
+
+
+class Wish(msgspec.Struct, frozen=True, tag="wish"):
+    """Inspection to ejector: somebody asks for another recipe by a command. id: of the command."""
+
+    id: str
+    recipe: int
 
 
 class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
@@ -58,7 +89,7 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
     parts: tuple[Part, ...]
 
 
-Message = Triggered | Report | Alarm | Attach | Tell | Confirm
+Message = Triggered | Report | Alarm | ChangeTo | Wished | Attach | Tell | Changed | Wish | Confirm
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

@@ -11,6 +11,7 @@ Threads of the two processes of a station:
 | outbox | Outbox | disk | 4096 requests; more stay in the ejector's journal | check() ends the process |
 | observer | Observer | the page's process | 4096 facts, one picture; more are dropped | check() ends the process |
 | model | ModelWatch | disk, runtime | one model beside the one that judges | check() ends the process |
+| recipe, during a change-over | RecipeSetup | disk, runtime | one model beside the one that judges | the loop ends the process |
 | record | Record | disk | 8 images; more are dropped | check() ends the process |
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
 | ejector's main | eject_forever | nothing | journal: 20 000 parts | output off; restarted, parts in flight are rejected |
@@ -34,20 +35,23 @@ from agent.decide import Policy, decide, strictest
 from agent.events.event import alert, kind, payload, topic
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
+from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
 from agent.gate_link import GateLink, Readings
 from agent.health import notify
 from agent.inspection import Closed, Event, Fault, Measured, Prediction, Reading, Shot
-from agent.link import Alarm
-from agent.model import Here, Model, self_test
+from agent.link import Alarm, Wished
+from agent.model import Model, self_test
 from agent.observation.observer import open_observer
+from agent.observation.seen import Seen
 from agent.only_one import only_one
-from agent.photographer import Photographer, Standard
+from agent.photographer import Standard
+from agent.recipe_setup import RecipeSetup
 from agent.record.image import photograph_of
 from agent.record.record import FOLDER as RECORD
 from agent.reload import why_no_reload
 from agent.runtimes import InferenceError
 from agent.serving.hang import HangWatch
-from agent.serving.model_watch import ModelWatch, Opened
+from agent.serving.model_watch import Opened
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +72,7 @@ def inspect_forever(station: "Station", stop: Stop) -> None:
         part, k = shots[0].part, strictest(verdicts)
         station.readings.keep(part, numbers)
         station.gate.tell(part, verdicts[k])
-        station.observer.saw(shots[k], readings[k], numbers[k], verdicts[k])
+        station.observer.saw(Seen(shots, readings, numbers, verdicts, k))
 
 
 def read(model: Model, shot: Shot) -> Reading:
@@ -103,14 +107,13 @@ class Station:
         self._line_trouble = line.trouble
         with ExitStack() as devices:
             devices.enter_context(only_one(line.state, "inspect"))
-            here = Here(line.state, line.sensitivity)
-            self._models = devices.enter_context(ModelWatch(line.bundle, line.runtime_name, line.runtime, here))
-            opened = self._models.now
+            recipe, _ = recipe_of(line, RecipeBook(line.state / RECIPE_FILE))
+            self._recipes = devices.enter_context(RecipeSetup(line, recipe, lambda: self.gate.wake()))
+            opened, running = self._recipes.models.now, self._recipes.line
             self.model, self.policy, self.readings = opened.model, Policy(opened.judge.threshold), Readings(opened.judge)
             self._config_sha256 = line.sha256
             self._boot = machine_boot()
-            cameras = {name: devices.enter_context(camera.open()) for name, camera in line.cameras.items()}
-            self._photographer = devices.enter_context(Photographer(cameras))
+            self._product_of = {number: one.product for number, one in line.recipes.items()}
             self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot))
             birth: dict[str, str | float] = {
                 "station": line.station,
@@ -118,7 +121,9 @@ class Station:
                 "model": opened.judge.model,
                 "artifact": opened.artifact.name,
                 "computes_on": opened.model.runtime.executed_on,
-                "sensitivity": line.sensitivity,
+                "sensitivity": running.sensitivity,
+                "recipe": running.recipe,
+                "product": running.product,
                 "camera": ", ".join(line.cameras),
                 "boot_id": self._boot,
                 "config_sha256": line.sha256,
@@ -130,11 +135,13 @@ class Station:
                 why_no_reload=lambda: why_no_reload(line),
                 tell=self._outbox.alert,
                 photograph=lambda event: photograph_of(line.state / RECORD, event),
+                products=self._product_of,
+                wish=lambda id, recipe: self.gate.wish(id, recipe),
             )
             self._publisher = devices.enter_context(
                 Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
             )
-            self.gate = GateLink(line.socket, self._record, self._alarm)
+            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe)
             self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox, self._trouble))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
@@ -166,8 +173,8 @@ class Station:
                 self._test_if_asked()
                 yield ()
                 continue
-            manifest = self._models.now.bundle.manifest
-            shots = self._photographer.shoot(trigger, Standard(manifest.input.white_level, manifest.usual))
+            manifest = self._recipes.models.now.bundle.manifest
+            shots = self._recipes.photographer.shoot(trigger, Standard(manifest.input.white_level, manifest.usual))
             self._desk.saw(trigger.part, shots[0].image)
             if (paused := self._desk.paused) is not None:
                 shots = tuple(replace(shot, image=Fault(f"not inspected: paused by {paused}")) for shot in shots)
@@ -183,7 +190,7 @@ class Station:
         self._outbox.check()
         self._publisher.check()
         self.observer.check()
-        self._models.check()
+        self._recipes.models.check()
 
     def progress(self) -> None:
         """Feeds the watchdog; an idle belt is progress too."""
@@ -191,23 +198,49 @@ class Station:
 
     def _trouble(self) -> str:
         """For the published state; asked by the publisher's thread."""
-        return "; ".join(filter(None, (self._line_trouble, self._photographer.trouble, self._models.ladder.trouble)))
+        recipes = self._recipes
+        return "; ".join(filter(None, (self._line_trouble, recipes.photographer.trouble, recipes.models.ladder.trouble)))
 
     def _take_over(self) -> None:
-        """Between two parts: the newly installed model, if it is ready; what was refused is told."""
-        while self._models.refusals:
-            self._tell("bundle-refused", self._models.refusals.popleft())
-        reopened = self._models.recover(time.monotonic())
-        while self._models.ladder.news:
-            self._tell("runtime", self._models.ladder.news.popleft())
-        if (fresh := self._models.take() or reopened) is not None:
+        """Between two parts: the newly installed model, or the recipe asked for, if it is ready; what was refused is told."""
+        self._change_recipe()
+        models = self._recipes.models
+        while models.refusals:
+            self._tell("bundle-refused", models.refusals.popleft())
+        reopened = models.recover(time.monotonic())
+        while models.ladder.news:
+            self._tell("runtime", models.ladder.news.popleft())
+        if (fresh := models.take() or reopened) is not None:
             self._judge_by(fresh)
+
+    def _change_recipe(self) -> None:
+        """As the gate orders, one after the other; it lets no part be judged meanwhile."""
+        before = self._recipes.line
+        changed = self._recipes.finished(self.progress)
+        if changed is not None:
+            if (line := self._recipes.line) is not before:
+                self._judge_by(self._recipes.models.now)
+                instead = f"recipe {line.recipe} ({line.product}) instead of {before.recipe} ({before.product})"
+                judge, asked_by = self.readings.judge, self._recipes.asked_by
+                self._tell("recipe-changed", f"{instead}, asked for by {asked_by}: model {judge.model} {judge.bundle_id}")
+            self.gate.answer(changed)
+        if self.gate.orders and not self._recipes.is_preparing:
+            self._recipes.begin(self.gate.orders.popleft())
 
     def _judge_by(self, fresh: Opened) -> None:
         judge = self.readings.judge = fresh.judge
         self.model, self.policy = fresh.model, Policy(judge.threshold)
         place, artifact = fresh.model.runtime.executed_on, fresh.artifact.name
-        birth = {"bundle_id": judge.bundle_id, "model": judge.model, "artifact": artifact, "computes_on": place}
+        line = self._recipes.line
+        birth: dict[str, str | float] = {
+            "bundle_id": judge.bundle_id,
+            "model": judge.model,
+            "artifact": artifact,
+            "computes_on": place,
+            "sensitivity": line.sensitivity,
+            "recipe": line.recipe,
+            "product": line.product,
+        }
         self.observer.judged_by(fresh.model, judge.bundle_id, birth)
         self._publisher.changed(**birth)
         log.info("another model judges from now on", extra={"data": {"model": judge.model, "bundle_id": judge.bundle_id}})
@@ -216,7 +249,8 @@ class Station:
         """The belt is empty: a part that comes meanwhile may be late, and is rejected then."""
         if self._desk.asks_for_self_test:
             try:
-                self_test(self._models.now.bundle, self._models.now.artifact, self.model)
+                now_judges = self._recipes.models.now
+                self_test(now_judges.bundle, now_judges.artifact, self.model)
             except (BundleError, InferenceError) as e:
                 self._desk.self_tested(str(e))
             else:
@@ -226,7 +260,8 @@ class Station:
         """A part has closed: its event goes to the outbox; if that is too far behind, the gate will report it again."""
         self.observer.ended(closed)
         judge = self.readings.judge_of(closed.part)
-        which = (judge.bundle_id, judge.threshold, judge.model, self._config_sha256)
+        product = self._product_of.get(closed.recipe or 0, "")
+        which = (judge.bundle_id, judge.threshold, judge.model, self._config_sha256, product)
         event, instant = Event(closed, self.readings.of(closed.part), *which), now(self._boot)
 
         def durable(key: str) -> None:
@@ -239,6 +274,10 @@ class Station:
     def _tell(self, name: str, detail: str) -> None:
         """An alert of its own."""
         self._outbox.alert(f"{name}/{uuid.uuid4().hex}", alert(name, detail))
+
+    def _wished(self, wished: Wished) -> None:
+        """The gate says what became of a wish for another recipe."""
+        self._desk.wished(wished.id, wished.refusal)
 
     def _alarm(self, alarm: Alarm) -> None:
         """Something at the gate that people should know of; a second copy has the same key."""

@@ -18,7 +18,7 @@ from agent.clock import machine_boot, utc_now
 from agent.config import Keep, KeepAll, Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
-from agent.events.store import Kind
+from agent.events.rows import Kind
 
 PART_OF_A_REJECT = 50  # every so many parts one is rejected
 ORDER_BYTES = 32  # `first last`, padded

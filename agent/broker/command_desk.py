@@ -8,10 +8,11 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,6 +23,7 @@ from agent.broker.remote_command import (
     Command,
     PartImage,
     Pause,
+    Recipe,
     RefusedError,
     Reload,
     Remembered,
@@ -40,7 +42,7 @@ from agent.observation.picture import small_photograph
 
 log = logging.getLogger(__name__)
 
-_ERRANDS = 8  # captures and self-tests that wait for the hot path
+_ERRANDS = 8  # captures and self-tests that wait for the hot path, recipes that wait for the gate
 _LOG_EVERY = 100  # refusals, after the first
 
 
@@ -75,7 +77,8 @@ class CommandDesk:
 
     enabled: those that are obeyed. file: keeps the pause and the ids of what was obeyed. why_no_reload: what is wrong with the
     line's file, empty when it can be reloaded. tell: takes an alert, its key and its data. photograph: JPEG of the part of an
-    event that was kept; raises LookupError.
+    event that was kept; raises LookupError. products: names of the line's recipes. wish: asks the gate for one, with the id
+    of the command; False where it cannot be asked.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class CommandDesk:
         why_no_reload: Callable[[], str] = str,
         tell: Callable[[str, bytes], None] = lambda key, data: None,
         photograph: Callable[[str], bytes] = _none_is_kept,
+        products: Mapping[int, str] = MappingProxyType({}),
+        wish: Callable[[str, int], bool] = lambda id, recipe: False,
     ) -> None:
         self.enabled = tuple(enabled)
         self.obeyed = 0
@@ -94,6 +99,8 @@ class CommandDesk:
         self._why_no_reload = why_no_reload
         self._tell = tell
         self._photograph_of = photograph
+        self._products = products
+        self._wish = wish
         standing = _read(file) if file is not None else _Standing()
         self._paused = standing.paused if "resume" in self.enabled else None  # else nobody could end it
         self._distrusted: str | None = None  # by a self-test; a restart tests anew
@@ -101,6 +108,7 @@ class CommandDesk:
         self._lock = threading.Lock()
         self._captures: list[_Errand] = []
         self._self_tests: list[_Errand] = []
+        self._recipes: list[_Errand] = []
         self._photographed: list[tuple[_Errand, Part, Image | Fault]] = []
         self._answers: list[Answer] = []
         if self._paused is not None:
@@ -133,6 +141,13 @@ class CommandDesk:
             for errand in self._self_tests:
                 self._answers.append(self._answer(errand.heard, errand.command.id, "failed" if trouble else "ok", trouble))
             self._self_tests.clear()
+
+    def wished(self, id: str, refusal: str) -> None:
+        """The gate has answered: the recipe runs, or not. From the link's thread."""
+        with self._lock:
+            for errand in [errand for errand in self._recipes if errand.command.id == id]:
+                self._recipes.remove(errand)
+                self._answers.append(self._answer(errand.heard, id, "failed" if refusal else "ok", refusal))
 
     # ------------------------------------------------------------ the publisher's thread
 
@@ -168,10 +183,15 @@ class CommandDesk:
             late = [errand for errand in (*self._captures, *self._self_tests) if errand.until_s < now_s]
             self._captures = [errand for errand in self._captures if errand not in late]
             self._self_tests = [errand for errand in self._self_tests if errand not in late]
+            unknown = [errand for errand in self._recipes if errand.until_s < now_s]
+            self._recipes = [errand for errand in self._recipes if errand not in unknown]
         for errand, part, image in photographed:
             self._answers.append(self._photograph(errand, part, image))
         for errand in late:
             self._answers.append(self._answer(errand.heard, errand.command.id, "failed", "no time for it before it expired"))
+        for errand in unknown:
+            why = "the change-over was not done before the command expired: `birth` says which recipe runs"
+            self._answers.append(self._answer(errand.heard, errand.command.id, "failed", why))
         with self._lock:
             answers, self._answers = self._answers, []
         return answers
@@ -186,6 +206,9 @@ class CommandDesk:
                     if len(waiting) >= _ERRANDS:
                         raise RefusedError(Why.TOO_MANY, f"{_ERRANDS} of them wait already", command.id)
                     waiting.append(errand)
+                return
+            case Recipe(recipe=recipe):
+                self._ask_for(errand, recipe)
                 return
             case Pause(reason=reason):
                 self._paused = f"command {command.id}" + (f": {reason}" if reason else "")
@@ -211,6 +234,20 @@ class CommandDesk:
         self.refused[refused.why.value] += 1
         if (times := self.refused[refused.why.value]) == 1 or times % _LOG_EVERY == 0:
             log.warning("command %.40r refused, %s (%d so far): %s", name, refused.why.value, times, refused)
+
+    def _ask_for(self, errand: _Errand, recipe: int) -> None:
+        id = errand.command.id
+        if recipe not in self._products:
+            known = ", ".join(f"{number} ({name})" for number, name in self._products.items()) or "none"
+            raise RefusedError(Why.NOT_POSSIBLE, f"there is no recipe {recipe}, this line has {known}"[:500], id)
+        with self._lock:
+            if len(self._recipes) >= _ERRANDS:
+                raise RefusedError(Why.TOO_MANY, f"{_ERRANDS} of them wait already", id)
+            self._recipes.append(errand)  # before it is asked: the answer may come at once
+        if not self._wish(id, recipe):
+            with self._lock:
+                self._recipes.remove(errand)
+            raise RefusedError(Why.NOT_POSSIBLE, "the ejector process is not there, it cannot be asked", id)
 
     def _photograph(self, errand: _Errand, part: Part, image: Image | Fault) -> Answer:
         id = errand.command.id

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from agent.events.store import Row
+from agent.events.rows import Row
 
 
 class BrokerLostError(Exception):

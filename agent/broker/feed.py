@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.events.outbox import Outbox
-from agent.events.store import Row
+from agent.events.rows import Row
 
 _REPLAYS = 16  # requests waiting; a collector that asks for more asks again
 _ON_THE_WAY = 500  # a broker keeps few events for each subscriber (mosquitto 1000) and drops what is new, live ones too

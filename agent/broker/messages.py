@@ -12,6 +12,7 @@ class Birth(msgspec.Struct, frozen=True):
 
     camera: names of the cameras. computes_on: processor or accelerator. sensitivity: of the line's file. schemas: of what it
     publishes.
+    recipe, product: number and name of the line's recipe; 0 where it has none.
     stream, newest_seq: the numbers of its events; a collector that has not seen the newest knows what it lacks.
     commands: those that it obeys.
     """
@@ -28,6 +29,8 @@ class Birth(msgspec.Struct, frozen=True):
     config_sha256: str = ""
     computes_on: str = ""
     sensitivity: float = 0.0
+    recipe: int = 0
+    product: str = ""
     commands: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
 
@@ -35,12 +38,13 @@ class Birth(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
     """Topic `state`, retained. `paused`: every part is rejected until it is resumed. `offline` without `time` is the last will.
 
-    reason: for people; empty when it is online.
+    reason: for people; empty when it is online. recipe: that parts are judged by; not there where the line has none.
     """
 
     state: Literal["online", "degraded", "paused", "offline"]
     reason: str = ""
     time: str = ""
+    recipe: int = 0
 
 
 class Metrics(msgspec.Struct, frozen=True):

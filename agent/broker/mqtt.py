@@ -23,7 +23,7 @@ from agent.clock import machine_boot, now, utc
 from agent.config import Mqtt
 from agent.events.event import alert, envelope
 from agent.events.outbox import Outbox
-from agent.events.store import Row
+from agent.events.rows import Row
 
 log = logging.getLogger(__name__)
 

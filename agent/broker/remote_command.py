@@ -87,6 +87,12 @@ class SelfTest(Command, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export the station pauses."""
 
 
+class Recipe(Command, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The line changes over to this recipe of its file; answered once it runs, or with the reason why the one before stays."""
+
+    recipe: Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+
+
 TABLE: dict[str, type[Command]] = {
     "pause": Pause,
     "resume": Resume,
@@ -95,8 +101,9 @@ TABLE: dict[str, type[Command]] = {
     "image": PartImage,
     "capture": Capture,
     "self-test": SelfTest,
+    "recipe": Recipe,
 }
-CommandName = Literal["pause", "resume", "reload", "replay", "image", "capture", "self-test"]
+CommandName = Literal["pause", "resume", "reload", "replay", "image", "capture", "self-test", "recipe"]
 # They move nothing, and are obeyed if the file does not say otherwise.
 HARMLESS: tuple[CommandName, ...] = ("replay", "image", "capture", "self-test")
 

@@ -1,7 +1,7 @@
 """What a station says of itself over one connection after the other: birth, state when it changes, metrics in time."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,7 +57,8 @@ class SelfReport:
         """When it has changed."""
         paused = self._desk.paused
         reason = "; ".join(filter(None, (paused, self._trouble(), self._outbox.trouble, denied)))
-        state = State("paused" if paused is not None else "degraded" if reason else "online", reason)
+        how: Literal["paused", "degraded", "online"] = "paused" if paused is not None else "degraded" if reason else "online"
+        state = State(how, reason, recipe=int(self._birth.get("recipe", 0)))
         if state != self._said:
             session.say("state", msgspec.structs.replace(state, time=utc_now()))
             self._said = state

@@ -26,7 +26,7 @@ from agent.broker.error import BrokerLostError, OtherProtocolError, PoisonError,
 from agent.broker.heard import Heard, heard
 from agent.broker.login import certificate_trouble, password_of, tls_context
 from agent.config import Mqtt
-from agent.events.store import Row
+from agent.events.rows import Row
 
 IN_FLIGHT = 20
 _CONNECT_WITHIN_S = 5.0

@@ -11,8 +11,8 @@ from threading import Event as Stop
 
 import msgspec
 
-from agent.bundle import BundleError, open_bundle
-from agent.cameras import CameraLostError
+from agent.bundle import Artifact, Bundle, BundleError, open_bundle
+from agent.cameras import CameraConfig, CameraLostError
 from agent.config import Line, load_line
 from agent.drivers import ConfigError, section
 from agent.ejectors import EjectorError
@@ -38,25 +38,45 @@ _FAILED = (CameraLostError, EjectorError, InferenceError, ObserverError, OutboxE
 def check(arguments: list[str]) -> int:
     """Reads a line's configuration and its bundle, prints them resolved, and starts nothing."""
     line = load_line(_file(check, arguments, "kensa check line.yaml"))
-    bundle = open_bundle(line.bundle)
-    artifact = bundle.artifact_for([line.runtime_name])
-    for name, camera in line.cameras.items():
-        try:
-            with camera.open() as opened:
-                until_s = time.monotonic() + _LOOK_FOR_CAMERA_S
-                while opened.trouble and time.monotonic() < until_s:
-                    time.sleep(0.05)
-                if opened.trouble:
-                    print(f"note: cameras.{name}: {opened.trouble}: a line would start and reject every part")
-        except CameraLostError as e:
-            raise ConfigError(f"{line.file}: cameras.{name}: {e}") from e
+    bundles = [_bundle_of(one) for one in line.each]
+    looked_at: list[tuple[str, CameraConfig]] = []
+    for one in line.each:
+        for name, camera in one.cameras.items():
+            if (name, camera) not in looked_at:
+                looked_at.append((name, camera))
+                _look_for(camera, f"{_of_recipe(one)}cameras.{name}", line)
     print(describe(line))
-    print(
-        f"bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
-        f"{artifact.calibration.threshold:.6g} from {len(artifact.calibration.raw_scores)} good parts"
-    )
+    for one, (bundle, artifact) in zip(line.each, bundles, strict=True):
+        print(
+            f"{_of_recipe(one)}bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
+            f"{artifact.calibration.threshold:.6g} from {len(artifact.calibration.raw_scores)} good parts"
+        )
     print("ok")
     return 0
+
+
+def _bundle_of(line: Line) -> tuple[Bundle, Artifact]:
+    try:
+        bundle = open_bundle(line.bundle)
+        return bundle, bundle.artifact_for([line.runtime_name])
+    except BundleError as e:
+        raise BundleError(f"{_of_recipe(line)}{e}") from e
+
+
+def _look_for(camera: CameraConfig, name: str, line: Line) -> None:
+    try:
+        with camera.open() as opened:
+            until_s = time.monotonic() + _LOOK_FOR_CAMERA_S
+            while opened.trouble and time.monotonic() < until_s:
+                time.sleep(0.05)
+            if opened.trouble:
+                print(f"note: {name}: {opened.trouble}: a line would start and reject every part")
+    except CameraLostError as e:
+        raise ConfigError(f"{line.file}: {name}: {e}") from e
+
+
+def _of_recipe(line: Line) -> str:
+    return f"recipe {line.recipe} ({line.product}): " if line.recipe else ""
 
 
 def selftest(arguments: list[str]) -> int:
@@ -84,7 +104,7 @@ def run(arguments: list[str]) -> int:
     file = _file(run, arguments, "kensa run line.yaml")
     line = load_line(file)
     start_log("run")
-    return run_both(file, line.gate.travel_ms, _stop_on_signal(), beside=("web",) if line.web else ())
+    return run_both(file, line.longest_travel_ms, _stop_on_signal(), beside=("web",) if line.web else ())
 
 
 def inspect(arguments: list[str]) -> int:
@@ -97,7 +117,7 @@ def inspect(arguments: list[str]) -> int:
     line = load_or_last_good(file, "inspect")
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
     stop = _stop_on_signal()
-    patience_s = max(SHORTEST_S, 2 * line.gate.delay_ns / 1e9)
+    patience_s = max(SHORTEST_S, 2 * line.longest_travel_ms / 1e3)
     with hang_watch(line.state, patience_s) as hang, Station(line, hang) as station:
         remember(line, "inspect")
         inspect_forever(station, stop)

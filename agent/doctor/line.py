@@ -37,7 +37,7 @@ _SYSTEMS_OWN = "LoadCredential="
 def check_line(line: Line) -> Iterator[Finding]:
     """In the order in which a start would fail. Devices that a running line holds are not touched: it is asked instead."""
     yield from _rights(line)
-    yield _model(line)
+    yield from (_model(one) for one in line.each)
     yield from _cameras(line)
     yield _gate(line)
     yield check_broker(line.mqtt)
@@ -78,7 +78,8 @@ def _model(line: Line) -> Finding:
         return fail("model", str(e), "kensa install another bundle, or export this one again")
     try:
         where, name = opened.model.runtime.executed_on, opened.bundle.manifest.name
-        found = f"{name} {opened.judge.bundle_id[:12]}: golden images score as at export, on {where}"
+        recipe = f"recipe {line.recipe} ({line.product}): " if line.recipe else ""
+        found = f"{recipe}{name} {opened.judge.bundle_id[:12]}: golden images score as at export, on {where}"
         wanted = str(getattr(line.runtime, "device", "") or getattr(line.runtime, "provider", "") or CPU).lower()
         if CPU in where.lower() and CPU not in wanted and wanted != "auto":
             return fail("model", f"{found}, where the line asks for {wanted}", "see the lines about runtimes and accelerator")

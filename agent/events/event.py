@@ -7,11 +7,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 
 from agent.clock import Clock, Instant, corrected
-from agent.events.store import Kind, Lost, Row
+from agent.events.rows import Kind, Lost, Row
 from agent.inspection import Cause, Event, Measured, Outcome, Part
 
 SCHEMA, ALERT_SCHEMA = "kensa.part/v1", "kensa.alert/v1"
-DATA_SCHEMA, ALERT_DATA_SCHEMA = "urn:kensa:part:1.1", "urn:kensa:alert:1.1"  # the minor version: fields were added, none changed
+DATA_SCHEMA, ALERT_DATA_SCHEMA = "urn:kensa:part:1.2", "urn:kensa:alert:1.1"  # the minor version: fields were added, none changed
 ALERT_TOPIC = "alert"
 
 
@@ -24,6 +24,13 @@ class Model(msgspec.Struct, frozen=True):
 
     name: str
     bundle_id: str
+
+
+class RecipeRef(msgspec.Struct, frozen=True):
+    """Which of the line's recipes ran when the part was triggered. name: of the product."""
+
+    number: int
+    name: str
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -39,7 +46,8 @@ class PartData(msgspec.Struct, frozen=True):
     """The `data` of a part's event. Times ending in `_ns` are CLOCK_MONOTONIC of the machine's boot `boot_id`.
 
     mono_ns: the moment of `time`, which the wall clock had in its state `clock`. threshold: of the raw score.
-    readings: empty where the process that took them died before the part reached the gate.
+    readings: empty where the process that took them died before the part reached the gate. recipe: null where the line has none,
+    and of a part that came during a change-over, which was rejected.
     """
 
     part: Part
@@ -56,6 +64,7 @@ class PartData(msgspec.Struct, frozen=True):
     mono_ns: int | None
     triggered_ns: int
     action: Action
+    recipe: RecipeRef | None = None
 
 
 class AlertData(msgspec.Struct, frozen=True):
@@ -137,6 +146,7 @@ def payload(event: Event, machine_boot: str, clock: Clock = Clock.UNSYNCED, mono
         mono_ns=mono_ns,
         triggered_ns=closed.triggered_ns,
         action=Action(closed.planned_ns, closed.actual_ns, late_ms, closed.problem),
+        recipe=RecipeRef(closed.recipe, event.product) if closed.recipe else None,
     )
     return msgspec.json.encode(data)
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.events.store import Kind, Row
+from agent.events.rows import Kind, Row
 
 _CAPACITY = 4000
 

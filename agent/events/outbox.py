@@ -20,8 +20,9 @@ from agent.config import KeepAll
 from agent.events.change import Acknowledged, Change, Changes, Mark
 from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.memory import Entry, EventMemory
+from agent.events.rows import Kind, Lost, New, Row
 from agent.events.salvage import open_or_replace
-from agent.events.store import DELIVERED, REFUSED, SENT, Kind, Lost, New, Row, connect, suspect
+from agent.events.store import DELIVERED, REFUSED, SENT, connect, suspect
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.config import KeepAll
-from agent.events.store import EventStore, Kind, Lost, New, suspect
+from agent.events.rows import Kind, Lost, New
+from agent.events.store import EventStore, suspect
 
 log = logging.getLogger(__name__)
 

@@ -4,23 +4,19 @@ Ages are hours of operation, counted by the monotonic clock and kept in the file
 """
 
 import contextlib
-import math
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
-from agent.config import Keep, KeepAll
+from agent.config import KeepAll
+from agent.events.rows import PAGE_BYTES, Kind, Lost, New, keep_of, on_disk
 
 DELIVERED, REFUSED, SENT = 1, 2, 3  # 0: waiting; sent: the broker has it, the collector has not said so yet
 
 _VERSION = 2
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
-_PAGE = 1024  # bytes; a commit of one event writes half of what it writes with 4096
-_COLUMNS_BYTES = 36  # numbers and lengths in a row; about as much in the indexes
 _BATCH = 1000
 _ACKNOWLEDGED_AT_ONCE = 2000
 _WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer
@@ -44,66 +40,6 @@ CREATE INDEX unsettled ON event (seq) WHERE state IN (0, 3);
 CREATE INDEX of_kind ON event (kind, state, seq, bytes, operated_s);
 PRAGMA user_version = {_VERSION};
 """
-
-
-class Kind(IntEnum):
-    """Classes of events, those that may go first first."""
-
-    PASS = 0
-    FAULT = 1
-    REJECT = 2
-    ALERT = 3
-
-
-def keep_of(keep: KeepAll, kind: Kind) -> Keep:
-    """How much of one class is kept."""
-    return {Kind.PASS: keep.passes, Kind.FAULT: keep.fault, Kind.REJECT: keep.reject, Kind.ALERT: keep.alert}[kind]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An event that is kept. stream, seq: its number. key: what it is about, the same for every copy of it."""
-
-    stream: str
-    seq: int
-    key: str
-    topic: str
-    time: str
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Numbers that no subscriber will see, and why. reason: `room`, `age`, `refused`, `power cut`, `corrupt` or `restored`.
-
-    count: events lost between first and last, None where nobody can know.
-    """
-
-    reason: str
-    stream: str
-    first: int
-    last: int
-    count: int | None
-    kind: str = ""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class New:
-    """An event to be kept."""
-
-    key: str
-    kind: Kind
-    topic: str
-    time: str
-    data: bytes
-
-
-def on_disk(event: New) -> int:
-    """Bytes that the event takes in the file: whole pages where it does not share one, and its places in the indexes."""
-    row = len(event.data) + len(event.key) + len(event.topic) + len(event.time) + _COLUMNS_BYTES
-    rows_in_page = (_PAGE - 8) // row
-    return (_PAGE // rows_in_page if rows_in_page else _PAGE * math.ceil(row / (_PAGE - 4))) + 2 * len(event.key) + _COLUMNS_BYTES
 
 
 class EventStore:
@@ -293,7 +229,7 @@ def suspect(file: Path) -> Path:
 def connect(file: Path) -> sqlite3.Connection:
     """A connection that commits safely and waits for another one's writing."""
     db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
-    db.execute(f"PRAGMA page_size={_PAGE}")  # of a new file
+    db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")

@@ -32,6 +32,11 @@ class Actuation:
         return sum(asked is not None for asked in self._asked)
 
     @property
+    def parts(self) -> list[InFlight]:
+        """Whose pulse was asked for and not answered."""
+        return [asked for asked in self._asked if asked is not None]
+
+    @property
     def is_at_rest(self) -> bool:
         """Off, and no answer to come."""
         return not self._asked and not self.pulse.is_on

@@ -29,6 +29,10 @@ class Belt:
             self._readings.pop()  # a belt that stands needs only its first and its newest reading
         self._readings.append((now_ns, place))
 
+    def knows(self, ns: int) -> bool:
+        """Whether the encoder has been read since that instant: what `at` says of it is no guess."""
+        return bool(self._readings) and self._readings[-1][0] >= ns
+
     def at(self, ns: int) -> int | None:
         """The forward count at an instant; a little after the newest reading the belt is taken to go on as before.
 

@@ -29,6 +29,15 @@ class GateDevices:
         found = (self.ejector, self.trigger, self.confirm, self.encoder, self.permit, self.plc)
         return [fileno for device in found if device is not None for fileno in device.filenos()]
 
+    def inputs(self) -> dict[str, bool]:
+        """Whether each is active, for people; never, for one that has no level."""
+        named = {"trigger": self.trigger, "confirm": self.confirm}
+        return {name: device.active_since_ns() is not None for name, device in named.items() if device is not None}
+
+    def outputs(self, ejects: bool, permits: bool) -> dict[str, bool]:
+        """Whether each is on, for people."""
+        return {"ejector": ejects, **({"permit": permits} if self.permit is not None else {})}
+
     def problems(self, now_ns: int) -> dict[str, str]:
         """Name of a device to why it cannot be relied upon; a lost encoder is told by the gate itself."""
         named: dict[str, Ejector | Trigger | Plc | None] = {

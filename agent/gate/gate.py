@@ -1,7 +1,7 @@
 """Parts from trigger to close: who is in flight, what the output does, what was counted, and when the line has to stand."""
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 
 from agent.ejectors import Ejector
 from agent.gate.actuation import Actuation
@@ -59,6 +59,7 @@ class Gate:
         self._orders = orders
         self._schedule = Schedule(plan.delay_ns, plan.delay_counts)
         self._still: tuple[int, int] = (0, 0)  # place of the last trigger, triggers there
+        self._guessed: deque[tuple[InFlight, int]] = deque()  # parts of which the encoder was not read since; at what place
         self._n = 0
         self._known = orders.read() if orders else Orders()
         of_last = (plan.stop.rejects, plan.stop.of_last) if plan.stop.rejects and plan.stop.of_last else None
@@ -83,30 +84,49 @@ class Gate:
         """No part in flight, no pulse to end, no answer to come."""
         return not len(self) and self.output.is_at_rest
 
-    def recover(self, now_ns: int) -> None:
+    def recover(self, now_ns: int, recipe: int = 0) -> None:
         """Puts the parts a killed ejector process left on the belt back on the line, to be rejected."""
         for part, (triggered_ns, same_boot) in self._journal.left_open.items():
             self.account["triggers"] += 1
             planned_ns = triggered_ns + self._plan.delay_ns
             if same_boot and planned_ns > now_ns and self.belt is None:
-                self._schedule.open(part, triggered_ns, _RESTARTED)
+                self._schedule.open(part, triggered_ns, _RESTARTED, recipe=recipe)
                 continue
             log.error("part %s went by the gate while no ejector process ran: look for it behind the gate", part)
-            lost = InFlight(part, triggered_ns, planned_ns, _RESTARTED, planned_ns)
+            lost = InFlight(part, triggered_ns, planned_ns, _RESTARTED, planned_ns, recipe)
             self._close(lost, now_ns, actual_ns=None, problem=_NO_PROCESS)
 
-    def trigger(self, triggered_ns: int, attached: bool) -> InFlight:
-        """Opens the next part; without an inspection process, or while the line should stand, it is rejected already."""
+    def trigger(self, triggered_ns: int, attached: bool, recipe: int | None = 0, unsettled: str = "") -> InFlight:
+        """Opens the next part; without an inspection process, or while the line should stand, it is rejected already.
+
+        recipe: as Closed has it. unsettled: why the part must not be judged by any, empty where it may.
+        """
         self.account["triggers"] += 1
         self._n += 1
         part = Part(self._boot, self._n)
         self._journal.opened(part, triggered_ns)
         place = self._place_of(triggered_ns)
-        return self._schedule.open(part, triggered_ns, self._foregone(attached), place)
+        in_flight = self._schedule.open(part, triggered_ns, self._foregone(attached, unsettled), place, recipe)
+        if self.belt is not None and not self.belt.knows(triggered_ns):
+            self._guessed.append((in_flight, place))
+        return in_flight
 
-    def tell(self, part: Part, verdict: Verdict) -> None:
-        if not self._schedule.tell(part, verdict):
+    def tell(self, part: Part, verdict: Verdict, recipe: int = 0) -> None:
+        if not self._schedule.tell(part, verdict, recipe):
             self.account["verdicts_too_late"] += 1
+
+    @property
+    def of_a_recipe(self) -> int:
+        """Parts in flight but those that came during a change-over."""
+        in_flight = [*self._schedule.parts, *(self.output.parts if self.belt is None else self._windows.parts)]
+        return sum(part.recipe is not None for part in in_flight)
+
+    def change(self, plan: GatePlan) -> None:
+        """The plan of parts that come from now on; those in flight keep their way to the gate."""
+        self._plan = plan
+        self._schedule.change(plan.delay_ns, plan.delay_counts)
+        self._windows.change(plan.window_counts, plan.lead_counts)
+        self.output.pulse.change(round(plan.pulse_ms * 1e6), round(plan.gap_ms * 1e6))
 
     def inspection_lost(self) -> None:
         if given_up := self._schedule.give_up(_LOST):
@@ -115,7 +135,9 @@ class Gate:
     def act(self, now_ns: int) -> list[Closed]:
         """Closes the parts that are due and ends pulses; raises EjectorError where the output cannot be driven."""
         closed = self._hear_ejector(now_ns)
+        self._correct_guesses()
         if self.belt is not None and Reason.ENCODER in self.held:
+            self._guessed.clear()
             lost_parts = [*self._windows.clear(), *self._schedule.clear()]
             closed += [self._close(lost, now_ns, actual_ns=None, problem=_NO_PLACE) for lost in lost_parts]
         place = now_ns if self.belt is None else self.belt.place
@@ -165,13 +187,15 @@ class Gate:
     def encoder_lost(self, why: str, now_ns: int) -> None:
         self.hold(Reason.ENCODER, why, now_ns)
 
-    def _foregone(self, attached: bool) -> Verdict | None:
+    def _foregone(self, attached: bool, unsettled: str) -> Verdict | None:
         """The verdict that is known before anybody looks."""
         if self.held:
             return Verdict(
                 Outcome.REJECT, Cause.MISSED, f"held until a person resets the gate: {', '.join(r.value for r in self.held)}"
             )
-        return None if attached else _NOBODY
+        if not attached:
+            return _NOBODY
+        return Verdict(Outcome.REJECT, Cause.FAULT, unsettled) if unsettled else None
 
     def _place_of(self, triggered_ns: int) -> int:
         """Where the belt was at a trigger. Parts that come while it stands: its encoder is dead."""
@@ -185,6 +209,13 @@ class Gate:
         if self._still[1] >= _STILL_TRIGGERS:
             self.encoder_lost(f"{self._still[1]} parts came while the encoder stood at {place}", triggered_ns)
         return place
+
+    def _correct_guesses(self) -> None:
+        """An encoder read after a trigger, be it much later, says where the belt was at the trigger."""
+        while self.belt is not None and self._guessed and self.belt.knows(self._guessed[0][0].triggered_ns):
+            in_flight, guessed = self._guessed.popleft()
+            place = self.belt.at(in_flight.triggered_ns)
+            self._schedule.shift(in_flight, place - guessed if place is not None else 0)
 
     def _arrive(self, in_flight: InFlight, now_ns: int) -> list[Closed]:
         """A part is at the gate. A reject is closed when the output has answered, with an encoder when it has gone through."""
@@ -246,7 +277,8 @@ class Gate:
 
     def _close(self, in_flight: InFlight, now_ns: int, actual_ns: int | None, problem: str = "") -> Closed:
         verdict = in_flight.final
-        closed = Closed(in_flight.part, verdict, in_flight.triggered_ns, in_flight.planned_ns, actual_ns, problem)
+        when = (in_flight.triggered_ns, in_flight.planned_ns, actual_ns)
+        closed = Closed(in_flight.part, verdict, *when, problem, in_flight.recipe)
         self._journal.closed(closed)
         self.account[verdict.outcome.value] += 1
         if verdict.outcome is Outcome.REJECT:
@@ -256,8 +288,9 @@ class Gate:
             self.alarms.add("maybe-not-ejected", f"part {in_flight.part}: {problem}", now_ns)
             if self._plan.stop.part_went_by and not self.in_maintenance:
                 self.hold(Reason.WENT_BY, f"part {in_flight.part}: {problem}", now_ns)
-        for reason, detail in self._line_stop.broken_by(verdict):
-            self.hold(reason, detail, now_ns)
+        if in_flight.recipe is not None:  # what comes during a change-over says nothing about the process
+            for reason, detail in self._line_stop.broken_by(verdict):
+                self.hold(reason, detail, now_ns)
         return closed
 
     def _remember(self) -> None:

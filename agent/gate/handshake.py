@@ -72,7 +72,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """How the station is, for the PLC. error: why it is not as it should be."""
+    """How the station is, for the PLC. error: why it is not as it should be. is_changing: to another recipe."""
 
     is_attached: bool
     is_held: bool
@@ -80,6 +80,12 @@ class Station:
     is_busy: bool
     may_run: bool
     error: ErrorCode = ErrorCode.NONE
+    is_changing: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """A part that comes now is inspected."""
+        return self.is_attached and not (self.is_held or self.in_maintenance or self.is_changing or self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,7 @@ class Handshake:
         error = self._error or station.error or (ErrorCode.HELD if station.is_held else ErrorCode.NONE)
         outcome = self._shown[1] if self._shown else None
         return Signals(
-            ready=station.is_attached and not station.is_held and not station.in_maintenance and error is ErrorCode.NONE,
+            ready=station.is_ready and error is ErrorCode.NONE,
             busy=station.is_busy,
             trigger_ack=self._trigger_ack,
             valid=self._shown is not None,

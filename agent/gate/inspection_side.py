@@ -3,28 +3,50 @@
 import logging
 from collections import deque
 
+from agent.gate.change_over import ChangeOver
 from agent.gate.gate import Gate
 from agent.gate.journal import Journal
 from agent.gate.line_stop import Reason
 from agent.gate.schedule import InFlight
 from agent.inspection import Closed, Part
-from agent.link import PARTS_PER_REPORT, Alarm, Attach, Channel, Confirm, LinkLostError, Listener, Report, Tell, Triggered
+from agent.link import (
+    PARTS_PER_REPORT,
+    Alarm,
+    Attach,
+    Changed,
+    ChangeTo,
+    Channel,
+    Confirm,
+    LinkLostError,
+    Listener,
+    Report,
+    Tell,
+    Triggered,
+    Wish,
+    Wished,
+)
 
 log = logging.getLogger(__name__)
 
 _CONFIRM_WITHIN_NS = 2_000_000_000  # then unconfirmed parts are reported again
 _PARTS_UNDER_WAY = 256
+_WISHES = 16
 _RESTARTS = 5  # of the inspection process ...
 _RESTARTS_WITHIN_NS = 600_000_000_000  # ... in ten minutes are no accident any more
 
 
 class InspectionSide:
-    """Takes in verdicts and confirmations, gives out triggers, closed parts and alarms; never blocks."""
+    """Takes in verdicts and confirmations, gives out triggers, closed parts and alarms; never blocks.
 
-    def __init__(self, listener: Listener, gate: Gate, journal: Journal) -> None:
+    changes: told of who is there and by which recipe it judges.
+    """
+
+    def __init__(self, listener: Listener, gate: Gate, journal: Journal, changes: ChangeOver) -> None:
         self._listener = listener
         self._gate = gate
         self._journal = journal
+        self._changes = changes
+        self._wishes: deque[Wish] = deque(maxlen=_WISHES)
         self._channel: Channel | None = None
         self._to_report: deque[Part] = deque()
         self._under_way = 0
@@ -37,6 +59,18 @@ class InspectionSide:
 
     def announce(self, in_flight: InFlight) -> None:
         self._send(Triggered(in_flight.part, in_flight.triggered_ns, in_flight.planned_ns))
+
+    def change_to(self, recipe: int, asked_by: str) -> bool:
+        """Whether it could be told."""
+        return self._send(ChangeTo(recipe, asked_by[:200]))
+
+    def wishes(self) -> list[Wish]:
+        """For another recipe, by commands, since the last call."""
+        return [self._wishes.popleft() for _ in range(len(self._wishes))]
+
+    def tell_of(self, wished: Wished) -> None:
+        """What became of one. If it cannot be told, who wished it hears that its time is over."""
+        self._send(wished)
 
     def closed(self, parts: list[Closed]) -> None:
         if self.is_attached:  # else they are reported from the journal when somebody is
@@ -61,13 +95,19 @@ class InspectionSide:
 
     def _hear(self, message: object, now_ns: int) -> None:
         match message:
-            case Attach(pid=pid):
+            case Attach(pid=pid, recipe=recipe):
                 log.info("inspection process %d attached", pid)
                 self.is_attached = True
+                self._changes.attached(recipe)
                 self._count_restart(now_ns)
                 self._report_again(now_ns)
-            case Tell(part=part, verdict=verdict):
-                self._gate.tell(part, verdict)
+            case Tell(part=part, verdict=verdict, recipe=recipe):
+                self._gate.tell(part, verdict, recipe)
+                self._changes.judged_by(recipe)
+            case Changed(wanted=wanted, recipe=recipe, why=why):
+                self._changes.answered(wanted, recipe, why, now_ns)
+            case Wish():
+                self._wishes.append(message)
             case Confirm(parts=parts):
                 self._journal.confirmed(parts)
                 self._under_way = max(0, self._under_way - len(parts))
@@ -103,7 +143,7 @@ class InspectionSide:
         self._under_way = 0
         self._progress_ns = now_ns
 
-    def _send(self, message: Triggered | Report | Alarm) -> bool:
+    def _send(self, message: Triggered | Report | Alarm | ChangeTo | Wished) -> bool:
         if not self._channel:
             return False
         try:
@@ -119,4 +159,5 @@ class InspectionSide:
         self._channel.close()
         self._channel = None
         self.is_attached = False
+        self._changes.lost()
         self._gate.inspection_lost()

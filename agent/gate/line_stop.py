@@ -11,7 +11,8 @@ class Reason(Enum):
     """REJECTS_IN_A_ROW, REJECTS_OF_LAST: the process makes bad parts. NOT_CONFIRMED: a reject did not fall into its bin.
     WENT_BY: a part to be rejected has passed the gate. EJECTOR: the output cannot be driven. OUTPUT_TOO_LONG: it was wanted on
     for longer than it may. ENCODER: nobody knows where the parts are. CRASH_LOOP: inspection was restarted too often.
-    PLC_OVERRUN: the PLC does not take its results. UNREADABLE: what was held before a restart cannot be read."""
+    PLC_OVERRUN: the PLC does not take its results. RECIPE: the recipe that ran before a restart is not there any more.
+    UNREADABLE: what was held before a restart cannot be read."""
 
     REJECTS_IN_A_ROW = "rejects-in-a-row"
     REJECTS_OF_LAST = "rejects-of-last"
@@ -22,6 +23,7 @@ class Reason(Enum):
     ENCODER = "encoder-lost"
     CRASH_LOOP = "crash-loop"
     PLC_OVERRUN = "plc-overrun"
+    RECIPE = "recipe-gone"
     UNREADABLE = "orders-unreadable"
 
 

@@ -1,19 +1,26 @@
 """The PLC as the ejector process sees it: the handshake between what a driver carries and what the gate does."""
 
+from agent.gate.change_over import ChangeOver
 from agent.gate.gate import Gate
-from agent.gate.handshake import Asked, ErrorCode, Handshake, Station
+from agent.gate.handshake import Asked, ErrorCode, Handshake, Signals, Station, Wishes
 from agent.gate.line_stop import Reason
 from agent.inspection import Closed
 from agent.plc import Plc
 
 
 class PlcSide:
-    """One PLC. Its trigger opens parts like the trigger input does; its reset is that of a person who pressed a button."""
+    """One PLC. Its trigger opens parts like the trigger input does; its reset is that of a person who pressed a button.
 
-    def __init__(self, plc: Plc, gate: Gate) -> None:
+    signals, wishes: what each shows the other now, for people who look.
+    """
+
+    def __init__(self, plc: Plc, gate: Gate, changes: ChangeOver) -> None:
         self._plc = plc
         self._gate = gate
+        self._changes = changes
         self._handshake = Handshake()
+        self.signals = Signals()
+        self.wishes = Wishes()
 
     def filenos(self) -> list[int]:
         return list(self._plc.filenos())
@@ -26,13 +33,16 @@ class PlcSide:
 
     def serve(self, station: Station, now_ns: int) -> list[Asked]:
         """Shows where the station stands; gives what the PLC has asked for, which may change what has to be shown."""
-        heard = [self._handshake.hear(wishes) for wishes in self._plc.exchange(self._handshake.signals(station, now_ns))]
+        self._handshake.changed_recipe(self._changes.current)
+        self.signals = self._handshake.signals(station, now_ns)
+        said = self._plc.exchange(self.signals)
+        self.wishes = said[-1] if said else self.wishes
+        heard = [self._handshake.hear(wishes) for wishes in said]
         for asked in heard:
             if asked.reset:
                 self._gate.reset()
             if asked.recipe is not None:
-                self._handshake.failed(ErrorCode.RECIPE)
-                self._gate.alarms.add("recipe-unknown", f"the PLC wishes recipe {asked.recipe}, there is none", now_ns)
+                self._changes.ask(asked.recipe, "the PLC", self._answer_wish, now_ns)
         return heard
 
     def opened(self, n: int, was_ready: bool) -> None:
@@ -44,6 +54,11 @@ class PlcSide:
                 self._gate.hold(
                     Reason.PLC_OVERRUN, f"the PLC did not take its results: that of part {closed.part} is lost", now_ns
                 )
+
+    def _answer_wish(self, refusal: str) -> None:
+        """The recipe that runs is shown all the time; why it is not the one wished is for people."""
+        if refusal:
+            self._handshake.failed(ErrorCode.RECIPE)
 
     def reset(self) -> None:
         """A person has reset the gate."""

@@ -18,6 +18,10 @@ class Pulse:
         self._on_since_ns = 0
         self._may_be_on_again_ns: int | None = None
 
+    def change(self, width_ns: int, gap_ns: int) -> None:
+        """For rejects that come from now on."""
+        self.width_ns, self.gap_ns = width_ns, gap_ns
+
     @property
     def is_on(self) -> bool:
         return self.off_ns is not None

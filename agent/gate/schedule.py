@@ -1,6 +1,7 @@
 """The reject schedule: which part is where between camera and gate, and what happens when it arrives."""
 
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.inspection import Cause, Outcome, Part, Verdict
@@ -13,7 +14,7 @@ class InFlight:
     """A part on its way.
 
     planned_ns: when its verdict becomes final and a reject switches the output; with an encoder an estimate at nominal speed
-    until the part arrives. due: the same as a place: in ns, or in counts of the encoder.
+    until the part arrives. due: the same as a place: in ns, or in counts of the encoder. recipe: as Closed has it.
     """
 
     part: Part
@@ -21,11 +22,16 @@ class InFlight:
     planned_ns: int
     verdict: Verdict | None
     due: int
+    recipe: int | None = 0
 
     @property
     def final(self) -> Verdict:
         """The verdict at the gate: without one the part is rejected."""
         return self.verdict or _NO_VERDICT
+
+
+def _judged_otherwise(recipe: int, in_flight: InFlight) -> Verdict:
+    return Verdict(Outcome.REJECT, Cause.FAULT, f"judged by recipe {recipe}, but the gate goes by recipe {in_flight.recipe}")
 
 
 class Schedule:
@@ -48,21 +54,42 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._line)
 
-    def open(self, part: Part, triggered_ns: int, verdict: Verdict | None = None, place: int = 0) -> InFlight:
+    @property
+    def parts(self) -> Sequence[InFlight]:
+        """In the order of their arrival."""
+        return self._line
+
+    def change(self, delay_ns: int, counts: int | None) -> None:
+        """The way of parts that come from now on; those on the line keep theirs."""
+        self._delay_ns, self._counts = delay_ns, counts
+
+    def open(
+        self, part: Part, triggered_ns: int, verdict: Verdict | None = None, place: int = 0, recipe: int | None = 0
+    ) -> InFlight:
         """Puts a part on the line; with a verdict where it is known from the start. place: of the trigger, in counts."""
         planned_ns = triggered_ns + self._delay_ns
         due = planned_ns if self._counts is None else place + self._counts
-        in_flight = InFlight(part, triggered_ns, planned_ns, verdict, due)
+        in_flight = InFlight(part, triggered_ns, planned_ns, verdict, due, recipe)
         insort(self._line, in_flight, key=lambda one: one.due)  # behind its equals: first triggered first
         self._by_part[part] = in_flight
         return in_flight
 
-    def tell(self, part: Part, verdict: Verdict) -> bool:
-        """Gives a part its verdict; False when it has gone by or has one already: the first verdict stands."""
+    def shift(self, in_flight: InFlight, counts: int) -> None:
+        """A part is so many counts further behind than was thought when it was triggered."""
+        if counts and in_flight.part in self._by_part:
+            self._line.remove(in_flight)
+            in_flight.due += counts
+            insort(self._line, in_flight, key=lambda one: one.due)
+
+    def tell(self, part: Part, verdict: Verdict, recipe: int = 0) -> bool:
+        """Gives a part its verdict; False when it has gone by or has one already: the first verdict stands.
+
+        recipe: by which it was judged; by another than the part's own it is rejected, whatever the verdict.
+        """
         in_flight = self._by_part.get(part)
         if in_flight is None or in_flight.verdict is not None:
             return False
-        in_flight.verdict = verdict
+        in_flight.verdict = verdict if recipe == in_flight.recipe else _judged_otherwise(recipe, in_flight)
         return True
 
     def give_up(self, verdict: Verdict) -> int:

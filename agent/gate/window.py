@@ -36,6 +36,15 @@ class Windows:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def parts(self) -> list[InFlight]:
+        """On their way through the gate."""
+        return [stretch.in_flight for stretch in self._open]
+
+    def change(self, counts: int, spare: int) -> None:
+        """For parts that come to the gate from now on."""
+        self._counts, self._spare = counts, spare
+
     def reject(self, in_flight: InFlight) -> None:
         """A part to be rejected is at the gate, where the output switches for it."""
         self._open.append(Stretch(in_flight, in_flight.due, in_flight.due + self._counts))

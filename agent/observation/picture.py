@@ -6,15 +6,20 @@ import numpy as np
 from agent.inspection import AnomalyMap, Image
 from agent.preprocess import InputContract, enlarge
 
-_WIDEST_PX = 800  # of the photograph, where a panel of 1280x800 shows it 753 wide
-_WIDEST_HEAT_PX = 240  # the browser enlarges it smoothly
+_ABOUT_PX = 800  # wide, where a panel of 1280x800 shows a photograph 753 wide
+_WIDEST_HEAT_PX = 160  # the browser enlarges it smoothly
 _QUALITY = 82
 _FULL_SCORE = 1.5  # a map this strong is coloured fully; 1 is the threshold
 
 
-def small_photograph(image: Image, widest_px: int = _WIDEST_PX) -> bytes:
-    """JPEG of an (H, W, 3) RGB image, shrunk if it is wider than `widest_px`."""
-    small = cv2.resize(image, _within(image, widest_px), interpolation=cv2.INTER_AREA) if image.shape[1] > widest_px else image
+def small_photograph(image: Image, about_px: int = _ABOUT_PX) -> bytes:
+    """JPEG of an (H, W, 3) RGB image, shrunk to two thirds to one and a half times `about_px` wide if it is wider than that.
+
+    By a whole number: that takes OpenCV a twentieth of the time, and one processor instead of all of them.
+    """
+    n = max(1, min(round(image.shape[1] / about_px), image.shape[0]))
+    height, width = image.shape[0] // n, image.shape[1] // n
+    small = cv2.resize(image[: height * n, : width * n], (width, height), interpolation=cv2.INTER_AREA) if n > 1 else image
     return _encoded(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
 
 

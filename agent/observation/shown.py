@@ -10,21 +10,36 @@ _LENGTH = struct.Struct(">I")
 _LONGEST_BYTES = 16 << 20
 
 
-class Judged(msgspec.Struct, frozen=True, tag="judged"):
-    """A part has its verdict. jpeg, heat: of a part that is shown live, else empty; heat is a PNG to be laid over it."""
+class View(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part as one camera saw it. jpeg, heat: of a part that is shown live, else empty; heat is a PNG to be laid over it."""
 
-    part: str
     camera: str
-    time: str
     outcome: str
     cause: str
     detail: str
-    raw: float | None
     score: float | None
-    p_value: float | None
-    latency_ms: float | None
     jpeg: bytes = b""
     heat: bytes = b""
+
+
+class Judged(msgspec.Struct, frozen=True, tag="judged"):
+    """A part has its verdict: that of the view `deciding`."""
+
+    part: str
+    time: str
+    latency_ms: float | None
+    views: tuple[View, ...]
+    deciding: int
+
+    @property
+    def is_shown(self) -> bool:
+        return any(view.jpeg for view in self.views)
+
+    def without_pictures(self) -> "Judged":
+        if not self.is_shown:
+            return self
+        views = tuple(msgspec.structs.replace(view, jpeg=b"", heat=b"") for view in self.views)
+        return msgspec.structs.replace(self, views=views)
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):

@@ -144,6 +144,8 @@ def open_index(folder: Path) -> RecordIndex:
 
 
 def _found_again(images: Path) -> Iterator[Kept]:
+    """Pictures of one part are numbered one after the other, the deciding one first."""
+    deciding, of_part = 0, ""
     for file in sorted(images.glob("*/*/*.png"), key=lambda file: _number_of(file) or 0):
         number, fields = _number_of(file), file.stem.split("_", 4)
         if number is None or len(fields) != 5 or fields[1].upper() not in Worth.__members__:
@@ -154,7 +156,8 @@ def _found_again(images: Path) -> Iterator[Kept]:
         size = Album.cost(b"", b"") + -(-file.stat().st_size // _BLOCK_BYTES) * _BLOCK_BYTES
         detail = "found again after the index was lost"
         about = (number, f"{boot}/{n}", camera, time, Worth[worth.upper()], "", detail, None, None)
-        yield Kept(*about, "", 0.0, str(file.relative_to(images)), size)
+        deciding, of_part = (deciding, part) if part == of_part else (number, part)
+        yield Kept(*about, "", 0.0, str(file.relative_to(images)), size, 0 if deciding == number else deciding)
 
 
 def _number_of(file: Path) -> int | None:

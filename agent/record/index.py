@@ -15,7 +15,7 @@ from types import TracebackType
 INDEX = "index.db"
 IMAGES = "images"
 
-_VERSION = 1
+_VERSION = 2
 _WRITING, _WHOLE, _LEAVING = range(3)
 _REVIEWED = 100  # added to the worth of what a person has judged
 _WAIT_S = 5.0
@@ -35,9 +35,11 @@ CREATE TABLE kept (
     file TEXT NOT NULL,
     bytes INTEGER NOT NULL,
     state INTEGER NOT NULL,
-    heat BLOB NOT NULL
+    heat BLOB NOT NULL,
+    beside INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX by_worth ON kept (worth, id);
+CREATE INDEX by_deciding ON kept (beside) WHERE beside > 0;
 CREATE INDEX by_age ON kept (produced_s) WHERE worth < {_REVIEWED};
 CREATE INDEX not_whole ON kept (id) WHERE state <> {_WHOLE};
 CREATE TABLE review (
@@ -57,7 +59,14 @@ CREATE TRIGGER less AFTER DELETE ON kept BEGIN
 END;
 PRAGMA user_version = {_VERSION};
 """
-_COLUMNS = "kept.id, part, camera, kept.time, worth, cause, detail, raw, score, bundle_id, produced_s, file, bytes"
+_FROM_VERSION_1 = """
+BEGIN;
+ALTER TABLE kept ADD COLUMN beside INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX by_deciding ON kept (beside) WHERE beside > 0;
+PRAGMA user_version = 2;
+COMMIT;
+"""
+_COLUMNS = "kept.id, part, camera, kept.time, worth, cause, detail, raw, score, bundle_id, produced_s, file, bytes, beside"
 
 
 class Worth(IntEnum):
@@ -71,7 +80,10 @@ class Worth(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One kept part as one camera saw it. file: below the folder of the images, empty where there was no image."""
+    """One kept part as one camera saw it. file: below the folder of the images, empty where there was no image.
+
+    beside: number of the picture that decided about the part, 0 for that picture itself.
+    """
 
     id: int
     part: str
@@ -86,6 +98,7 @@ class Kept:
     produced_s: float
     file: str
     bytes: int
+    beside: int = 0
 
     @property
     def kind(self) -> Worth:
@@ -115,6 +128,8 @@ class RecordIndex:
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version == 0:
                 self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            elif version == 1:
+                self._db.executescript(_FROM_VERSION_1)
             elif version != _VERSION:
                 raise sqlite3.DatabaseError(f"{folder / INDEX}: expected version {_VERSION}, found {version}")
         except BaseException:
@@ -191,24 +206,36 @@ class RecordIndex:
         found = self._kept(f"SELECT {_COLUMNS} FROM kept WHERE kept.id = ? AND state = {_WHOLE}", number)
         return found[0] if found else None
 
+    def newest(self) -> int:
+        """Number of the newest whole one, 0 where there is none."""
+        row = self._db.execute(f"SELECT id FROM kept WHERE state = {_WHOLE} ORDER BY id DESC LIMIT 1").fetchone()
+        return int(row[0]) if row else 0
+
     def of_part(self, part: str) -> Kept | None:
-        """The newest whole image of a part."""
-        query = f"SELECT {_COLUMNS} FROM kept WHERE part = ? AND state = {_WHOLE} AND file <> '' ORDER BY kept.id DESC LIMIT 1"
+        """The newest whole image of a part; the one that decided, where there are several."""
+        where = f"part = ? AND state = {_WHOLE} AND file <> ''"
+        query = f"SELECT {_COLUMNS} FROM kept WHERE {where} ORDER BY beside, kept.id DESC LIMIT 1"
         row = self._db.execute(query, (part,)).fetchone()
         return Kept(*row) if row else None
+
+    def beside(self, number: int) -> list[tuple[Kept, bool]]:
+        """What the other cameras saw of the same part, each with whether it has a heat map."""
+        columns = f"{_COLUMNS}, length(heat) > 0"
+        query = f"SELECT {columns} FROM kept WHERE beside = ? AND beside > 0 AND state = {_WHOLE} ORDER BY kept.id"
+        return [(Kept(*row[:-1]), bool(row[-1])) for row in self._db.execute(query, (number,))]
 
     def heat(self, number: int) -> bytes:
         row = self._db.execute("SELECT heat FROM kept WHERE id = ?", (number,)).fetchone()
         return bytes(row[0]) if row else b""
 
     def search(
-        self, kind: Worth | None, judgment: str, text: str, before: int | None, limit: int
+        self, kind: Worth | None, judgment: str, text: str, before: int | None, limit: int, after: int = 0
     ) -> tuple[int, list[tuple[Kept, Review | None, bool]]]:
-        """How many fit in all, and the newest before a number: each with its review and whether it has a heat map.
+        """How many parts fit in all, and the newest between two numbers: each with its review and whether it has a heat map.
 
         judgment: `true`, `false`, `open` for those without, empty for all. text: in the part's number, note or defect.
         """
-        where, values = [f"state = {_WHOLE}"], []
+        where, values = [f"state = {_WHOLE}", "beside = 0"], []
         if kind is not None:
             where.append(f"worth IN ({int(kind)}, {int(kind) + _REVIEWED})")
         if judgment:
@@ -223,19 +250,28 @@ class RecordIndex:
         columns = f"{_COLUMNS}, judgment, defect, note, reviewer, review.time, length(heat) > 0"
         older = "" if before is None else "AND kept.id < ?"
         rows = self._db.execute(
-            f"SELECT {columns} {source} {older} ORDER BY kept.id DESC LIMIT ?",
-            [*values, *([] if before is None else [before]), limit],
+            f"SELECT {columns} {source} AND kept.id > ? {older} ORDER BY kept.id DESC LIMIT ?",
+            [*values, after, *([] if before is None else [before]), limit],
         ).fetchall()
-        return total, [(Kept(*row[:13]), Review(*row[13:18]) if row[13] else None, bool(row[18])) for row in rows]
+        return total, [(Kept(*row[:14]), Review(*row[14:19]) if row[14] else None, bool(row[19])) for row in rows]
 
     def review(self, number: int, review: Review) -> bool:
-        """Keeps a judgment, the last one counts; False for an image that is not there any more."""
+        """Keeps a judgment, the last one counts; False for an image that is not there any more.
+
+        A good part is good in all its pictures. A defect is known to be in the picture that was judged only; those beside it stay
+        with it and are not judged.
+        """
         with self._together():
-            query = f"UPDATE kept SET worth = worth % {_REVIEWED} + {_REVIEWED} WHERE id = ? AND state = {_WHOLE}"
-            if not self._db.execute(query, (number,)).rowcount:
+            worth = f"UPDATE kept SET worth = worth % {_REVIEWED} + {_REVIEWED} WHERE state = {_WHOLE} AND"
+            if not self._db.execute(f"{worth} id = ?", (number,)).rowcount:
                 return False
-            values = (number, review.judgment, review.defect, review.note, review.reviewer, review.time)
-            self._db.execute("INSERT OR REPLACE INTO review VALUES (?, ?, ?, ?, ?, ?)", values)
+            self._db.execute(f"{worth} beside = ? AND beside > 0", (number,))
+            self._db.execute("DELETE FROM review WHERE id IN (SELECT id FROM kept WHERE beside = ? AND beside > 0)", (number,))
+            values = (review.judgment, review.defect, review.note, review.reviewer, review.time)
+            self._db.execute("INSERT OR REPLACE INTO review VALUES (?, ?, ?, ?, ?, ?)", (number, *values))
+            if review.judgment == "false":
+                others = "SELECT id, ?, ?, ?, ?, ? FROM kept WHERE beside = ? AND beside > 0"
+                self._db.execute(f"INSERT OR REPLACE INTO review {others}", (*values, number))
         return True
 
     def reviewed(self) -> list[tuple[Kept, Review]]:
@@ -243,7 +279,7 @@ class RecordIndex:
         columns = f"{_COLUMNS}, judgment, defect, note, reviewer, review.time"
         source = f"FROM kept JOIN review ON review.id = kept.id WHERE state = {_WHOLE} AND file <> ''"
         query = f"SELECT {columns} {source} ORDER BY kept.id"
-        return [(Kept(*row[:13]), Review(*row[13:])) for row in self._db.execute(query)]
+        return [(Kept(*row[:14]), Review(*row[14:])) for row in self._db.execute(query)]
 
     def defects(self) -> list[str]:
         """The kinds that people have named so far."""
@@ -252,8 +288,8 @@ class RecordIndex:
 
     def _insert(self, kept: Kept, heat: bytes, state: int) -> None:
         numbers = (kept.id, kept.part, kept.camera, kept.time, kept.worth, kept.cause, kept.detail, kept.raw, kept.score)
-        rest = (kept.bundle_id, kept.produced_s, kept.file, kept.bytes, state, heat)
-        self._db.execute(f"INSERT INTO kept VALUES ({', '.join('?' * 15)})", numbers + rest)
+        rest = (kept.bundle_id, kept.produced_s, kept.file, kept.bytes, state, heat, kept.beside)
+        self._db.execute(f"INSERT INTO kept VALUES ({', '.join('?' * 16)})", numbers + rest)
 
     def _kept(self, query: str, *values: float) -> Sequence[Kept]:
         return [Kept(*row) for row in self._db.execute(query, values)]

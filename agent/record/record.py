@@ -15,8 +15,10 @@ from types import TracebackType
 
 from agent.clock import utc_now
 from agent.config import KeepImages
-from agent.inspection import Fault, Outcome, Prediction, Reading, Shot, Verdict
+from agent.give_way import this_thread_gives_way
+from agent.inspection import Fault, Outcome, Prediction, Reading, Verdict
 from agent.observation.picture import heat_over, lossless
+from agent.observation.seen import Seen
 from agent.preprocess import InputContract
 from agent.record.album import Album, NoRoomError, open_index, place
 from agent.record.index import Kept, RecordIndex, Worth
@@ -48,9 +50,9 @@ def worth_keeping(reading: Reading, verdict: Verdict, n: int, keep: KeepImages) 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Offer:
-    shot: Shot
-    reading: Reading
-    verdict: Verdict
+    """seen: all pictures of a part, the deciding one and those beside it."""
+
+    seen: Seen
     worth: Worth
     produced_s: float
     contract: InputContract
@@ -64,11 +66,11 @@ class Record:
         self._folder = folder
         self._keep = keep
         self._model = (contract, bundle_id)
-        self._offers: queue.Queue[_Offer] = queue.Queue(_WAITING)
+        self._offers: queue.SimpleQueue[_Offer] = queue.SimpleQueue()  # bounded by `offer`, in images
         self._last_ns: int | None = None
         self._produced_ns = 0
         self._before_s: float | None = None  # of production, by those before this process
-        self._images = self._bytes = 0
+        self._images = self._bytes = self._newest = 0
         self.drops = {"record queue": 0, "record budget": 0, "record disk": 0}
         self.trouble = ""
         self._stop = threading.Event()
@@ -93,21 +95,20 @@ class Record:
         if self._failure:
             raise RecordError("the image record stopped") from self._failure
 
-    def offer(self, shot: Shot, reading: Reading, verdict: Verdict) -> None:
-        """For the hot path: keeps a reference where the image is worth it, waits for nothing."""
+    def offer(self, seen: Seen) -> None:
+        """For the hot path: keeps a reference where the part is worth it, waits for nothing."""
+        shot, reading = seen.shots[seen.deciding], seen.readings[seen.deciding]
         if self._last_ns is not None and 0 < shot.triggered_ns - self._last_ns < _PAUSE_NS:
             self._produced_ns += shot.triggered_ns - self._last_ns
         self._last_ns = shot.triggered_ns
-        worth = worth_keeping(reading, verdict, shot.part.n, self._keep)
+        worth = worth_keeping(reading, seen.verdict, seen.part.n, self._keep)
         if worth is None:
             return
-        if worth is Worth.PASS and self._offers.qsize() >= _WAITING_PASSES:
+        may_wait = _WAITING_PASSES if worth is Worth.PASS else _WAITING
+        if self._offers.qsize() >= max(1, may_wait // len(seen.shots)):
             self.drops["record queue"] += 1
             return
-        try:
-            self._offers.put_nowait(_Offer(shot, reading, verdict, worth, self._produced_ns / 1e9, *self._model))
-        except queue.Full:
-            self.drops["record queue"] += 1
+        self._offers.put(_Offer(seen, worth, self._produced_ns / 1e9, *self._model))
 
     @property
     def waiting(self) -> int:
@@ -115,11 +116,14 @@ class Record:
 
     @property
     def gauges(self) -> dict[str, float]:
-        return {"record_images": self._images, "record_bytes": self._bytes, "record_budget_bytes": self._keep.mb * 1e6}
+        budget = self._keep.mb * 1e6
+        newest = {"record_newest": self._newest}
+        return {"record_images": self._images, "record_bytes": self._bytes, "record_budget_bytes": budget, **newest}
 
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
+        this_thread_gives_way()  # a photograph takes it some 80 ms of compression
         try:
             while not self._stop.is_set():
                 try:
@@ -135,6 +139,7 @@ class Record:
         """Until told to stop, and then what waits. Raises OSError and sqlite3.Error for what is not about one image."""
         album = Album(self._folder, index, self._keep)
         self._images, self._bytes, known_s = index.total()
+        self._newest = album.next_number() - 1
         if self._before_s is None:
             self._before_s = known_s
         while not (self._stop.is_set() and self._offers.empty()):
@@ -157,9 +162,20 @@ class Record:
                     album.tidy_up()
                     album.make_room_on_disk(0)
             self._images, self._bytes, _ = index.total()
+            self._newest = album.next_number() - 1
 
     def _add(self, album: Album, offer: _Offer, produced_s: float) -> None:
-        shot, reading = offer.shot, offer.reading
+        """The deciding picture first: it is the part's, the others stand beside it."""
+        seen = offer.seen
+        deciding = self._add_view(album, offer, seen.deciding, 0, produced_s)
+        for k, shot in enumerate(seen.shots):
+            if k != seen.deciding and not isinstance(shot.image, Fault):
+                self._add_view(album, offer, k, deciding, produced_s)
+
+    @staticmethod
+    def _add_view(album: Album, offer: _Offer, k: int, beside: int, produced_s: float) -> int:
+        """The number of what is kept of one camera."""
+        shot, reading, verdict = offer.seen.shots[k], offer.seen.readings[k], offer.seen.verdicts[k]
         image, heat = b"", b""
         raw = score = None
         if not isinstance(shot.image, Fault):
@@ -170,9 +186,9 @@ class Record:
                 heat = heat_over(shot.image, reading.anomaly_map, reading.score, offer.contract)
         number, time = album.next_number(), utc_now()
         file = place(number, offer.worth, time, str(shot.part), shot.camera) if image else ""
-        detail = offer.verdict.detail[:500]
-        about = (number, str(shot.part), shot.camera, time, offer.worth, offer.verdict.cause.value, detail, raw, score)
-        album.add(Kept(*about, offer.bundle_id, produced_s, file, album.cost(image, heat)), image, heat)
+        about = (number, str(shot.part), shot.camera, time, offer.worth, verdict.cause.value, verdict.detail[:500], raw, score)
+        album.add(Kept(*about, offer.bundle_id, produced_s, file, album.cost(image, heat), beside), image, heat)
+        return number
 
     def _cannot(self, error: Exception) -> None:
         trouble = f"images cannot be kept: {error.strerror if isinstance(error, OSError) else error}"

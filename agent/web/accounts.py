@@ -16,7 +16,8 @@ _MOST_ACCOUNTS = 50
 
 
 class Role(enum.IntEnum):
-    """Each may do what those before it may. VIEWER sees; OPERATOR reviews rejects; ENGINEER exports and gives accounts."""
+    """Each may do what those before it may. VIEWER sees; OPERATOR reviews rejects and resets the gate; ENGINEER exports, begins
+    and ends maintenance, and gives accounts."""
 
     VIEWER = 1
     OPERATOR = 2

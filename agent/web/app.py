@@ -1,7 +1,6 @@
 """All routes of the page in one table, each with the role it asks for."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -20,12 +19,14 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.observation.shown import View
 from agent.record.record import FOLDER
 from agent.web.accounts import Accounts, Role
 from agent.web.board import Board
 from agent.web.checkup import Checkup
 from agent.web.entrance import STATIC, Entrance
 from agent.web.exposition import exposition
+from agent.web.gate import GateDesk
 from agent.web.guard import HEADERS, Door, Handler, json_body, text_of
 from agent.web.kept import KeptImages, ReviewError, alerts
 from agent.web.sessions import Session, Sessions, Throttle
@@ -44,6 +45,7 @@ class Page:
         self._state = state
         self.board = Board(state)
         self._checkup = Checkup(state)
+        self.gate = GateDesk(state)
         self._kept = KeptImages(state / FOLDER)
         self.accounts = Accounts(state / "web")
         self.door = Door(self.accounts, Sessions(), Throttle(), is_tls)
@@ -75,38 +77,43 @@ class Page:
         if self.board.viewers >= _MOST_STREAMS:
             raise HTTPException(503, f"{_MOST_STREAMS} pages are open already")
 
-        async def stream() -> AsyncIterator[str]:
-            yield "retry: 1000\n\n"
-            async for kind, content in self.board.messages():
+        async def stream() -> AsyncIterator[bytes]:
+            yield b"retry: 1000\n\n"
+            async for told in self.board.messages():
                 if self.door.session(request) is None:
                     return
-                yield f"event: {kind}\ndata: {json.dumps(content)}\n\n" if kind else ": nothing new\n\n"
+                yield told
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
     async def live_picture(self, request: Request, session: Session) -> Response:
-        picture = self.board.pictures.get(f"{request.path_params['boot']}/{request.path_params['n']}")
-        if picture is None:
-            raise HTTPException(404, "this part is not among the last ones shown")
-        return Response(picture.jpeg, media_type="image/jpeg")
+        return Response(self._live_view(request).jpeg, media_type="image/jpeg")
 
     async def live_heat(self, request: Request, session: Session) -> Response:
-        picture = self.board.pictures.get(f"{request.path_params['boot']}/{request.path_params['n']}")
-        if picture is None or not picture.heat:
+        if not (heat := self._live_view(request).heat):
             raise HTTPException(404, "there is no heat map of this part")
-        return Response(picture.heat, media_type="image/png")
+        return Response(heat, media_type="image/png")
+
+    def _live_view(self, request: Request) -> View:
+        """What the camera of this number saw of a part."""
+        views: tuple[View, ...] = self.board.pictures.get(f"{request.path_params['boot']}/{request.path_params['n']}", ())
+        camera: int = request.path_params["camera"]
+        if camera >= len(views) or not views[camera].jpeg:
+            raise HTTPException(404, "this part is not among the last ones shown")
+        return views[camera]
 
     async def kept(self, request: Request, session: Session) -> Response:
-        """What the record keeps, by kind, review and words; `before` a number goes on to older ones."""
+        """What the record keeps, by kind, review and words; `before` and `after` a number."""
         query = request.query_params
-        before = query.get("before")
-        if before is not None and not (before.isdecimal() and len(before) < 19):
-            raise HTTPException(400, "expected before, a number")
-        words = query.get("text", "")[:60]
-        found = self._kept.search
-        return JSONResponse(
-            await _in_record(found, query.get("kind", "all"), query.get("review", "all"), words, int(before) if before else None)
-        )
+        for name in ("before", "after"):
+            if name in query and not (query[name].isdecimal() and len(query[name]) < 19):
+                raise HTTPException(400, f"expected {name}, a number")
+        before = int(query["before"]) if "before" in query else None
+        wanted = (query.get("kind", "all"), query.get("review", "all"), query.get("text", "")[:60])
+        return JSONResponse(await _in_record(self._kept.search, *wanted, before, int(query.get("after", 0))))
+
+    async def kept_beside(self, request: Request, session: Session) -> Response:
+        return JSONResponse(await _in_record(self._kept.beside, request.path_params["number"]))
 
     async def kept_image(self, request: Request, session: Session) -> Response:
         file = await _in_record(self._kept.image, request.path_params["number"])
@@ -189,16 +196,21 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
         ("GET", "/api/me", Role.VIEWER, page.me),
         ("GET", "/api/now", Role.VIEWER, page.now),
         ("GET", "/api/events", Role.VIEWER, page.events),
-        ("GET", "/live/{boot}/{n:int}.jpg", Role.VIEWER, page.live_picture),
-        ("GET", "/live/{boot}/{n:int}.png", Role.VIEWER, page.live_heat),
+        ("GET", "/live/{boot}/{n:int}/{camera:int}.jpg", Role.VIEWER, page.live_picture),
+        ("GET", "/live/{boot}/{n:int}/{camera:int}.png", Role.VIEWER, page.live_heat),
         ("GET", "/api/alerts", Role.VIEWER, page.alerts),
+        ("GET", "/api/gate", Role.VIEWER, page.gate.now),
         ("GET", "/api/doctor", Role.VIEWER, page.doctor),
         ("GET", "/api/kept", Role.VIEWER, page.kept),
+        ("GET", "/api/kept/{number:int}/beside", Role.VIEWER, page.kept_beside),
         ("GET", "/kept/{number:int}/image.png", Role.VIEWER, page.kept_image),
         ("GET", "/kept/{number:int}/small.jpg", Role.VIEWER, page.kept_small),
         ("GET", "/kept/{number:int}/heat.png", Role.VIEWER, page.kept_heat),
         ("GET", "/metrics", None, page.metrics),
         ("POST", "/api/review", Role.OPERATOR, page.review),
+        ("POST", "/api/gate/reset", Role.OPERATOR, page.gate.reset),
+        ("POST", "/api/gate/maintenance", Role.ENGINEER, page.gate.maintenance),
+        ("POST", "/api/gate/resume", Role.ENGINEER, page.gate.resume),
         ("GET", "/api/export", Role.ENGINEER, page.export),
         ("GET", "/api/accounts", Role.ENGINEER, page.entrance.accounts_list),
         ("POST", "/api/accounts", Role.ENGINEER, page.entrance.accounts_put),

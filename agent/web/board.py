@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from agent.observation.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told
+from agent.observation.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told, View
 
 log = logging.getLogger(__name__)
 
@@ -20,25 +20,18 @@ _READ_BYTES = 1 << 16
 _NOTHING_NEW_S = 10.0
 
 
-class Picture(msgspec.Struct, frozen=True):
-    """Of a part shown live."""
-
-    jpeg: bytes
-    heat: bytes
-
-
 class Board:
     """The newest of everything. `changed` wakes whoever waits; a browser that is slow misses parts, never delays others."""
 
     def __init__(self, state: Path) -> None:
         self._socket = state / PAGE_SOCKET
         self.parts: deque[dict[str, Any]] = deque(maxlen=_PARTS)
-        self.pictures: OrderedDict[str, Picture] = OrderedDict()
+        self.pictures: OrderedDict[str, tuple[View, ...]] = OrderedDict()
         self.station: dict[str, Any] = {}
         self.health: Health | None = None
         self.is_connected = False
         self.viewers = 0
-        self._messages: deque[tuple[int, str, dict[str, Any]]] = deque(maxlen=_PARTS)
+        self._messages: deque[bytes] = deque(maxlen=_PARTS)
         self._number = 0
         self._changed = asyncio.Event()
 
@@ -65,8 +58,8 @@ class Board:
                 saying.cancel()
                 writer.close()
 
-    async def messages(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """What happens from now on, for one browser; ("", {}) when nothing does for a while."""
+    async def messages(self) -> AsyncIterator[bytes]:
+        """What happens from now on, for one browser, as server-sent events; a comment when nothing does for a while."""
         seen = self._number
         self.viewers += 1
         try:
@@ -76,11 +69,11 @@ class Board:
                     try:
                         await asyncio.wait_for(waiting.wait(), timeout=_NOTHING_NEW_S)
                     except asyncio.TimeoutError:
-                        yield "", {}
-                fresh = [(kind, content) for number, kind, content in self._messages if number > seen]
+                        yield b": nothing new\n\n"
+                        continue
+                fresh = list(self._messages)[-(self._number - seen) :]
                 seen = self._number
-                for kind, content in fresh:
-                    yield kind, content
+                yield b"".join(fresh)
         finally:
             self.viewers -= 1
 
@@ -99,17 +92,17 @@ class Board:
     def _take(self, message: Told) -> None:
         match message:
             case Judged():
-                part = msgspec.to_builtins(message, builtin_types=(bytes,))
-                part["is_shown"] = bool(message.jpeg)
-                del part["jpeg"], part["heat"], part["type"]
-                if message.jpeg:
-                    self.pictures[message.part] = Picture(message.jpeg, message.heat)
+                if message.is_shown:
+                    self.pictures[message.part] = message.views
                     if len(self.pictures) > _PICTURES:
                         self.pictures.popitem(last=False)
+                part = {"is_shown": message.is_shown, **_builtin(message.without_pictures())}
+                for told, view in zip(part["views"], message.views, strict=True):
+                    told["has_picture"] = bool(view.jpeg)
                 self.parts.append(part)
                 self._tell("judged", part)
             case Ended():
-                ended = {key: value for key, value in msgspec.to_builtins(message).items() if key != "type"}
+                ended = _builtin(message)
                 for part in reversed(self.parts):
                     if part["part"] == message.part:
                         part["end"] = ended
@@ -124,6 +117,13 @@ class Board:
 
     def _tell(self, kind: str, content: dict[str, Any]) -> None:
         self._number += 1
-        self._messages.append((self._number, kind, content))
+        self._messages.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(content)))  # once for all browsers
         self._changed.set()  # whoever waits wakes; the next ones wait for the next
         self._changed = asyncio.Event()
+
+
+def _builtin(message: Judged | Ended) -> dict[str, Any]:
+    """For JSON."""
+    content: dict[str, Any] = msgspec.to_builtins(message)
+    del content["type"]
+    return content

@@ -38,14 +38,23 @@ class KeptImages:
     def is_there(self) -> bool:
         return (self._folder / INDEX).exists()
 
-    def search(self, kind: str, judgment: str, text: str, before: int | None) -> dict[str, Any]:
-        """A page of what fits, newest first, and how many fit in all."""
+    def search(self, kind: str, judgment: str, text: str, before: int | None, after: int) -> dict[str, Any]:
+        """A page of what fits, newest first, and how many fit in all. newest: of all that was there; what comes is after it."""
         if not self.is_there:
-            return {"total": 0, "kept": [], "page": PAGE, "defects": []}
+            return {"total": 0, "kept": [], "page": PAGE, "defects": [], "newest": 0}
         worth = Worth[kind.upper()] if kind.upper() in Worth.__members__ else None
         with RecordIndex(self._folder) as index:
-            total, found = index.search(worth, "" if judgment == "all" else judgment, text, before, PAGE)
-            return {"total": total, "kept": [_row(*one) for one in found], "page": PAGE, "defects": index.defects()}
+            newest = index.newest()  # first: what becomes whole meanwhile is found now or after it, never missed
+            total, found = index.search(worth, "" if judgment == "all" else judgment, text, before, PAGE, after)
+            kept = [_row(*one) for one in found]
+            return {"total": total, "kept": kept, "page": PAGE, "defects": index.defects(), "newest": newest}
+
+    def beside(self, number: int) -> list[dict[str, Any]]:
+        """What the other cameras saw of the same part."""
+        if not self.is_there:
+            return []
+        with RecordIndex(self._folder) as index:
+            return [_row(kept, None, has_heat) for kept, has_heat in index.beside(number)]
 
     def image(self, number: int) -> Path | None:
         """The file of a whole image."""

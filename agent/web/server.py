@@ -2,19 +2,18 @@
 
 import argparse
 import logging
-import os
 from pathlib import Path
 
 import msgspec
 
 from agent.config import Web, load_line
 from agent.drivers import ConfigError
+from agent.give_way import give_way
 from agent.log import start_log
 from agent.only_one import only_one
 
 log = logging.getLogger(__name__)
 
-_NICENESS = 10  # the line's processes go first
 _MOST_CONNECTIONS = 100
 _LEAVE_WITHIN_S = 2
 
@@ -32,7 +31,7 @@ def web_command(arguments: list[str]) -> int:
         raise ConfigError(f"the page needs the package {e.name}: pip install 'kensa[web]'") from e
     start_log("web")
     web = line.web or Web()
-    os.nice(_NICENESS)
+    give_way()
     with only_one(line.state, "web"):
         try:
             page = Page(line.state, is_tls=web.tls is not None)

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
@@ -34,6 +34,7 @@ from agent.link import Triggered
 from agent.loop import Station, inspect_forever
 from agent.photographer import Photographer, Standard
 from agent.preprocess import Pixels
+from agent.recipe_setup import Cameras
 from agent.watch import look_of, usual_of
 
 SMALL = {"Width": 128, "Height": 128}
@@ -211,6 +212,23 @@ def test_c3_a_setting_that_the_camera_does_not_take_keeps_it_lost_and_is_named(
         wait_until(lambda: says in camera.trouble, timeout_s=20)
 
         assert says in reason_of(shoot(camera))
+
+
+def test_c3_a_camera_has_the_other_recipes_settings_after_a_change_over(serial: str) -> None:
+    wide, narrow = (gige_config(serial, features={"Width": width, "Height": 64}) for width in (128, 64))
+    with gige(serial), closing(Cameras({"top": wide}, within_s=20)) as cameras:
+        wait_until(lambda: not cameras.photographer.trouble, timeout_s=20)
+        before = shape_of_next(cameras)
+        cameras.change({"top": narrow}, lambda: None)
+
+        assert (before, shape_of_next(cameras)) == ((64, 128, 3), (64, 64, 3))
+
+
+def shape_of_next(cameras: Cameras) -> tuple[int, ...]:
+    """Of the image of a part that is triggered now."""
+    now_ns = time.monotonic_ns()
+    (shot,) = cameras.photographer.shoot(Triggered(Part("boot", 1), now_ns, now_ns + 10_000_000_000), Standard(255))
+    return shot.image.shape if isinstance(shot.image, np.ndarray) else ()
 
 
 # ---------------------------------------------------------------- images that are none

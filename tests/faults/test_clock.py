@@ -46,7 +46,7 @@ from pathlib import Path
 from agent.clock import utc_now
 from agent.config import Keep, KeepAll
 from agent.events.memory import Entry
-from agent.events.store import Kind
+from agent.events.rows import Kind
 from agent.events.outbox import Outbox
 clock = Path(sys.argv[2])
 week = Keep(mb=100, waiting_days=7)

@@ -25,7 +25,7 @@ import itertools, logging, resource, signal, sys, threading
 from pathlib import Path
 from agent.config import Mqtt
 from agent.events.memory import Entry
-from agent.events.store import Kind
+from agent.events.rows import Kind
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
@@ -45,7 +45,7 @@ SAYS_WHAT_IS_DURABLE = """
 import itertools, os, sys, threading
 from pathlib import Path
 from agent.events.memory import Entry
-from agent.events.store import Kind
+from agent.events.rows import Kind
 from agent.events.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 first = int(sys.argv[2])

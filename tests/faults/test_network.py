@@ -21,7 +21,7 @@ import sys, time
 from pathlib import Path
 from agent.config import Mqtt
 from agent.events.memory import Entry
-from agent.events.store import Kind
+from agent.events.rows import Kind
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 def resident_mb():

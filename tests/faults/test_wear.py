@@ -14,7 +14,7 @@ CONNECTS_AGAIN_AND_AGAIN = """
 import contextlib, os, sys, threading
 import paho.mqtt.client as paho
 from agent.config import Mqtt
-from agent.events.store import Row
+from agent.events.rows import Row
 from agent.broker.session import BrokerLostError, Session
 there, away = (Mqtt("127.0.0.1", "plant/press-3", int(port)) for port in sys.argv[1:3])
 def connect(n):
@@ -42,7 +42,7 @@ from pathlib import Path
 from agent.clock import utc_now
 from agent.config import Mqtt
 from agent.events.memory import Entry
-from agent.events.store import Kind
+from agent.events.rows import Kind
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 data = b'{' + b'"reading":0.123456,' * 30 + b'"n":1}'

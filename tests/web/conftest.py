@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "agent"))
 
+from page_line import Line, page_line
 from served import Served, served
 from small_bundle import write_bundle
 
@@ -46,3 +47,17 @@ def page(small_bundle: Path) -> Iterator[Served]:
         one.make_accounts()
         yield one
     shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def running_line(small_bundle: Path) -> Iterator[Line]:
+    """A line with its page and a browser, shared by all tests: they leave it running."""
+    with page_line(small_bundle) as one:
+        yield one
+
+
+@pytest.fixture
+def line(running_line: Line) -> Iterator[Line]:
+    """The shared one, without the tabs of the test before."""
+    yield running_line
+    running_line.browser.close_tabs()

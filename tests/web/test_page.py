@@ -2,92 +2,13 @@
 
 import io
 import json
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import pytest
-from broker import free_port, mosquitto
-from browser import Browser, Tab, browser
-from running_line import RunningLine, write_line
-from served import PASSWORDS
-from small_bundle import write_photographs
-from visitor import Visitor
+from browser import Tab
+from page_line import CARDS, Line
 from waiting import wait_until
-
-CARDS = "document.querySelectorAll('.card').length"
-
-
-@dataclass
-class Line:
-    """A running line with its page and somebody who looks at it."""
-
-    port: int
-    file: Path
-    running: RunningLine
-    browser: Browser
-
-    def visitor(self, role: str) -> Visitor:
-        visitor = Visitor(self.port)
-        assert visitor.log_in(role, PASSWORDS[role]).status == 200
-        return visitor
-
-    def tab(self, role: str, width: int = 1280, height: int = 800) -> Tab:
-        """Logged in by hand."""
-        tab = self.browser.tab()
-        tab.size(width, height)
-        tab.open(f"http://127.0.0.1:{self.port}/login")
-        tab.wait("!document.querySelector('button.first').disabled")
-        tab.type("[name=name]", role)
-        tab.type("[name=password]", PASSWORDS[role])
-        tab.key("Enter")
-        tab.wait("document.getElementById('me').textContent !== ''")
-        return tab
-
-
-@pytest.fixture(scope="module")
-def line(small_bundle: Path) -> Iterator[Line]:
-    folder, port = Path(tempfile.mkdtemp(prefix="k")), free_port()
-    (folder / "broker").mkdir()
-    write_photographs(folder / "parts", 8, defects=frozenset({2, 5}))
-    with mosquitto(folder / "broker") as broker:
-        file = write_line(folder, broker, small_bundle, folder / "parts", count=100_000, period_ms=300, delay_ms=1000)
-        more = f"record: {{leave_free_mb: 0, one_of: 4, mb: 50}}\ndrift: {{reject_share: 0.9}}\nweb: {{port: {port}}}\n"
-        file.write_text(file.read_text() + more)
-        running = RunningLine(file, folder / "line.log")
-        try:
-            token = folder / "state" / "web" / "first-run-token"
-            wait_until(lambda: token.exists() and "page at" in (folder / "line.log").read_text(), timeout_s=30)
-            _first_account(port, token)
-            with browser(folder) as opened:
-                yield Line(port, file, running, opened)
-        finally:
-            assert running.stop() == 0
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(autouse=True)
-def _closed_tabs(line: Line) -> Iterator[None]:
-    yield
-    line.browser.close_tabs()
-
-
-def _first_account(port: int, token: Path) -> None:
-    engineer, given = Visitor(port), token.read_text()
-
-    def entered() -> bool:
-        try:
-            return engineer.first_run(given, "engineer", PASSWORDS["engineer"]).status == 200
-        except ConnectionError:
-            return False
-
-    wait_until(entered, timeout_s=20)
-    for role in ("operator", "viewer"):
-        engineer.ask("POST", "/api/accounts", {"name": role, "password": PASSWORDS[role], "role": role})
 
 
 def age_of_the_shown_part_s(tab: Tab) -> float:
@@ -130,14 +51,7 @@ def test_the_counters_are_those_of_the_gate_and_add_up(line: Line) -> None:
     tab.wait("document.getElementById('account').innerText.replaceAll('\\n', ' ').includes('unaccounted for 0')")
 
 
-def wait_for_a_reject(line: Line) -> None:
-    """The list of rejects does not grow by itself while it is looked at."""
-    operator = line.visitor("operator")
-    wait_until(lambda: operator.ask("GET", "/api/kept?kind=reject").json["total"], timeout_s=30)
-
-
 def test_an_operator_opens_a_reject_reviews_it_and_what_was_typed_stays_text(line: Line) -> None:
-    wait_for_a_reject(line)
     tab = line.tab("operator")
     tab.click("#tab-rejects")
     tab.wait(CARDS)
@@ -178,7 +92,6 @@ def test_an_engineer_exports_what_was_reviewed(line: Line) -> None:
 
 
 def test_a_viewer_is_offered_neither_review_nor_export_and_refused_both(line: Line) -> None:
-    wait_for_a_reject(line)
     tab = line.tab("viewer")
     tab.click("#tab-rejects")
     tab.wait(CARDS)
@@ -219,7 +132,7 @@ def test_when_inspection_dies_the_page_says_what_that_means_and_comes_back_by_it
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (820, 1180), (1180, 820)], ids=["panel", "tablet", "tablet turned"])
 def test_nothing_is_cut_off_on_a_panel_or_a_tablet(line: Line, width: int, height: int) -> None:
     tab = line.tab("viewer", width, height)
-    views = ("rejects", "alerts", "device", "live")
+    views = ("rejects", "gate", "alerts", "device", "live")
 
     too_wide = [
         tab.run(f"document.getElementById('tab-{view}').click(), document.documentElement.scrollWidth - innerWidth")
@@ -285,10 +198,11 @@ def test_text_stands_out_from_its_ground_in_the_dark_and_in_the_light(line: Line
 def test_an_old_picture_does_not_stand_beside_a_newer_verdict(line: Line) -> None:
     tab = line.tab("viewer")
     tab.wait("document.getElementById('photograph').naturalWidth === 64")
-    part = {"part": "boot/9999", "camera": "top", "time": "2026-11-21T09:30:00Z", "outcome": "reject", "cause": "score"}
-    numbers = {"detail": "", "score": 2.0, "raw": 2.0, "p_value": 0.0, "latency_ms": 900.0, "is_shown": False}
+    view = {"camera": "top", "outcome": "reject", "cause": "score", "detail": "", "score": 2.0, "has_picture": False}
+    about = {"part": "boot/9999", "time": "2026-11-21T09:30:00Z", "latency_ms": 900.0, "is_shown": False}
+    part = {**about, "views": [view], "deciding": 0}
 
-    judged = f"Date.now = () => performance.timeOrigin + 1e9; live.judged({json.dumps({**part, **numbers})})"
+    judged = f"Date.now = () => performance.timeOrigin + 1e9; live.judged({json.dumps(part)})"
     seen = "[photograph.hidden && heat.hidden, verdict.dataset.part, document.getElementById('no-picture').textContent]"
     found = tab.run(f"import('/static/live.js').then((live) => {{ {judged}; return {seen} }})")
 

@@ -1,5 +1,6 @@
 // The live view: the newest picture with its verdict, the counters, the trend, the last rejects.
 import { byId, CAUSES, clock, element, number } from "./ask.js";
+import { showCameras } from "./cameras.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST = 300;
@@ -7,8 +8,10 @@ const PAUSED_AFTER_MS = 2000; // an old picture must not stand beside a newer ve
 const parts = [];
 let pendingHeat = "";
 let shownAt = 0;
+let pinned = null; // the camera that a person wants to see whichever decides
 
-export function judged(part) {
+export function judged(told) {
+  const part = { ...told, ...told.views[told.deciding] };
   parts.push(part);
   if (parts.length > MOST) parts.shift();
   if (part.is_shown) show(part);
@@ -46,7 +49,7 @@ export function counted(health) {
 }
 
 function showVerdictAlone(part) {
-  byId("photograph").hidden = byId("heat").hidden = true;
+  byId("photograph").hidden = byId("heat").hidden = byId("cameras").hidden = true;
   byId("no-picture").hidden = false;
   byId("no-picture").textContent = part.score === null ? part.detail : "picture paused: the line needs the processor";
   tellVerdict(part);
@@ -54,28 +57,46 @@ function showVerdictAlone(part) {
 
 function show(part) {
   shownAt = Date.now();
+  const at = part.views.findIndex((view) => view.camera === pinned);
+  const k = at < 0 ? part.deciding : at;
+  const view = part.views[k];
   const photograph = byId("photograph");
-  photograph.src = `/live/${part.part}.jpg`;
-  photograph.alt = `part ${part.part.split("/")[1]}, ${part.outcome}`;
-  pendingHeat = part.score === null ? "" : `/live/${part.part}.png`;
-  photograph.onload = () => {
-    byId("no-picture").hidden = true;
-    photograph.hidden = false;
+  const shown = () => {
+    byId("no-picture").hidden = photograph.src !== "";
+    byId("no-picture").textContent = view.detail;
+    photograph.hidden = photograph.src === "";
     const heat = byId("heat");
     heat.hidden = pendingHeat === "";
     if (pendingHeat) heat.src = pendingHeat;
-    tellVerdict(part);
+    tellVerdict(part, view.camera);
+    const sources = part.views.map((one, n) => ({ ...one, src: hasPicture(one) ? `/live/${part.part}/${n}.jpg` : "" }));
+    showCameras(byId("cameras"), sources, k, (n) => {
+      pinned = pinned === part.views[n].camera ? null : part.views[n].camera;
+      show(part);
+    });
   };
+  pendingHeat = view.score === null ? "" : `/live/${part.part}/${k}.png`;
+  photograph.alt = `part ${part.part.split("/")[1]}, ${part.outcome}`;
+  photograph.onload = shown;
+  if (hasPicture(view)) {
+    photograph.src = `/live/${part.part}/${k}.jpg`;
+  } else {
+    photograph.removeAttribute("src");
+    shown();
+  }
 }
 
-function tellVerdict(part) {
+// A camera that gave no image has no score either; one whose image could not be judged has a picture all the same.
+const hasPicture = (view) => view.has_picture;
+
+function tellVerdict(part, camera = part.camera) {
   const verdict = byId("verdict");
   verdict.dataset.outcome = part.outcome;
   verdict.dataset.part = part.part;
   verdict.querySelector(".mark").textContent = part.outcome === "pass" ? "✓" : "✕";
   byId("verdict-word").textContent = part.outcome === "pass" ? "PASS" : "REJECT";
   byId("verdict-detail").textContent = part.score === null ? CAUSES[part.cause] : `score ${number(part.score)}`;
-  byId("shown-part").textContent = `Part ${part.part.split("/")[1]} · ${part.camera} · ${clock(part.time)}`;
+  byId("shown-part").textContent = `Part ${part.part.split("/")[1]} · ${camera}${camera === pinned ? " (chosen)" : ""} · ${clock(part.time)}`;
 }
 
 function addReject(part, end) {

@@ -3,13 +3,14 @@ import { ask, byId, whoAmI } from "./ask.js";
 import { counted, ended, judged, redraw } from "./live.js";
 import { showAlarms, loadAlerts } from "./alerts.js";
 import { showAccounts, showDoctor, showHealth, showStation } from "./device.js";
-import { openRejects, prepareRejects } from "./rejects.js";
+import { openGate, prepareGate } from "./gate.js";
+import { openRejects, prepareRejects, recordGrew } from "./rejects.js";
 
 const me = await whoAmI();
 byId("me").textContent = `${me.name}, ${me.role}`;
 
-const views = ["live", "rejects", "alerts", "device"];
-const opened = { rejects: openRejects, alerts: loadAlerts, device: () => Promise.all([showAccounts(me), showDoctor()]) };
+const views = ["live", "rejects", "gate", "alerts", "device"];
+const opened = { rejects: openRejects, gate: openGate, alerts: loadAlerts, device: () => Promise.all([showAccounts(me), showDoctor()]) };
 
 function open(view) {
   for (const name of views) {
@@ -56,19 +57,19 @@ byId("logout").addEventListener("click", async () => {
 let isConnected = false;
 let isHere = false;
 let health = null;
+let gate = null; // kind and words where something is wrong with it
+function worst() {
+  if (!isHere) return ["bad", "No connection to the device"];
+  if (!isConnected) return ["bad", "Inspection does not run: every part is rejected"];
+  if (gate) return gate;
+  if (health?.account) return ["bad", `${health.account} parts unaccounted for`];
+  if (health?.trouble) return ["warn", health.trouble];
+  const [alarm] = Object.values(health?.alarms ?? {});
+  return alarm ? ["warn", alarm] : ["good", "Running"];
+}
 function tellState() {
   const state = byId("state");
-  const [kind, words] = !isHere
-    ? ["bad", "No connection to the device"]
-    : !isConnected
-      ? ["bad", "Inspection does not run: every part is rejected"]
-      : health?.account
-        ? ["bad", `${health.account} parts unaccounted for`]
-        : health?.trouble
-          ? ["warn", health.trouble]
-          : Object.keys(health?.alarms ?? {}).length
-            ? ["warn", Object.values(health.alarms)[0]]
-            : ["good", "Running"];
+  const [kind, words] = worst();
   state.dataset.kind = kind;
   state.textContent = words;
   state.title = words;
@@ -90,11 +91,16 @@ function takeHealth(content) {
   counted(health);
   showHealth(health);
   showAlarms(health.alarms);
+  recordGrew(health.gauges.record_newest);
   redraw();
   tellState();
 }
 
 prepareRejects(me);
+prepareGate(me, (found) => {
+  gate = found;
+  tellState();
+});
 take(await ask("/api/now"));
 
 const events = new EventSource("/api/events");

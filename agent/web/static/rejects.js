@@ -1,82 +1,148 @@
-// What the record keeps: rejects with a filter, one of them at large, and a person's judgment of it.
-import { ask, byId, CAUSES, element, number, when } from "./ask.js";
+// What the record keeps: a list with a filter, which grows while it is looked at, and never under somebody's hand.
+import { ask, byId, element, number, when } from "./ask.js";
+import { KINDS, openPart, preparePart } from "./part.js";
 
-const KINDS = { reject: "rejected", fault: "not inspected", near: "near the threshold", pass: "passed" };
-const JUDGMENTS = { true: "✓ rightly rejected", false: "✕ falsely rejected" };
-let shown = null;
-let oldest = null;
+const MOST = 240; // cards; older ones are asked for again
+const TELL_EVERY_MS = 5000;
+let listing = 0; // counts the lists: answers for an earlier one are thrown away
+let newest = 0; // number of the newest picture that the list knows of; may be ahead of what was told
+let told = 0;
+let waiting = 0; // new parts that fit and are not in the list yet
+let untold = 0;
+let isAsking = false;
 
 export function prepareRejects(me) {
-  byId("filter").addEventListener("input", () => openRejects());
+  byId("filter").addEventListener("input", openRejects);
   byId("filter").addEventListener("submit", (event) => event.preventDefault());
-  byId("more").addEventListener("click", () => load(oldest));
-  byId("part-close").addEventListener("click", () => byId("part").close());
-  byId("review").addEventListener("submit", save);
+  byId("more").addEventListener("click", showOlder);
+  byId("fresh").addEventListener("click", showFresh);
   byId("export").hidden = me.role !== "engineer";
-  byId("review-save").hidden = me.role === "viewer";
-  for (const input of byId("review").querySelectorAll("input, fieldset")) input.disabled = me.role === "viewer";
+  preparePart(me, judged);
+  setInterval(tell, TELL_EVERY_MS);
 }
 
 export async function openRejects() {
-  byId("grid").replaceChildren();
-  await load(null);
+  const mine = ++listing;
+  const found = await ask(`/api/kept?${query()}`);
+  if (mine !== listing) return;
+  newest = found.newest;
+  setWaiting(0);
+  count(found);
+  byId("grid").replaceChildren(...found.kept.map(card));
+  byId("more").hidden = found.kept.length < found.page;
+  sayIfEmpty();
+  byId("news").textContent = byId("found").textContent;
 }
 
-async function load(before) {
+// The record's newest number, told once a second. A number that has gone back is another record.
+export async function recordGrew(number) {
+  if (byId("rejects").hidden || number === undefined || isAsking) return;
+  const isAnother = number < told;
+  told = number;
+  if (isAnother) return openRejects();
+  if (number <= newest && (waiting === 0 || isInUse())) return;
+  const mine = listing;
+  isAsking = true;
+  try {
+    const found = await ask(`/api/kept?${query()}&after=${firstNumber()}`);
+    if (mine !== listing) return;
+    newest = Math.max(newest, found.newest);
+    count(found);
+    const fresh = found.kept.filter((kept) => kept.id > firstNumber());
+    untold += Math.max(0, fresh.length - waiting);
+    if (isInUse()) setWaiting(fresh.length, fresh.length === found.page);
+    else if (fresh.length === found.page) await openRejects(); // there may be a hole between these and the list
+    else prepend(fresh);
+  } finally {
+    isAsking = false;
+  }
+}
+
+// Somebody is at the list: what they look at or are about to press must not move.
+function isInUse() {
+  const grid = byId("grid");
+  return scrollY > 4 || grid.contains(document.activeElement) || grid.matches(":hover") || byId("part").open;
+}
+
+function prepend(fresh) {
+  setWaiting(0);
+  const grid = byId("grid");
+  grid.querySelector(".none")?.remove();
+  grid.prepend(...fresh.map(card));
+  while (grid.children.length > MOST) {
+    grid.lastChild.remove();
+    byId("more").hidden = false;
+  }
+}
+
+async function showFresh() {
+  const hadFocus = document.activeElement === byId("fresh");
+  await openRejects();
+  scrollTo(0, 0);
+  if (hadFocus) byId("grid").querySelector("button")?.focus();
+}
+
+async function showOlder() {
+  const mine = listing;
+  const found = await ask(`/api/kept?${query()}&before=${Number(byId("grid").lastChild.dataset.id)}`);
+  if (mine !== listing) return;
+  byId("grid").append(...found.kept.map(card));
+  byId("more").hidden = found.kept.length < found.page;
+}
+
+function query() {
   const form = byId("filter");
-  const query = new URLSearchParams({ kind: form.kind.value, review: form.review.value, text: form.text.value });
-  if (before !== null) query.set("before", before);
-  const found = await ask(`/api/kept?${query}`);
+  return new URLSearchParams({ kind: form.kind.value, review: form.review.value, text: form.text.value });
+}
+
+const firstNumber = () => Number(byId("grid").firstChild?.dataset.id ?? 0);
+
+function count(found) {
   byId("found").textContent = `${found.total} kept`;
   byId("defects").replaceChildren(...found.defects.map((defect) => element("option", "", { value: defect })));
-  byId("grid").append(...found.kept.map(card));
-  oldest = found.kept.length ? found.kept.at(-1).id : null;
-  byId("more").hidden = found.kept.length < found.page;
-  if (!byId("grid").children.length) byId("grid").append(element("li", "nothing kept that fits", { class: "none" }));
+}
+
+function setWaiting(n, orMore = false) {
+  waiting = n;
+  byId("fresh").hidden = n === 0;
+  byId("fresh").textContent = `↑ ${n}${orMore ? "+" : ""} new`;
+}
+
+// For a screen reader: politely, and not with every part.
+function tell() {
+  if (untold && !byId("rejects").hidden) byId("news").textContent = `${untold} new, ${byId("found").textContent}`;
+  untold = 0;
+}
+
+function sayIfEmpty() {
+  const grid = byId("grid");
+  if (!grid.children.length) grid.append(element("li", "nothing kept that fits", { class: "none" }));
 }
 
 function card(kept) {
-  const item = element("li", "", { class: "card" });
-  const button = element("button", "", { "aria-label": `part ${kept.part}, ${KINDS[kept.kind]}` });
-  if (kept.has_image) button.append(element("img", "", { src: `/kept/${kept.id}/small.jpg`, alt: "", loading: "lazy" }));
-  else button.append(element("span", "no image", { class: "no-image" }));
+  const item = element("li", "", { class: "card", "data-id": kept.id });
+  const button = element("button", "", { "aria-label": `part ${kept.part.split("/")[1]}, ${KINDS[kept.kind]}` });
+  if (kept.has_image) {
+    const photograph = element("img", "", { src: `/kept/${kept.id}/small.jpg`, alt: "", loading: "lazy" });
+    photograph.addEventListener("error", () => photograph.replaceWith(element("span", "made room for others", { class: "no-image" })));
+    button.append(photograph);
+  } else button.append(element("span", "no image", { class: "no-image" }));
   const words = element("span", "", { class: "words" });
   words.append(element("strong", kept.part.split("/")[1]), element("span", kept.score === null ? KINDS[kept.kind] : `score ${number(kept.score)}`));
   if (kept.judgment) words.append(element("span", kept.judgment === "true" ? (kept.defect ? `✓ ${kept.defect}` : "✓") : "✕ good", { class: "judged" }));
   button.append(words, element("time", when(kept.time)));
-  button.addEventListener("click", () => open(kept));
+  button.addEventListener("click", () => openPart(kept));
   item.append(button);
   return item;
 }
 
-function open(kept) {
-  shown = kept;
-  byId("part-title").textContent = `Part ${kept.part.split("/")[1]}: ${KINDS[kept.kind]}`;
-  byId("part-detail").textContent = `${when(kept.time)} · ${kept.camera} · ${CAUSES[kept.cause] ?? kept.cause} · ${kept.detail}`;
-  byId("part-photograph").src = kept.has_image ? `/kept/${kept.id}/image.png` : "";
-  byId("part-photograph").hidden = !kept.has_image;
-  byId("part-photograph").alt = `photograph of part ${kept.part}`;
-  byId("part-heat").hidden = !kept.has_heat;
-  if (kept.has_heat) byId("part-heat").src = `/kept/${kept.id}/heat.png`;
-  const form = byId("review");
-  form.reset();
-  form.judgment.value = kept.judgment;
-  form.defect.value = kept.defect;
-  form.note.value = kept.note;
-  byId("reviewed").textContent = kept.judgment ? `${JUDGMENTS[kept.judgment]}, says ${kept.reviewer}, ${when(kept.reviewed)}` : "";
-  byId("review-error").textContent = "";
-  byId("part").showModal();
-}
-
-async function save(event) {
-  event.preventDefault();
-  const form = byId("review");
-  try {
-    await ask("/api/review", "POST", { id: shown.id, judgment: form.judgment.value, defect: form.defect.value, note: form.note.value });
-  } catch (error) {
-    byId("review-error").textContent = error.message;
-    return;
-  }
-  byId("part").close();
-  await openRejects();
+// A judgment was kept: its card says so, and leaves a list that it does not fit any more.
+function judged(kept) {
+  const before = byId("grid").querySelector(`[data-id="${kept.id}"]`);
+  const fits = { all: true, open: false }[byId("filter").review.value] ?? byId("filter").review.value === kept.judgment;
+  const next = fits ? card(kept) : before?.nextElementSibling ?? before?.previousElementSibling;
+  if (fits) before?.replaceWith(next);
+  else before?.remove();
+  next?.querySelector("button")?.focus();
+  sayIfEmpty();
 }

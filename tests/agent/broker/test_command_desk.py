@@ -44,8 +44,16 @@ class Said:
         photographs: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         self.alerts: list[tuple[str, dict[str, Any]]] = []
-        self.desk = CommandDesk(enabled, file, lambda: wrong, self._tell, photographs.__getitem__)
+        self.wishes: list[tuple[str, int]] = []
+        self.gate_is_there = True
+        self.desk = CommandDesk(
+            enabled, file, lambda: wrong, self._tell, photographs.__getitem__, {1: "cap", 2: "lid"}, self._wish
+        )
         self._feed = feed
+
+    def _wish(self, id: str, recipe: int) -> bool:
+        self.wishes += [(id, recipe)] * self.gate_is_there
+        return self.gate_is_there
 
     def _tell(self, key: str, data: bytes) -> None:
         self.alerts.append((key, json.loads(data)))
@@ -262,3 +270,35 @@ def test_n13_each_message_is_obeyed_or_counted_as_refused_and_never_raises(
     said.hear(name, payload, retained=retained, expiry_s=expiry_s, answers_elsewhere=elsewhere, correlation=correlation)
 
     assert said.desk.obeyed + said.desk.refused.total() == before + 1
+
+
+@pytest.mark.parametrize(("refusal", "result"), [("", "ok"), ("no space left; recipe 1 stays", "failed")], ids=["runs", "stays"])
+def test_a_recipe_is_asked_of_the_gate_and_answered_when_the_gate_has_answered(said: Said, refusal: str, result: str) -> None:
+    at_once = said.hear("recipe", order("a1", recipe=2))
+    said.desk.wished("another", "")
+    still = said.answers()
+
+    said.desk.wished("a1", refusal)
+    (answer,) = said.answers()
+
+    assert (at_once, still, said.wishes) == ([], [], [("a1", 2)])
+    assert (answer.id, answer.command, answer.result, answer.reason) == ("a1", "recipe", result, refusal)
+
+
+def test_a_recipe_that_is_not_there_or_cannot_be_asked_for_is_refused(said: Said) -> None:
+    (unknown,) = said.hear("recipe", order("a1", recipe=9))
+    said.gate_is_there = False
+    (unreachable,) = said.hear("recipe", order("a2", recipe=2))
+
+    assert (unknown.why, unreachable.why) == (Why.NOT_POSSIBLE, Why.NOT_POSSIBLE)
+    assert "this line has 1 (cap), 2 (lid)" in unknown.reason
+    assert "ejector process" in unreachable.reason
+    assert (said.wishes, said.answers(now_s=1000.0)) == ([], [])
+
+
+def test_a_recipe_whose_command_expires_before_the_gate_answers_is_told_where_to_look(said: Said) -> None:
+    said.hear("recipe", order("a1", within_s=5, recipe=2))
+
+    (answer,) = said.answers(now_s=20.0)
+
+    assert (answer.result, "`birth` says which recipe runs" in answer.reason) == ("failed", True)

@@ -9,7 +9,7 @@ from waiting import wait_until
 from agent.broker.feed import Feed, Pace
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
-from agent.events.store import Kind
+from agent.events.rows import Kind
 
 
 @pytest.fixture

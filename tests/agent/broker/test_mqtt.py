@@ -16,7 +16,7 @@ from agent.broker.session import BrokerLostError
 from agent.config import Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
-from agent.events.store import Kind
+from agent.events.rows import Kind
 
 TIME = "2026-11-21T09:30:00.000000Z"
 BOUNDED = "max_queued_messages 1000"  # without a bound, mosquitto 2.0.11 closes the connection after each refusal

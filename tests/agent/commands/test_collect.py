@@ -17,7 +17,7 @@ from agent.collect.ledger import Ledger
 from agent.config import Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
-from agent.events.store import Kind
+from agent.events.rows import Kind
 
 TIME = "2026-11-21T09:30:00.000000Z"
 ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults

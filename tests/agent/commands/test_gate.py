@@ -1,18 +1,22 @@
 """Orders to a running gate: answered with its state; where no gate runs, one line that says so."""
 
+import logging
+import os
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from gate_end import gate_end
 from kensa_process import kensa, python
 from line_file import write_line
 from waiting import wait_until
 
-from agent.gate.operator_side import OPERATOR_SOCKET, Action, GateSilentError, GateState, OperatorSide, ask_gate
+from agent.gate.operator_side import OPERATOR_SOCKET, Action, GateSilentError, GateState, OperatorSide, Order, ask_gate
 from agent.gate_link import GateLink
 from agent.link import Alarm
 
@@ -36,8 +40,8 @@ def obeyed(state: Path) -> Iterator[list[Action]]:
     orders: list[Action] = []
     stop = threading.Event()
 
-    def obey(action: Action) -> GateState:
-        orders.append(action)
+    def obey(order: Order) -> GateState:
+        orders.append(order.action)
         return STATE
 
     with closing(OperatorSide(state / OPERATOR_SOCKET)) as side:
@@ -74,6 +78,54 @@ def test_an_order_from_someone_who_hides_is_obeyed_without_an_answer(state: Path
         nameless.sendto(b'{"action": "reset"}', str(state / OPERATOR_SOCKET))
 
     wait_until(lambda: obeyed == ["reset"])
+
+
+def test_an_answer_needs_no_name_in_the_network_that_systemd_gives_the_gate_alone(state: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gate, ThreadPoolExecutor() as people:
+        gate.bind(str(state / OPERATOR_SOCKET))
+        gate.settimeout(20)
+        answer = people.submit(ask_gate, state, "status", 20)
+        _, (fileno,), _, sender = socket.recv_fds(gate, 1000, 1)
+        with socket.socket(fileno=fileno) as end:
+            end.send(msgspec.json.encode(STATE))
+
+        assert not sender
+        assert answer.result(20) == STATE
+
+
+@pytest.mark.parametrize("content", [b"reset", b'{"action": "status"}'], ids=["no order", "an order"])
+def test_what_comes_with_an_order_is_closed_whatever_it_is(state: Path, content: bytes) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with (
+        closing(OperatorSide(state / OPERATOR_SOCKET)) as side,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger,
+        (state / "file").open("w") as no_socket,
+    ):
+        stranger.connect(str(state / OPERATOR_SOCKET))
+        socket.send_fds(stranger, [content], [no_socket.fileno()])
+        side.serve(lambda order: STATE)
+
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_gate_that_ends_without_an_answer_is_noticed_at_once(state: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gate, ThreadPoolExecutor() as people:
+        gate.bind(str(state / OPERATOR_SOCKET))
+        gate.settimeout(20)
+        answer = people.submit(ask_gate, state, "status", 600)
+        _, (fileno,), _, _ = socket.recv_fds(gate, 1000, 1)
+        os.close(fileno)
+
+        with pytest.raises(GateSilentError):
+            answer.result(20)
+
+
+def test_who_orders_is_in_the_log(state: Path, obeyed: list[Action], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        ask_gate(state, "status", by="Ada")
+        ask_gate(state, "reset", by="Ada")
+
+    assert [record.getMessage() for record in caplog.records] == ["ordered by Ada: reset"]
 
 
 def test_where_nobody_listens_there_is_an_error(state: Path) -> None:
@@ -118,3 +170,11 @@ def test_real_time_priority_is_there_where_it_is_said_to_be() -> None:
     finished = python("-c", code)
 
     assert finished.stdout == "True\n"
+
+
+@pytest.mark.parametrize("words", [["recipe"], ["reset", "2"]], ids=["no number", "a number too many"])
+def test_a_recipe_and_its_number_belong_together(state: Path, words: list[str]) -> None:
+    finished = kensa("gate", str(write_line(state, state / "bundle")), *words)
+
+    assert finished.returncode == 2
+    assert "kensa gate line.yaml recipe 2" in finished.stderr

@@ -1,12 +1,13 @@
 """The wire format: what a subscriber can rely on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from agent.clock import Clock, Instant
 from agent.events.event import SCHEMA, envelope, parse, payload, topic
-from agent.events.store import Row
+from agent.events.rows import Row
 from agent.inspection import Cause, Closed, Event, Measured, Outcome, Part, Verdict
 
 READINGS = (Measured("top", raw=0.5, score=1.25, p_value=0.01, latency_ms=12.5), Measured("side", fault="no frame within 80 ms"))
@@ -47,7 +48,17 @@ def test_the_payload_says_what_happened_to_the_part() -> None:
         "mono_ns": 3_000_000,
         "triggered_ns": 1_000_000,
         "action": {"planned_ns": 2_000_000, "actual_ns": 2_350_000, "late_ms": 0.35, "problem": ""},
+        "recipe": None,
     }
+
+
+def test_the_payload_names_the_recipe_that_ran_when_the_part_was_triggered() -> None:
+    of_a_line_with_recipes = replace(event(), closed=replace(event().closed, recipe=2), product="lid")
+    during_a_change_over = replace(event(), closed=replace(event().closed, recipe=None), product="")
+
+    names = [json.loads(payload(one, "machine-boot-1"))["recipe"] for one in (of_a_line_with_recipes, during_a_change_over)]
+
+    assert names == [{"number": 2, "name": "lid"}, None]
 
 
 def test_a_part_that_was_not_pulsed_has_no_actual_time() -> None:
@@ -75,7 +86,7 @@ def test_the_envelope_is_a_cloud_event_that_names_the_part_and_its_number() -> N
         "type": SCHEMA,
         "time": "2026-11-21T09:30:00.000000Z",
         "datacontenttype": "application/json",
-        "dataschema": "urn:kensa:part:1.1",
+        "dataschema": "urn:kensa:part:1.2",
         "stream": "f00d",
         "seq": 2**40,
         "data": {"part": {"n": 7}},

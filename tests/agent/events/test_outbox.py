@@ -14,15 +14,15 @@ from waiting import wait_until
 from agent.config import Keep, KeepAll
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox, OutboxError
-from agent.events.store import Kind, Row
+from agent.events.rows import Kind, Row
 
 TIME = "2026-11-21T09:30:00.000000Z"
 
 WRITES_UNTIL_KILLED = """
 import itertools, sys, threading
 from pathlib import Path
-from agent.events.store import Kind, Row
-from agent.events.store import Kind
+from agent.events.rows import Kind, Row
+from agent.events.rows import Kind
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
@@ -36,7 +36,7 @@ for n in itertools.count():
 FILLS_THE_DISK = """
 import logging, resource, sys, threading
 from pathlib import Path
-from agent.events.store import Kind, Row
+from agent.events.rows import Kind, Row
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.ERROR)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.config import KeepAll
-from agent.events.store import EventStore, Kind, New, on_disk
+from agent.events.rows import Kind, New, on_disk
+from agent.events.store import EventStore
 
 
 @pytest.fixture

@@ -166,6 +166,26 @@ def test_a_part_closes_with_the_instant_at_which_it_came_to_the_gate_between_two
     assert (closed.planned_ns, closed.actual_ns) == (10000, 11500)
 
 
+def test_a_part_that_came_while_the_encoder_was_late_to_answer_is_ejected_where_it_is(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    assert gate.belt is not None
+    gate.belt.moved(0, 0)
+    gate.belt.moved(-50, 5 * MS)
+    told(gate, 50 * MS, REJECT)  # the belt is at 500, which nobody knows yet
+    gate.act(51 * MS)
+    gate.belt.moved(-1000, 100 * MS)
+    gate.act(101 * MS)
+
+    gate.belt.moved(-1400, 140 * MS)
+    gate.act(140 * MS)
+    too_early = list(output.on_at)
+    gate.belt.moved(-1510, 151 * MS)
+    gate.act(151 * MS)
+
+    assert too_early == []
+    assert output.on_at == [151 * MS]
+
+
 def test_parts_that_come_while_the_encoder_stands_are_rejected_as_lost_and_hold_the_line(
     journal: Journal, output: Output
 ) -> None:
@@ -470,3 +490,31 @@ def test_a_reject_was_ejected_or_its_record_says_why_not(happenings: list[tuple]
     rejects = [closed for closed in run.closed if closed.verdict.outcome is Outcome.REJECT]
     assert all(closed.problem or closed.actual_ns in run.output.on_at for closed in rejects)
     assert all(closed.actual_ns is None for closed in run.closed if closed.verdict.outcome is Outcome.PASS)
+
+
+def test_parts_of_a_change_over_are_rejected_break_no_rule_and_are_not_waited_for(output: Output, journal: Journal) -> None:
+    plan = GatePlan(travel_ms=120, lead_ms=20, pulse_ms=5, stop=StopRules(in_a_row=2))
+    gate = Gate("boot", plan, output, journal)
+    gate.trigger(0, attached=True, recipe=1)
+    [gate.trigger(n * 10 * MS, attached=True, recipe=None, unsettled="change-over to recipe 2") for n in (1, 2, 3)]
+    waited_for = gate.of_a_recipe
+
+    closed = [*gate.act(DELAY_NS), *gate.act(DELAY_NS + 10 * MS), *gate.act(DELAY_NS + 20 * MS), *gate.act(DELAY_NS + 30 * MS)]
+
+    assert waited_for == 1
+    assert [(one.recipe, one.verdict.cause) for one in closed] == [(1, Cause.LATE)] + [(None, Cause.FAULT)] * 3
+    assert closed[1].verdict.detail == "change-over to recipe 2"
+    assert gate.held == {}
+
+
+def test_another_recipes_way_and_pulse_are_those_of_parts_that_come_after_it(output: Output, journal: Journal) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    before = told(gate, 0, PASS)
+    gate.change(GatePlan(travel_ms=70, lead_ms=20, pulse_ms=60, longest_on_ms=200, window_ms=50))
+    after = told(gate, 10 * MS, REJECT)
+
+    closed = [*gate.act(60 * MS), *gate.act(DELAY_NS)]
+    [gate.act(ns * MS) for ns in (119, 121)]
+
+    assert [(one.part, round(one.planned_ns / MS)) for one in closed] == [(after, 60), (before, 100)]
+    assert (output.on_at, output.off_at) == ([60 * MS], [121 * MS])

@@ -1,5 +1,7 @@
 """The handshake: what a PLC may rely on, whatever it does itself."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +55,15 @@ def test_a_trigger_while_not_ready_is_counted_as_missed_and_has_a_number_all_the
     handshake.opened(5, was_ready=False)
 
     assert (shown(handshake).missed, shown(handshake).trigger_id) == (1, 5)
+
+
+def test_during_a_change_over_the_station_is_not_ready_and_the_line_may_run_so_that_the_belt_is_emptied() -> None:
+    handshake = Handshake()
+    handshake.changed_recipe(3)
+
+    signals = handshake.signals(replace(WELL, is_changing=True), 0)
+
+    assert (signals.ready, signals.may_run, signals.heartbeat, signals.error, signals.recipe) == (False, True, True, False, 3)
 
 
 def test_results_are_held_and_shown_one_after_the_other_each_until_it_is_acknowledged() -> None:

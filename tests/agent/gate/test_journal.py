@@ -226,3 +226,14 @@ print(len(journal.unconfirmed), journal.unwritten > 0)
     assert finished.stdout.split() == ["100", "True"], finished.stderr
     assert found == list(range(1, len(found) + 1))
     assert 1 <= len(found) < 100
+
+
+def test_a_closed_parts_recipe_outlives_a_kill(tmp_path: Path) -> None:
+    of_a_recipe = Closed(part(1), Verdict(Outcome.PASS, Cause.SCORE, ""), 1, 2, None, recipe=2)
+    during_a_change_over = Closed(part(2), Verdict(Outcome.REJECT, Cause.FAULT, ""), 1, 2, 2, recipe=None)
+    with Journal(tmp_path / "journal", "machine") as journal:
+        journal.closed(of_a_recipe)
+        journal.closed(during_a_change_over)
+
+    with Journal(tmp_path / "journal", "machine") as again:
+        assert list(again.unconfirmed.values()) == [of_a_recipe, during_a_change_over]

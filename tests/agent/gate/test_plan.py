@@ -13,7 +13,7 @@ from agent.gate.plan import GatePlan
 from agent.plc._words import WORDS, bits, words
 
 MANUAL = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
-(EXAMPLE,) = re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL)
+EXAMPLE, *_ = re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL)
 
 
 def line_with(folder: Path, sections: str) -> Path:

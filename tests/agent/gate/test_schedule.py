@@ -136,3 +136,24 @@ def test_it_wakes_for_the_first_part_on_the_line() -> None:
 def test_a_gate_before_the_camera_is_refused(delay_ns: int) -> None:
     with pytest.raises(ValueError, match="delay above 0 ns"):
         Schedule(delay_ns)
+
+
+def test_a_verdict_by_another_recipe_than_the_parts_rejects_it_whatever_it_says() -> None:
+    schedule = Schedule(DELAY_NS)
+    mine, others = (schedule.open(part(n), 0, recipe=2) for n in (0, 1))
+
+    told = [schedule.tell(part(0), PASS, recipe=2), schedule.tell(part(1), PASS, recipe=1)]
+
+    assert told == [True, True]
+    assert (mine.final, others.final.outcome, others.final.cause) == (PASS, Outcome.REJECT, Cause.FAULT)
+
+
+def test_parts_on_the_line_keep_their_way_when_those_after_them_have_another() -> None:
+    schedule = Schedule(DELAY_NS)
+    schedule.open(part(0), 0)
+    schedule.change(DELAY_NS // 4, None)
+    schedule.open(part(1), DELAY_NS // 2)
+
+    arrived = [[one.part.n for one in schedule.due(ns)] for ns in (DELAY_NS // 2, 3 * DELAY_NS // 4, DELAY_NS)]
+
+    assert arrived == [[], [1], [0]]

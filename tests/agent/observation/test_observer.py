@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,17 @@ from waiting import wait_until
 
 from agent.config import WatchDrift
 from agent.events.event import alert
-from agent.inspection import Cause, Closed, Measured, Outcome, Part, Prediction, Shot, Verdict
+from agent.inspection import Cause, Closed, Fault, Measured, Outcome, Part, Prediction, Shot, Verdict
+from agent.observation.around import Around
 from agent.observation.drift import Drift
-from agent.observation.observer import Around, Observer
+from agent.observation.observer import Observer
+from agent.observation.seen import Seen
 from agent.observation.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told
 
 IMAGE = photograph(np.random.default_rng(1))
 PREDICTION = Prediction(0.5, 2.0, 0.01, np.ones((8, 8), np.float32))
 REJECT = Verdict(Outcome.REJECT, Cause.SCORE, "score 2")
+PASS = Verdict(Outcome.PASS, Cause.SCORE, "score 0.1")
 DUE_NS = 400_000_000
 
 
@@ -70,9 +73,12 @@ def observer(state: Path) -> Iterator[Observer]:
         yield one
 
 
-def saw(observer: Observer, n: int, latency_ms: float = 20.0) -> None:
-    measured = Measured("top", raw=0.5, score=2.0, p_value=0.01, latency_ms=latency_ms)
-    observer.saw(Shot(Part("boot", n), "top", 0, IMAGE), PREDICTION, measured, REJECT)
+def saw(observer: Observer, n: int, latency_ms: float = 20.0, cameras: Sequence[str] = ("top",), deciding: int = 0) -> None:
+    """A part that each camera has seen; only the deciding one finds it strange."""
+    shots = [Shot(Part("boot", n), camera, 0, IMAGE) for camera in cameras]
+    numbers = [Measured(camera, raw=0.5, score=2.0, p_value=0.01, latency_ms=latency_ms) for camera in cameras]
+    verdicts = [REJECT if k == deciding else PASS for k in range(len(cameras))]
+    observer.saw(Seen(shots, [PREDICTION] * len(cameras), numbers, verdicts, deciding))
 
 
 def test_a_part_is_told_with_picture_and_heat_map_while_somebody_looks(state: Path, observer: Observer) -> None:
@@ -81,9 +87,32 @@ def test_a_part_is_told_with_picture_and_heat_map_while_somebody_looks(state: Pa
         wait_until(lambda: page.of(Judged))
 
         (part,) = page.of(Judged)
-        assert (part.part, part.outcome, part.score) == ("boot/1", "reject", 2.0)
-        assert part.jpeg.startswith(b"\xff\xd8")
-        assert part.heat.startswith(b"\x89PNG")
+        (view,) = part.views
+        assert (part.part, view.outcome, view.score) == ("boot/1", "reject", 2.0)
+        assert view.jpeg.startswith(b"\xff\xd8")
+        assert view.heat.startswith(b"\x89PNG")
+
+
+def test_a_part_is_told_with_the_picture_of_each_camera_and_which_one_decided(state: Path, observer: Observer) -> None:
+    with reading(state) as page:
+        saw(observer, 1, cameras=("top", "side", "back"), deciding=1)
+        wait_until(lambda: page.of(Judged))
+
+        (part,) = page.of(Judged)
+        assert [(view.camera, view.outcome) for view in part.views] == [("top", "pass"), ("side", "reject"), ("back", "pass")]
+        assert part.deciding == 1
+        assert [view.jpeg[:2] for view in part.views] == [b"\xff\xd8"] * 3
+
+
+def test_a_camera_without_a_picture_leaves_those_of_the_others(state: Path, observer: Observer) -> None:
+    lost, fault = Fault("no frame"), Verdict(Outcome.REJECT, Cause.FAULT, "no frame")
+    shots = [Shot(Part("boot", 1), "top", 0, lost), Shot(Part("boot", 1), "side", 0, IMAGE)]
+    numbers = [Measured("top", fault="no frame"), Measured("side", score=0.1)]
+    with reading(state) as page:
+        observer.saw(Seen(shots, [lost, PREDICTION], numbers, [fault, PASS], 0))
+        wait_until(lambda: page.of(Judged))
+
+        assert [view.jpeg != b"" for view in page.of(Judged)[0].views] == [False, True]
 
 
 def test_a_page_is_told_which_model_judges_from_now_on(state: Path, observer: Observer) -> None:
@@ -100,7 +129,7 @@ def test_no_picture_is_made_while_nobody_looks(state: Path, observer: Observer) 
         saw(observer, 1)
         wait_until(lambda: page.of(Judged))
 
-        assert page.of(Judged)[0].jpeg == b""
+        assert not page.of(Judged)[0].is_shown
 
 
 def test_m11_when_verdicts_get_slow_pictures_go_first_parts_never_and_an_alarm_is_raised_and_cleared(state: Path) -> None:
@@ -111,7 +140,7 @@ def test_m11_when_verdicts_get_slow_pictures_go_first_parts_never_and_an_alarm_i
         wait_until(lambda: ("slow", "raised") in told)
         saw(observer, 60, latency_ms=390.0)
         wait_until(lambda: len(page.of(Judged)) == 60)
-        is_shown = page.of(Judged)[-1].jpeg != b""
+        is_shown = page.of(Judged)[-1].is_shown
         [saw(observer, n, latency_ms=5.0) for n in range(61, 200)]
         wait_until(lambda: ("slow", "cleared") in told)
 
@@ -161,13 +190,14 @@ def test_facts_beyond_what_memory_holds_are_dropped_and_counted(state: Path) -> 
 
 def test_a_page_that_comes_later_is_told_of_the_last_parts(state: Path, observer: Observer) -> None:
     saw(observer, 1)
-    with reading(state):
-        pass
+    with reading(state) as first:
+        wait_until(lambda: first.of(Judged))
 
     with reading(state) as second:
         wait_until(lambda: second.of(Judged))
 
         assert second.of(Judged)[0].part == "boot/1"
+        assert not second.of(Judged)[0].is_shown  # its picture was for those who looked then
 
 
 def test_a_page_that_does_not_read_is_hung_up_on_and_the_hot_path_never_waits(state: Path, observer: Observer) -> None:
@@ -176,7 +206,7 @@ def test_a_page_that_does_not_read_is_hung_up_on_and_the_hot_path_never_waits(st
     deaf.connect(str(state / PAGE_SOCKET))
 
     [saw(observer, n) for n in range(4000)]
-    wait_until(lambda: observer._page is None and not observer._facts, timeout_s=20)
+    wait_until(lambda: not observer._page.is_open and not observer._facts, timeout_s=20)
     deaf.close()
 
     observer.check()

@@ -10,7 +10,8 @@ from small_bundle import CONTRACT, photograph
 from waiting import wait_until
 
 from agent.config import KeepImages
-from agent.inspection import Cause, Fault, Outcome, Part, Shot, Verdict
+from agent.inspection import Cause, Fault, Measured, Outcome, Part, Shot, Verdict
+from agent.observation.seen import Seen
 from agent.record.image import photograph_of
 from agent.record.record import Record
 
@@ -21,7 +22,8 @@ def test_a_kept_photograph_is_found_by_its_part(tmp_path: Path) -> None:
     image = photograph(np.random.default_rng(1), defect=True)
     with Record(tmp_path, KeepImages(leave_free_mb=0), CONTRACT, "bundle") as record:
         fault = Fault("the model gave a raw score of nan")
-        record.offer(Shot(PART, "top", time.monotonic_ns(), image), fault, Verdict(Outcome.REJECT, Cause.FAULT, ""))
+        shot = Shot(PART, "top", time.monotonic_ns(), image)
+        record.offer(Seen([shot], [fault], [Measured("top")], [Verdict(Outcome.REJECT, Cause.FAULT, "")], 0))
         wait_until(lambda: record.gauges["record_images"] == 1)
 
         jpeg = photograph_of(tmp_path, "boot/7")

@@ -4,8 +4,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
@@ -17,9 +17,10 @@ from small_bundle import CONTRACT, photograph
 from waiting import wait_until
 
 from agent.config import KeepImages
-from agent.decide import Policy, decide
-from agent.inspection import Fault, Part, Prediction, Reading, Shot
+from agent.decide import Policy, decide, strictest
+from agent.inspection import Fault, Measured, Part, Prediction, Reading, Shot
 from agent.observation.picture import lossless
+from agent.observation.seen import Seen
 from agent.record.album import Album, NoRoomError, open_index, place
 from agent.record.index import IMAGES, INDEX, RecordIndex, Review, Worth
 from agent.record.record import Record, worth_keeping
@@ -41,8 +42,20 @@ def shot(n: int, triggered_ns: int = 0) -> Shot:
     return Shot(Part("boot", n), "top", triggered_ns, GOOD)
 
 
+def seen(shots: Sequence[Shot], readings: Sequence[Reading]) -> Seen:
+    """One part as the hot path hands it over."""
+    verdicts = [decide(read, Policy(1.0)) for read in readings]
+    return Seen(shots, readings, [Measured(one.camera) for one in shots], verdicts, strictest(verdicts))
+
+
 def offer(record: Record, n: int, read: Reading, triggered_ns: int = 0) -> None:
-    record.offer(shot(n, triggered_ns), read, decide(read, Policy(1.0)))
+    record.offer(seen([shot(n, triggered_ns)], [read]))
+
+
+def offer_of_cameras(record: Record, n: int, scores: dict[str, float]) -> None:
+    """A part that several cameras have seen."""
+    shots = [Shot(Part("boot", n), camera, 0, GOOD) for camera in scores]
+    record.offer(seen(shots, [reading(score) for score in scores.values()]))
 
 
 def files(folder: Path) -> list[Path]:
@@ -102,7 +115,7 @@ def test_a_reject_is_on_disk_pixel_for_pixel_and_named_with_number_kind_time_and
 
 def test_a_fault_without_an_image_is_listed_without_one(tmp_path: Path) -> None:
     with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
-        record.offer(Shot(Part("boot", 1), "top", 0, Fault("no frame")), Fault("no frame"), decide(Fault("no frame"), Policy(1)))
+        record.offer(seen([Shot(Part("boot", 1), "top", 0, Fault("no frame"))], [Fault("no frame")]))
 
     assert listed(tmp_path) == [("FAULT", "boot/1")]
     assert files(tmp_path) == []
@@ -118,6 +131,73 @@ def test_offers_beyond_what_memory_holds_are_dropped_and_counted_and_nobody_wait
 
         assert record.drops["record queue"] == 12  # 20 less the 8 that wait
         record.check()
+
+
+# ---------------------------------------------------------------- several cameras
+
+CAMERAS = {"top": 0.2, "side": 2.0, "back": 0.3}
+
+
+def test_all_pictures_of_a_part_are_kept_and_it_is_listed_once_with_the_one_that_decided(tmp_path: Path) -> None:
+    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+        offer_of_cameras(record, 7, CAMERAS)
+
+    with RecordIndex(tmp_path) as index:
+        total, ((deciding, _, _),) = index.search(None, "", "", None, 10)
+        others = [(kept.camera, kept.score, kept.kind, has_heat) for kept, has_heat in index.beside(deciding.id)]
+        photograph = index.of_part("boot/7")
+    assert (total, deciding.camera, deciding.kind) == (1, "side", Worth.REJECT)
+    assert others == [("top", 0.2, Worth.REJECT, True), ("back", 0.3, Worth.REJECT, True)]
+    assert photograph == deciding
+    assert len(files(tmp_path)) == 3
+
+
+def test_pictures_that_wait_are_bounded_however_many_cameras_there_are(tmp_path: Path) -> None:
+    blocked = tmp_path / "record"
+    blocked.write_text("a file where the folder should be: nothing can be written")
+
+    with Record(blocked, KEEP, CONTRACT, "bundle") as record:
+        [offer_of_cameras(record, n, CAMERAS) for n in range(10)]
+        wait_until(lambda: record.trouble)
+
+        assert record.drops["record queue"] == 8  # 10 less two parts: 6 of the 8 images
+
+
+@pytest.mark.parametrize(("judgment", "judged"), [("false", {1, 2, 3}), ("true", {1})], ids=["good", "defect"])
+def test_a_good_part_is_good_in_all_its_pictures_and_a_defect_is_known_to_be_in_one(
+    tmp_path: Path, judgment: str, judged: set[int]
+) -> None:
+    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+        offer_of_cameras(record, 7, CAMERAS)
+    with RecordIndex(tmp_path) as index:
+        index.review(1, Review("false", "", "", "Ada", UTC))
+        index.review(1, Review(judgment, "", "", "Ada", UTC))  # the last one counts
+
+        assert {kept.id for kept, _ in index.reviewed()} == judged
+        assert index.least_worth(10, at_most=Worth.REJECT) == []  # those beside it are worth as much as the one that was judged
+
+
+def test_a_record_of_one_camera_from_before_is_read_as_it_was(tmp_path: Path) -> None:
+    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+        offer(record, 7, reading(2.0))
+    with closing(sqlite3.connect(tmp_path / INDEX)) as db:
+        db.executescript("DROP INDEX by_deciding; ALTER TABLE kept DROP COLUMN beside; PRAGMA user_version = 1;")
+
+    assert listed(tmp_path) == [("REJECT", "boot/7")]
+
+
+def test_pictures_found_again_after_the_index_was_lost_belong_to_their_part(tmp_path: Path) -> None:
+    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+        offer_of_cameras(record, 7, CAMERAS)
+        offer_of_cameras(record, 8, CAMERAS)
+    (tmp_path / INDEX).write_bytes(b"no database" * 1000)
+
+    with open_index(tmp_path) as index:
+        parts = [row.part for row, _, _ in index.search(None, "", "", None, 10)[1]]
+        beside = [kept.camera for kept, _ in index.beside(1)]
+
+    assert parts == ["boot/8", "boot/7"]
+    assert beside == ["top", "back"]
 
 
 # ---------------------------------------------------------------- the budget

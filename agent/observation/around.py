@@ -1,0 +1,41 @@
+"""What the observer asks of the rest of the station, and whom it tells of alarms."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from agent.events.event import alert
+from agent.events.outbox import Outbox
+from agent.gate_link import GateLink
+
+_NO_EJECTOR = "the ejector process is not there: every part is rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """birth: what does not change. gauges, drops, queues: names to numbers as they are now.
+
+    alert: tells people, with a name, `raised` or `cleared`, and words. trouble: what is wrong now, empty when nothing is.
+    """
+
+    birth: Mapping[str, str | float] = field(default_factory=dict)
+    gauges: Callable[[], dict[str, float]] = dict
+    drops: Callable[[], dict[str, int]] = dict
+    queues: Callable[[], dict[str, int]] = dict
+    trouble: Callable[[], str] = str
+    alert: Callable[[str, str, str], None] = lambda name, state, detail: None
+
+
+def around_station(birth: Mapping[str, str | float], gate: GateLink, outbox: Outbox, trouble: Callable[[], str]) -> Around:
+    """trouble: what else may be wrong. Alarms become alerts in the outbox."""
+
+    def tell(name: str, state: str, detail: str) -> None:
+        outbox.alert(f"{name}/{state}/{uuid.uuid4().hex}", alert(name, detail, state))
+
+    return Around(
+        birth=birth,
+        drops=lambda: {"trigger": gate.overrun},
+        queues=lambda: {"trigger": gate.waiting},
+        trouble=lambda: "; ".join(filter(None, ("" if gate.is_attached else _NO_EJECTOR, trouble()))),
+        alert=tell,
+    )

@@ -1,0 +1,219 @@
+"""What a recipe sets up in the inspection process, its model and its cameras' settings, and the way to another recipe's.
+
+The other model is opened and proved on its golden images in a thread of its own, while the one that judges stands; only then
+cameras whose settings differ are closed and opened. Whatever fails leaves everything as it was.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+
+from agent.bundle import BundleError
+from agent.cameras import Camera, CameraConfig, CameraLostError
+from agent.config import Line
+from agent.link import Changed, ChangeTo
+from agent.model import Here
+from agent.photographer import Photographer
+from agent.runtimes import InferenceError
+from agent.serving.model_watch import ModelWatch
+
+log = logging.getLogger(__name__)
+
+_LEAVE_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.02
+
+
+class SetupError(Exception):
+    """The thread that opens another recipe's model has stopped."""
+
+
+class Cameras:
+    """A line's cameras, open, and the threads that photograph with them. Raises CameraLostError.
+
+    within_s: a camera that was opened with other settings has to be there; one that is away at the start is looked for for ever.
+    """
+
+    def __init__(self, configs: Mapping[str, CameraConfig], within_s: float = 5.0) -> None:
+        self._within_s = within_s
+        self._configs: dict[str, CameraConfig] = {}
+        self._opened: dict[str, tuple[Camera, ExitStack]] = {}
+        self._at_work = ExitStack()
+        try:
+            for name, config in configs.items():
+                self._open(name, config)
+        except BaseException:
+            self.close()
+            raise
+        self.photographer = self._begin()
+
+    def close(self) -> None:
+        self._at_work.close()
+        for _, stack in self._opened.values():
+            stack.close()
+
+    def change(self, configs: Mapping[str, CameraConfig], progress: Callable[[], None]) -> None:
+        """Closes and opens those whose settings differ. Raises CameraLostError, with the settings as they were before.
+
+        progress: called while a camera is waited for.
+        """
+        before = {name: config for name, config in self._configs.items() if configs[name] != config}
+        if not before:
+            return
+        self._at_work.close()
+        try:
+            for name in before:
+                self._open(name, configs[name])
+                self._wait_for(name, progress)
+        except CameraLostError:
+            for name, config in before.items():
+                self._open(name, config)
+            raise
+        finally:
+            self.photographer = self._begin()
+
+    def _begin(self) -> Photographer:
+        return self._at_work.enter_context(Photographer({name: camera for name, (camera, _) in self._opened.items()}))
+
+    def _open(self, name: str, config: CameraConfig) -> None:
+        if name in self._opened:
+            self._opened[name][1].close()
+        with ExitStack() as stack:
+            camera = stack.enter_context(config.open())
+            self._configs[name], self._opened[name] = config, (camera, stack.pop_all())
+
+    def _wait_for(self, name: str, progress: Callable[[], None]) -> None:
+        """A real camera is looked for by a thread of its own, which verifies what it has set."""
+        camera, until_s = self._opened[name][0], time.monotonic() + self._within_s
+        while camera.trouble and time.monotonic() < until_s:
+            progress()
+            time.sleep(_LOOK_EVERY_S)
+        if camera.trouble:
+            raise CameraLostError(f"camera {name} with the other recipe's settings: {camera.trouble}")
+
+
+class _Preparation:
+    """A recipe's model, being opened. models: once it is; why_not: once it could not be. over: called from the thread."""
+
+    def __init__(self, order: ChangeTo, line: Line, over: Callable[[], None]) -> None:
+        self.order = order
+        self.line = line
+        self.models: ModelWatch | None = None
+        self.why_not = ""
+        self.failure: Exception | None = None
+        self._over = over
+        self._thread = threading.Thread(target=self._run, name="recipe", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive() or bool(self.models or self.why_not or self.failure)
+
+    def leave(self) -> None:
+        self._thread.join(_LEAVE_WITHIN_S)
+        if self.models is not None:
+            self.models.__exit__(None, None, None)
+
+    def _run(self) -> None:
+        try:
+            self.models = _models_of(self.line)
+        except (BundleError, InferenceError) as e:
+            self.why_not = str(e)
+        except Exception as e:  # noqa: BLE001 - raised in the loop by finished()
+            self.failure = e
+        self._over()
+
+
+class RecipeSetup:
+    """wanted: the recipe to begin with; where its model cannot be opened another one's is, and the gate lets no part be judged.
+
+    over: called from a thread when there is something to finish. asked_by: who wished the recipe that was set up last.
+    Raises BundleError, InferenceError, CameraLostError.
+    """
+
+    def __init__(self, line: Line, wanted: int, over: Callable[[], None]) -> None:
+        self._root = line
+        self._over = over
+        self._next: _Preparation | None = None
+        self.asked_by = ""
+        with ExitStack() as stack:
+            self.line, self.models = _first_that_opens(line, wanted)
+            stack.callback(self._close_models)
+            self._cameras = Cameras(self.line.cameras)
+            stack.callback(self._cameras.close)
+            stack.callback(self._leave_next)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> "RecipeSetup":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    @property
+    def photographer(self) -> Photographer:
+        return self._cameras.photographer
+
+    @property
+    def is_preparing(self) -> bool:
+        return self._next is not None
+
+    def begin(self, order: ChangeTo) -> None:
+        """One at a time; `finished` gives the answer."""
+        log.warning("recipe %d is prepared, asked for by %s", order.recipe, order.asked_by)
+        self._next = _Preparation(order, self._root.by(order.recipe), self._over)
+
+    def finished(self, progress: Callable[[], None]) -> Changed | None:
+        """The answer, once there is one: the recipe is set up, or everything is as before. For the loop, between two parts.
+
+        Raises CameraLostError where a camera did not even come back with its settings before.
+        """
+        if self._next is None or not self._next.is_over:
+            return None
+        done, self._next = self._next, None
+        if done.failure is not None:
+            raise SetupError("the thread that opens another recipe's model stopped") from done.failure
+        wanted, why, self.asked_by = done.order.recipe, done.why_not, done.order.asked_by
+        if done.models is not None:
+            why = self._take(done.line, done.models, progress)
+        return Changed(wanted, self.line.recipe, why[:1000])
+
+    def _take(self, line: Line, models: ModelWatch, progress: Callable[[], None]) -> str:
+        """Why not, empty where it is taken."""
+        try:
+            self._cameras.change(line.cameras, progress)
+        except CameraLostError as e:
+            models.__exit__(None, None, None)
+            return str(e)
+        before, self.line, self.models = self.models, line, models
+        before.__exit__(None, None, None)
+        return ""
+
+    def _close_models(self) -> None:
+        self.models.__exit__(None, None, None)
+
+    def _leave_next(self) -> None:
+        if self._next is not None:
+            self._next.leave()
+
+
+def _models_of(line: Line) -> ModelWatch:
+    return ModelWatch(line.bundle, line.runtime_name, line.runtime, Here(line.state, line.sensitivity))
+
+
+def _first_that_opens(line: Line, wanted: int) -> tuple[Line, ModelWatch]:
+    """The recipe wanted before the others."""
+    first = line.by(wanted)
+    try:
+        return first, _models_of(first)
+    except (BundleError, InferenceError) as e:
+        for other in (one for one in line.recipes.values() if one is not first):
+            try:
+                models = _models_of(other)
+            except (BundleError, InferenceError):
+                continue
+            log.error("recipe %d cannot be opened, recipe %d stands in and no part is judged: %s", wanted, other.recipe, e)
+            return other, models
+        raise

@@ -1,0 +1,201 @@
+"""Another recipe in the inspection process: its model beside the one that judges, then its cameras, or everything as before."""
+
+import dataclasses
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gate_end import GateEnd, gate_end
+from line_file import write_line
+from small_bundle import edit_manifest, photograph
+from test_loop import inspecting
+from waiting import wait_until
+
+from agent.bundle import BundleError
+from agent.cameras import CameraLostError
+from agent.config import Line, load_line
+from agent.inspection import Closed, Image, Part
+from agent.link import Attach, Changed, ChangeTo, Tell, Triggered
+from agent.loop import Station
+from agent.photographer import Standard
+from agent.recipe_setup import Cameras, RecipeSetup
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """A camera's section that tells when it is opened and closed. trouble: it is there and does not do what is set."""
+
+    name: str
+    opened: list[str]
+    trouble: str = ""
+    is_there: bool = True
+
+    @contextmanager
+    def open(self) -> Iterator["Lamp"]:
+        if not self.is_there:
+            raise CameraLostError(f"{self.name} is not there")
+        self.opened.append(f"{self.name} on")
+        yield self
+        self.opened.append(f"{self.name} off")
+
+    def shoot(self, triggered_ns: int) -> Image:
+        return photograph(np.random.default_rng(1))
+
+
+@pytest.fixture
+def line(state: Path, small_bundle: Path) -> Line:
+    """Recipes 1 (small), 2 (other model) and 3, whose golden images score otherwise."""
+    for name in ("other", "broken"):
+        shutil.copytree(small_bundle, state / name)
+    edit_manifest(state / "other", lambda manifest: manifest.update(name="other"))
+    edit_manifest(state / "broken", lambda manifest: manifest["artifacts"][0].update(golden_raw=[0.9, 0.1]))
+    file = write_line(state, small_bundle)
+    recipes = "{1: {name: cap}, 2: {name: lid, bundle: other}, 3: {name: ring, bundle: broken}}"
+    file.write_text(f"{file.read_text()}recipes: {recipes}\n")
+    return load_line(file)
+
+
+def with_lamps(line: Line, first: Lamp, second: Lamp) -> Line:
+    """Recipe 1 has the one as its camera, recipe 2 the other."""
+    lamps = {1: first, 2: second, 3: first}
+    recipes = {number: dataclasses.replace(one, cameras={"top": lamps[number]}) for number, one in line.recipes.items()}
+    return dataclasses.replace(line, recipes=recipes)
+
+
+def changed_to(setup: RecipeSetup, recipe: int, over: threading.Event) -> Changed:
+    """The answer to an order, waiting for it."""
+    over.clear()
+    setup.begin(ChangeTo(recipe, "the PLC"))
+    assert over.wait(20)
+    found: list[Changed] = []
+    wait_until(lambda: (answer := setup.finished(lambda: None)) and found.append(answer) is None)
+    return found[0]
+
+
+def test_another_recipes_model_takes_over_once_it_is_proved(line: Line) -> None:
+    over = threading.Event()
+    with RecipeSetup(line, 1, over.set) as setup:
+        before = setup.models.now.judge.model
+        answer = changed_to(setup, 2, over)
+
+        assert (before, setup.models.now.judge.model) == ("small", "other")
+        assert (answer, setup.line.recipe, setup.is_preparing) == (Changed(2, 2), 2, False)
+
+
+def test_a_model_that_scores_otherwise_here_leaves_the_one_that_judges(line: Line) -> None:
+    over = threading.Event()
+    with RecipeSetup(line, 1, over.set) as setup:
+        judges = setup.models.now
+        answer = changed_to(setup, 3, over)
+
+        assert (answer.wanted, answer.recipe) == (3, 1)
+        assert "at export" in answer.why
+        assert setup.models.now is judges
+
+
+def test_cameras_whose_settings_differ_are_closed_and_opened_and_others_left_alone(line: Line) -> None:
+    opened: list[str] = []
+    over, lamps = threading.Event(), with_lamps(line, Lamp("dark", opened), Lamp("bright", opened))
+    with RecipeSetup(lamps, 1, over.set) as setup:
+        answers = [changed_to(setup, recipe, over).recipe for recipe in (2, 2, 1)]
+
+    assert answers == [2, 2, 1]
+    assert opened == ["dark on", "dark off", "bright on", "bright off", "dark on", "dark off"]
+
+
+def test_a_camera_that_does_not_come_with_the_other_settings_has_its_own_again_and_the_model_stays(line: Line) -> None:
+    opened: list[str] = []
+    over, lamps = threading.Event(), with_lamps(line, Lamp("dark", opened), Lamp("bright", opened, is_there=False))
+    with RecipeSetup(lamps, 1, over.set) as setup:
+        answer = changed_to(setup, 2, over)
+        judge = setup.models.now.judge.model
+
+    assert answer == Changed(2, 1, "bright is not there")
+    assert (judge, setup.line.recipe) == ("small", 1)
+    assert opened == ["dark on", "dark off", "dark on", "dark off"]
+
+
+def test_a_camera_that_does_not_take_the_other_settings_has_its_own_again() -> None:
+    opened: list[str] = []
+    refuses = Lamp("bright", opened, trouble="exposure_time is 10 after it was set to 4000")
+    with closing(Cameras({"top": Lamp("dark", opened)}, within_s=0.1)) as cameras:
+        with pytest.raises(CameraLostError, match="after it was set to 4000"):
+            cameras.change({"top": refuses}, lambda: None)
+        (shot,) = cameras.photographer.shoot(Triggered(Part("boot", 1), 0, time.monotonic_ns() + 10_000_000_000), Standard(255))
+
+    assert isinstance(shot.image, np.ndarray)
+    assert opened[:5] == ["dark on", "dark off", "bright on", "bright off", "dark on"]
+
+
+def test_a_recipe_that_does_not_open_at_the_start_lets_another_stand_in(line: Line) -> None:
+    with RecipeSetup(line, 3, lambda: None) as setup:
+        assert setup.line.recipe == 1
+
+
+def test_where_no_recipe_opens_there_is_an_error(line: Line, tmp_path: Path) -> None:
+    recipes = {number: dataclasses.replace(one, bundle=tmp_path / "nothing") for number, one in line.recipes.items()}
+    threads = threading.active_count()
+
+    with pytest.raises(BundleError, match="nothing"):
+        RecipeSetup(dataclasses.replace(line, recipes=recipes), 1, lambda: None)
+
+    assert threading.active_count() == threads
+
+
+# ---------------------------------------------------------------- the station
+
+
+@pytest.fixture
+def gate(line: Line) -> Iterator[GateEnd]:
+    with gate_end(line.socket) as end:
+        yield end
+
+
+def answers(gate: GateEnd) -> list[Changed]:
+    gate._hear()
+    return [message for message in gate.heard if isinstance(message, Changed)]
+
+
+def test_a_station_obeys_the_gate_and_says_with_each_verdict_by_which_recipe_it_judged(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.trigger(Part("boot", 1))
+        gate.verdict_on(Part("boot", 1))
+        gate.say(ChangeTo(2, "the PLC"))
+        wait_until(lambda: answers(gate))
+        gate.trigger(Part("boot", 2))
+        verdict = gate.verdict_on(Part("boot", 2))
+        judge = station.readings.judge_of(Part("boot", 2)).model
+        gate.report(*(Closed(Part("boot", n), verdict, 1, 2, None, recipe=n) for n in (1, 2)))
+        gate.wait_for_confirmation(Part("boot", 2))
+
+    assert next(message.recipe for message in gate.heard if isinstance(message, Attach)) == 1
+    assert answers(gate) == [Changed(2, 2)]
+    assert {message.part.n: message.recipe for message in gate.heard if isinstance(message, Tell)} == {1: 1, 2: 2}
+    assert judge == "other"
+
+
+def test_orders_are_obeyed_one_after_the_other_and_each_is_answered(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        [gate.say(ChangeTo(recipe, "a person")) for recipe in (2, 3, 1)]
+        wait_until(lambda: len(answers(gate)) == 3)
+        gate.drop()
+
+    assert [(answer.wanted, answer.recipe) for answer in answers(gate)] == [(2, 2), (3, 2), (1, 1)]
+
+
+def test_a_station_starts_with_the_recipe_that_ran_before(line: Line, gate: GateEnd) -> None:
+    line.state.mkdir(exist_ok=True)
+    (line.state / "recipe.json").write_text('{"recipe": 2}')
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.drop()
+
+    assert next(message.recipe for message in gate.heard if isinstance(message, Attach)) == 2

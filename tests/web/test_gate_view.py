@@ -1,0 +1,294 @@
+"""The gate on the page: how it stands, its signals, and orders by role; asked of the ejector process seldom."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from broker import free_port
+from browser import Browser, Tab, browser
+from kensa_process import running
+from libmodbus import Master
+from line_file import write_line
+from served import PASSWORDS, Served
+from waiting import wait_until
+
+from agent.gate.handshake import Signals, Wishes
+from agent.gate.operator_side import OPERATOR_SOCKET, GateSilentError, GateState, OperatorSide, Order, PlcState, ask_gate
+
+ALL_WELL = GateState(
+    ready=True,
+    attached=True,
+    maintenance=False,
+    in_flight=1,
+    place=None,
+    held={},
+    problems={},
+    account={"triggers": 41, "pass": 30, "reject": 10},
+    incidents={},
+    pulses={},
+    outputs={"ejector": True},
+    inputs={"trigger": False},
+    plc=PlcState(Signals(ready=True, valid=True, ok=True, heartbeat=True, trigger_id=41, result_id=40), Wishes(ack=True)),
+)
+HELD = {"ejector-failed": "coil 3 does not answer"}
+
+
+class FakeGate:
+    """An ejector process that stands as it is told and remembers its orders."""
+
+    def __init__(self) -> None:
+        self.state = ALL_WELL
+        self.orders: list[Order] = []
+
+    def obey(self, order: Order) -> GateState:
+        self.orders.append(order)
+        changes = {"reset": {"held": {}}, "maintenance": {"maintenance": True}, "resume": {"maintenance": False}}
+        self.state = replaced(self.state, **changes.get(order.action, {}))
+        return self.state
+
+    @property
+    def ordered(self) -> list[tuple[str, str]]:
+        return [(order.action, order.by) for order in self.orders if order.action != "status"]
+
+
+def replaced(state: GateState, **changes: object) -> GateState:
+    return GateState(**{name: getattr(state, name) for name in GateState.__struct_fields__} | changes)
+
+
+@pytest.fixture
+def gate(page: Served) -> Iterator[FakeGate]:
+    """At the page's line, for as long as the test runs."""
+    fake, stop = FakeGate(), threading.Event()
+    with closing(OperatorSide(page.state / OPERATOR_SOCKET)) as side:
+
+        def serve() -> None:
+            while not stop.wait(0.002):
+                side.serve(fake.obey)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield fake
+        stop.set()
+        thread.join(10)
+    (page.state / OPERATOR_SOCKET).unlink()
+
+
+# ---------------------------------------------------------------- what is asked of the ejector process
+
+
+def test_however_many_look_the_ejector_process_is_asked_five_times_a_second_at_most(page: Served, gate: FakeGate) -> None:
+    viewer = page.visitor("viewer")
+    began_s = time.monotonic()
+
+    found = [viewer.ask("GET", "/api/gate").json for _ in range(100)]
+
+    assert {answer["is_there"] for answer in found} == {True}
+    assert len(gate.orders) <= (time.monotonic() - began_s) / 0.2 + 1
+    assert {order.action for order in gate.orders} == {"status"}
+
+
+def test_where_no_gate_runs_the_page_says_so_and_orders_are_refused(page: Served) -> None:
+    engineer = page.visitor("engineer")
+    wait_until(lambda: engineer.ask("GET", "/api/gate").json == {"is_there": False})
+
+    answer = engineer.ask("POST", "/api/gate/maintenance", {})
+
+    assert answer.status == 503
+    assert "does not answer" in answer.json["error"]
+
+
+# ---------------------------------------------------------------- orders
+
+
+def test_orders_are_obeyed_by_role_and_logged_with_who_gave_them(page: Served, gate: FakeGate) -> None:
+    gate.state = replaced(ALL_WELL, held=HELD)
+    operator, engineer, viewer = page.visitor("operator"), page.visitor("engineer"), page.visitor("viewer")
+
+    answers = [
+        viewer.ask("POST", "/api/gate/reset", {"held": list(HELD)}),
+        operator.ask("POST", "/api/gate/maintenance", {}),
+        operator.ask("POST", "/api/gate/reset", {"held": list(HELD)}),
+        engineer.ask("POST", "/api/gate/maintenance", {}),
+        engineer.ask("POST", "/api/gate/resume", {}),
+    ]
+
+    assert [answer.status for answer in answers] == [403, 403, 200, 200, 200]
+    assert gate.ordered == [("reset", "operator"), ("maintenance", "engineer"), ("resume", "engineer")]
+    assert answers[2].json["held"] == {}
+    assert answers[3].json["maintenance"]
+    assert "page: operator (operator) orders of the gate: reset; held for ejector-failed" in page.process.text()
+
+
+def test_a_reset_is_refused_where_the_line_is_held_for_something_the_person_has_not_seen(page: Served, gate: FakeGate) -> None:
+    gate.state = replaced(ALL_WELL, held={**HELD, "encoder-lost": "it stands"})
+
+    answer = page.visitor("operator").ask("POST", "/api/gate/reset", {"held": list(HELD)})
+
+    assert answer.status == 409
+    assert "encoder-lost" in answer.json["error"]
+    assert gate.ordered == []
+
+
+@pytest.mark.parametrize("held", [None, "ejector-failed", [1], ["x"] * 51], ids=["nothing", "text", "a number", "too many"])
+def test_a_reset_that_does_not_say_what_was_seen_is_refused(page: Served, gate: FakeGate, held: object) -> None:
+    assert page.visitor("operator").ask("POST", "/api/gate/reset", {"held": held}).status == 400
+    assert gate.ordered == []
+
+
+@pytest.mark.parametrize("path", ["/api/gate/reset", "/api/gate/maintenance", "/api/gate/resume"])
+def test_o1_no_order_to_the_gate_without_the_sessions_own_token_or_from_another_site(
+    page: Served, gate: FakeGate, path: str
+) -> None:
+    engineer = page.visitor("engineer")
+
+    from_elsewhere = engineer.ask("POST", path, {"held": []}, Origin="http://evil.example")
+    engineer.csrf = "guessed"
+    forged = engineer.ask("POST", path, {"held": []})
+
+    assert [from_elsewhere.status, forged.status] == [403, 403]
+    assert gate.orders == []
+
+
+# ---------------------------------------------------------------- a real gate
+
+
+@contextmanager
+def real_gate(page: Served, bundle: Path, plc_port: int) -> Iterator[None]:
+    """`kensa eject` at the page's line: no inspection, so that every part is rejected, and two in a row hold the line."""
+    folder = page.state.parent
+    line = write_line(folder, bundle, trigger="{type: timer, period_ms: 50, count: 2}", travel_ms=60)
+    plc = f"plc: {{type: modbus_server, host: 127.0.0.1, port: {plc_port}, silent_ms: 60000}}\n"
+    line.write_text(line.read_text().replace("  lead_ms: 20\n", "  lead_ms: 20\n  stop: {in_a_row: 2}\n") + plc)
+    with running("-m", "kensa", "eject", str(line), log_file=folder / "eject.log") as process:
+        wait_until(lambda: (state := state_of(page.state)) is not None and state.held, timeout_s=30)
+        yield
+        process.terminate()
+
+
+def state_of(folder: Path) -> GateState | None:
+    try:
+        return ask_gate(folder, "status")
+    except GateSilentError:
+        return None
+
+
+def test_a_real_gate_is_reset_put_into_maintenance_and_its_plc_looked_at_from_the_page(page: Served, small_bundle: Path) -> None:
+    port = free_port()
+    operator, engineer = page.visitor("operator"), page.visitor("engineer")
+    with real_gate(page, small_bundle, port), closing(Master(port)) as master:
+        held = operator.ask("GET", "/api/gate").json["held"]
+        reset = operator.ask("POST", "/api/gate/reset", {"held": list(held)})
+        engineer.ask("POST", "/api/gate/maintenance", {})
+        begun = state_of(page.state)
+        engineer.ask("POST", "/api/gate/resume", {})
+        master.write_coil(0, True)
+        wait_until(lambda: operator.ask("GET", "/api/gate").json["plc"]["signals"]["trigger_ack"])
+        plc = operator.ask("GET", "/api/gate").json["plc"]
+        log = (page.state.parent / "eject.log").read_text()
+
+    assert list(held) == ["rejects-in-a-row"]
+    assert (reset.status, reset.json["held"]) == (200, {})
+    assert begun is not None
+    assert begun.maintenance
+    assert (plc["signals"]["trigger_id"], plc["wishes"]["trigger"]) == (3, True)
+    assert "ordered by operator: reset" in log
+    assert "ordered by engineer: maintenance" in log
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _closed_tabs(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "opened" in request.fixturenames:
+        request.getfixturevalue("opened").close_tabs()
+
+
+def at_the_gate(opened: Browser, page: Served, role: str) -> Tab:
+    tab = opened.tab()
+    tab.size(1280, 800)
+    tab.open(f"http://127.0.0.1:{page.port}/login")
+    tab.wait("!document.querySelector('button.first').disabled")
+    tab.type("[name=name]", role)
+    tab.type("[name=password]", PASSWORDS[role])
+    tab.key("Enter")
+    tab.wait("document.getElementById('me').textContent !== ''")
+    tab.click("#tab-gate")
+    tab.wait("document.getElementById('gate-word').textContent !== '…'")
+    return tab
+
+
+def lamps(tab: Tab, name: str) -> dict[str, bool]:
+    """Name of a signal to whether its lamp is on."""
+    items = tab.run(f"[...document.querySelectorAll('#{name} li')].map((li) => [li.children[1].textContent, li.dataset.on])")
+    return {signal: is_on == "true" for signal, is_on in items}
+
+
+def test_the_signals_of_the_plc_are_seen_as_they_change(opened: Browser, page: Served, gate: FakeGate) -> None:
+    tab = at_the_gate(opened, page, "viewer")
+    tab.wait("document.querySelectorAll('#plc-out li').length")
+
+    before = lamps(tab, "plc-out"), lamps(tab, "plc-in"), lamps(tab, "gate-out")
+    gate.state = replaced(ALL_WELL, plc=PlcState(Signals(ready=True, error=True, error_code=3, trigger_id=42), Wishes()))
+    tab.wait("document.getElementById('plc-words').innerText.includes('42')")
+
+    assert {name for name, is_on in before[0].items() if is_on} == {"ready", "valid", "ok", "heartbeat"}
+    assert before[1:] == ({"trigger": False, "ack": True, "reset": False}, {"ejector": True})
+    assert {name for name, is_on in lamps(tab, "plc-out").items() if is_on} == {"ready", "error"}
+    assert "3 ejector" in tab.run("document.getElementById('plc-words').innerText")
+    assert tab.errors == []
+
+
+def test_an_operator_resets_a_held_line_after_a_confirmation_that_names_the_reason(
+    opened: Browser, page: Served, gate: FakeGate
+) -> None:
+    gate.state = replaced(ALL_WELL, ready=False, held=HELD)
+    tab = at_the_gate(opened, page, "operator")
+    tab.wait("document.getElementById('gate-word').textContent === 'LINE HELD'")
+
+    tab.click("#gate-reset")
+    tab.wait("document.getElementById('confirm').open")
+    asked = tab.run("document.getElementById('confirm').innerText")
+    focused = tab.run("document.activeElement.id")
+    before = gate.ordered
+    tab.click("#confirm-yes")
+    tab.wait("!document.getElementById('confirm').open")
+
+    assert "coil 3 does not answer" in asked
+    assert focused == "confirm-no"  # a key pressed by accident does nothing
+    assert before == []
+    assert gate.ordered == [("reset", "operator")]
+    assert tab.run("document.getElementById('gate-maintenance').hidden")
+
+
+def test_who_cancels_orders_nothing_and_an_engineer_begins_maintenance(opened: Browser, page: Served, gate: FakeGate) -> None:
+    tab = at_the_gate(opened, page, "engineer")
+    tab.click("#gate-maintenance")
+    tab.click("#confirm-no")
+    tab.wait("!document.getElementById('confirm').open")
+    cancelled = gate.ordered
+
+    tab.click("#gate-maintenance")
+    tab.click("#confirm-yes")
+    tab.wait("document.getElementById('gate-word').textContent === 'MAINTENANCE'")
+
+    assert cancelled == []
+    assert gate.ordered == [("maintenance", "engineer")]
+    assert tab.run("document.getElementById('gate-maintenance').textContent") == "End maintenance"
+
+
+def test_a_viewer_is_offered_no_order_and_a_gate_that_is_gone_is_told(opened: Browser, page: Served) -> None:
+    tab = at_the_gate(opened, page, "viewer")
+
+    assert tab.wait("document.getElementById('gate-word').textContent") == "NO ANSWER"
+    assert tab.run("document.getElementById('gate-reset').hidden && document.getElementById('gate-maintenance').hidden")
