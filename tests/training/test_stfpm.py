@@ -106,7 +106,7 @@ def test_the_loss_is_the_official_scale() -> None:
 
 
 def test_the_student_learns_and_the_teacher_does_not_change(parts: Parts) -> None:
-    method, losses = untaught(epochs=20, batch=8, rate=0.1), Losses()
+    method, losses = untaught(epochs=20, batch=8, rate=1.0), Losses()
     before = {key: value.clone() for key, value in method.backbone.state_dict().items()}
 
     method.fit(parts, losses)
@@ -116,13 +116,30 @@ def test_the_student_learns_and_the_teacher_does_not_change(parts: Parts) -> Non
     assert not method.student.training
 
 
-def test_the_student_begins_without_the_teachers_knowledge_and_with_open_residuals() -> None:
+def test_the_student_begins_without_the_teachers_knowledge_and_with_silent_residual_branches() -> None:
     method = untaught()
-    gains = [m.weight for m in method.student.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    last_gains = [block.bn2.weight for block in method.student.modules() if hasattr(block, "bn2")]
 
-    assert all(gain.any() for gain in gains)
+    assert len(last_gains) == 6  # two blocks in each of three layers
+    assert not any(gain.any() for gain in last_gains)
     assert any(not torch.equal(a, b) for a, b in zip(method.student.parameters(), method.backbone.parameters(), strict=True))
     assert all(parameter.requires_grad for parameter in method.student.parameters())
+
+
+@torch.no_grad()
+def test_the_students_statistics_are_those_of_its_last_weights_over_all_good_parts(parts: Parts) -> None:
+    method = untaught(epochs=5, batch=16)
+    seen: list[torch.Tensor] = []
+
+    with torch.enable_grad():
+        method.fit(parts, Losses())
+
+    norm = method.student.bn1
+    norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    method.student(parts.batch(range(len(parts))))  # all of them are one batch
+    variance, mean = torch.var_mean(seen[0], dim=(0, 2, 3))
+    assert torch.allclose(norm.running_mean, mean, rtol=1e-3, atol=1e-4)  # sums in another order
+    assert torch.allclose(norm.running_var, variance, rtol=1e-3, atol=1e-4)
 
 
 def test_a_backbone_with_options_has_a_student_with_them() -> None:
