@@ -132,6 +132,7 @@ def test_when_inspection_dies_the_page_says_what_that_means_and_comes_back_by_it
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (820, 1180), (1180, 820)], ids=["panel", "tablet", "tablet turned"])
 def test_nothing_is_cut_off_on_a_panel_or_a_tablet(line: Line, width: int, height: int) -> None:
     tab = line.tab("viewer", width, height)
+    tab.wait("document.getElementById('verdict').dataset.outcome !== 'none'")
     views = ("rejects", "gate", "alerts", "device", "live")
 
     too_wide = [
