@@ -59,6 +59,9 @@ device:
 	$(PYTHON) -m venv .venv-device
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
 
+# Scripts below tests/ find our packages before the folders of tests that have their names.
+bench bench-peers soak soak-line: export PYTHONPATH := $(CURDIR)
+
 # 5000 parts in real time through both processes, a broker, a camera and an independent PLC, all of which fail; by time, then by an
 # encoder on a belt that stops: 20 minutes each.
 soak-line: setup system

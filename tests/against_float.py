@@ -1,6 +1,6 @@
 """What lower precision costs on real defects: image AUROC and AU-PRO of each artefact of a bundle, on a data set's test parts.
 
-    python tests/against_float.py BUNDLE DATA [ARTEFACT ...]     prints one row per artefact for docs/benchmarks.md
+    PYTHONPATH=. python tests/against_float.py BUNDLE DATA [ARTEFACT ...]     prints one row per artefact for docs/benchmarks.md
 
 The gate of `kensa export` never sees a defect; this is the check of the gate, and is run by hand.
 """

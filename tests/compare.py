@@ -2,10 +2,10 @@
 
 Run by hand, after `make setup`, in this order (the same number of threads everywhere):
 
-  python tests/compare.py fit --method patchcore --data DATA --weights resnet18.safetensors --out RUN --set bank=4000
+  PYTHONPATH=. python tests/compare.py fit --method patchcore --data DATA --weights resnet18.safetensors --out RUN --set bank=4000
   kensa evaluate RUN --data DATA --json ours.json
   ENV/bin/python tests/against_anomalib.py patchcore --run RUN --weights resnet18.safetensors --out THEIRS
-  python tests/compare.py figures ours.json THEIRS --data DATA
+  PYTHONPATH=. python tests/compare.py figures ours.json THEIRS --data DATA
 """
 
 import argparse
