@@ -1,4 +1,4 @@
-"""`PYTHONPATH=. python tests/bench_record.py [N]`: a record full with a million images goes on; what one more costs, where files lie.
+"""`PYTHONPATH=. python tests/bench_record.py [N]`: a record full with a million images goes on; what one more costs, and where.
 
 Time-compressed: the million are files of one byte, since what is measured is finding and deleting, not writing pixels.
 """
