@@ -257,11 +257,11 @@ class LiveCamera:
                 looked_ns = time.monotonic_ns()
 
     def _fired(self, source: Source) -> bool:
-        """Waits a little for a trigger, and passes it on."""
+        """Waits a little for a trigger, and passes it on to a camera that is not lost."""
         with self._changed:
             if not self._to_fire:
                 self._changed.wait(_LISTEN_S)
-            if not self._to_fire:
+            if not self._to_fire or self._lost is not None:
                 return False
             triggered_ns = self._to_fire.popleft()
         if time.monotonic_ns() > triggered_ns + self._config.timeout_ms * 1e6:
