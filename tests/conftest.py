@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-collect_ignore = ["against_anomalib.py", "anomalib_inferencer.py", "rtsp_server.py"]  # run by other Pythons: anomalib's environment, the system's
+# Run by other Pythons: anomalib's environment, the system's.
+collect_ignore = ["against_anomalib.py", "anomalib_inferencer.py", "rtsp_server.py"]
 sys.path.insert(0, str(ROOT / "tests"))
 
 
