@@ -209,6 +209,7 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
         ("GET", "/metrics", None, page.metrics),
         ("POST", "/api/review", Role.OPERATOR, page.review),
         ("POST", "/api/gate/reset", Role.OPERATOR, page.gate.reset),
+        ("POST", "/api/gate/recipe", Role.OPERATOR, page.gate.recipe),
         ("POST", "/api/gate/maintenance", Role.ENGINEER, page.gate.maintenance),
         ("POST", "/api/gate/resume", Role.ENGINEER, page.gate.resume),
         ("GET", "/api/export", Role.ENGINEER, page.export),

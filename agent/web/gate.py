@@ -62,28 +62,42 @@ class GateDesk:
         """The outputs work again."""
         return await self._order_alone("resume", request, session)
 
+    async def recipe(self, request: Request, session: Session) -> Response:
+        """Another product. What becomes of it: `recipe.ended` of later answers, under the name `recipe.asked` of this one."""
+        wished = (await json_body(request)).get("recipe")
+        if type(wished) is not int:
+            raise HTTPException(400, "expected recipe, a number")
+        async with self._one_at_a_time:
+            state = await self._answer("status", session)
+            known = state.recipe.known if state.recipe else {}
+            if wished not in known:
+                names = ", ".join(f"{number} ({name})" for number, name in known.items()) or "none"
+                raise HTTPException(409, f"there is no recipe {wished}, this line has {names}")
+            return await self._order("recipe", session, state, wished)
+
     async def _order_alone(self, action: Action, request: Request, session: Session) -> Response:
         await json_body(request)
         async with self._one_at_a_time:
             return await self._order(action, session, await self._answer("status", session))
 
-    async def _order(self, action: Action, session: Session, before: GateState) -> Response:
+    async def _order(self, action: Action, session: Session, before: GateState, recipe: int = 0) -> Response:
         held = ", ".join(before.held) or "nothing"
-        log.warning("page: %s (%s) orders of the gate: %s; held for %s", session.name, session.role.name.lower(), action, held)
-        self._known = _shown(await self._answer(action, session))
+        what = f"{action} {recipe}" if recipe else action
+        log.warning("page: %s (%s) orders of the gate: %s; held for %s", session.name, session.role.name.lower(), what, held)
+        self._known = _shown(await self._answer(action, session, recipe))
         self._known_s = time.monotonic()
         return JSONResponse(self._known)
 
-    async def _answer(self, action: Action, session: Session) -> GateState:
+    async def _answer(self, action: Action, session: Session, recipe: int = 0) -> GateState:
         """Raises HTTPException where nobody answers."""
         try:
-            return await self._ask(action, session.name)
+            return await self._ask(action, session.name, recipe)
         except GateSilentError as e:
             log.error("page: %s", e)
             raise HTTPException(503, "the ejector process does not answer: look how the gate stands before you try again") from e
 
-    async def _ask(self, action: Action, by: str = "") -> GateState:
-        return await run_in_threadpool(ask_gate, self._state, action, timeout_s=_ANSWER_WITHIN_S, by=by)
+    async def _ask(self, action: Action, by: str = "", recipe: int = 0) -> GateState:
+        return await run_in_threadpool(ask_gate, self._state, action, timeout_s=_ANSWER_WITHIN_S, recipe=recipe, by=by)
 
 
 def _shown(state: GateState) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from served import PASSWORDS, Served
 from waiting import wait_until
 
 from agent.gate.handshake import Signals, Wishes
-from agent.gate.operator_side import OPERATOR_SOCKET, GateSilentError, GateState, OperatorSide, Order, PlcState, ask_gate
+from agent.gate.operator_side import (
+    OPERATOR_SOCKET,
+    GateSilentError,
+    GateState,
+    OperatorSide,
+    Order,
+    PlcState,
+    RecipeState,
+    ask_gate,
+)
 
 ALL_WELL = GateState(
     ready=True,
@@ -138,7 +147,35 @@ def test_a_reset_that_does_not_say_what_was_seen_is_refused(page: Served, gate: 
     assert gate.ordered == []
 
 
-@pytest.mark.parametrize("path", ["/api/gate/reset", "/api/gate/maintenance", "/api/gate/resume"])
+TWO_PRODUCTS = RecipeState(number=1, name="cap", wanted=0, unsettled="", known={1: "cap", 2: "lid"})
+
+
+def test_an_operator_changes_the_product_and_a_viewer_does_not(page: Served, gate: FakeGate) -> None:
+    gate.state = replaced(ALL_WELL, recipe=TWO_PRODUCTS)
+
+    answers = [page.visitor(role).ask("POST", "/api/gate/recipe", {"recipe": 2}) for role in ("viewer", "operator")]
+
+    assert [answer.status for answer in answers] == [403, 200]
+    assert [(order.action, order.recipe, order.by) for order in gate.orders if order.action == "recipe"] == [
+        ("recipe", 2, "operator")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wished", "recipe", "status"),
+    [(3, TWO_PRODUCTS, 409), (1, None, 409), ("2", TWO_PRODUCTS, 400), (True, TWO_PRODUCTS, 400)],
+    ids=["unknown", "no recipes", "text", "truth"],
+)
+def test_a_product_that_the_line_does_not_have_is_refused(
+    page: Served, gate: FakeGate, wished: object, recipe: RecipeState | None, status: int
+) -> None:
+    gate.state = replaced(ALL_WELL, recipe=recipe)
+
+    assert page.visitor("operator").ask("POST", "/api/gate/recipe", {"recipe": wished}).status == status
+    assert gate.ordered == []
+
+
+@pytest.mark.parametrize("path", ["/api/gate/reset", "/api/gate/recipe", "/api/gate/maintenance", "/api/gate/resume"])
 def test_o1_no_order_to_the_gate_without_the_sessions_own_token_or_from_another_site(
     page: Served, gate: FakeGate, path: str
 ) -> None:
@@ -285,6 +322,31 @@ def test_who_cancels_orders_nothing_and_an_engineer_begins_maintenance(opened: B
     assert cancelled == []
     assert gate.ordered == [("maintenance", "engineer")]
     assert tab.run("document.getElementById('gate-maintenance').textContent") == "End maintenance"
+
+
+def test_the_product_is_chosen_confirmed_and_a_refusal_is_told(opened: Browser, page: Served, gate: FakeGate) -> None:
+    gate.state = replaced(ALL_WELL, recipe=TWO_PRODUCTS)
+    tab = at_the_gate(opened, page, "operator")
+    tab.wait("!document.getElementById('products').hidden")
+
+    unchanged = tab.run("document.getElementById('gate-recipe').disabled")
+    tab.run("(() => { const s = document.getElementById('product'); s.value = '2'; s.dispatchEvent(new Event('change')); })()")
+    tab.click("#gate-recipe")
+    tab.wait("document.getElementById('confirm').open")
+    asked = tab.run("document.getElementById('confirm').innerText")
+    tab.click("#confirm-yes")
+    tab.wait("!document.getElementById('confirm').open")
+    gate.state = replaced(gate.state, recipe=replaced_recipe(asked="a1", ended={"a1": "its bundle is not there; recipe 1 stays"}))
+    tab.wait("document.getElementById('gate-problems').innerText.includes('its bundle is not there')")
+
+    assert unchanged  # it runs already
+    assert "2 lid" in asked
+    assert gate.ordered == [("recipe", "operator")]
+    assert tab.errors == []
+
+
+def replaced_recipe(**changes: object) -> RecipeState:
+    return RecipeState(**{name: getattr(TWO_PRODUCTS, name) for name in TWO_PRODUCTS.__struct_fields__} | changes)
 
 
 def test_a_viewer_is_offered_no_order_and_a_gate_that_is_gone_is_told(opened: Browser, page: Served) -> None:

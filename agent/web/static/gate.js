@@ -29,6 +29,8 @@ export function prepareGate(who, changed) {
   looked = changed;
   byId("gate-reset").addEventListener("click", () => order("reset"));
   byId("gate-maintenance").addEventListener("click", () => order(gate.maintenance ? "resume" : "maintenance"));
+  byId("gate-recipe").addEventListener("click", () => order("recipe"));
+  byId("product").addEventListener("change", () => show(gate));
   byId("confirm-no").addEventListener("click", () => byId("confirm").close());
   look();
 }
@@ -60,14 +62,32 @@ function show(now) {
   if (byId("gate-word").textContent !== word) byId("gate-word").textContent = word;
   banner.dataset.kind = kind;
   byId("gate-words").textContent = word === "LINE HELD" ? "Every part is rejected until somebody has looked and resets it" : words;
-  list(byId("gate-problems"), [...Object.values(gate.held ?? {}), ...Object.entries(gate.problems ?? {}).map(([name, detail]) => `${name}: ${detail}`)]);
+  list(byId("gate-problems"), [...refused(), ...Object.values(gate.held ?? {}), ...Object.entries(gate.problems ?? {}).map(([name, detail]) => `${name}: ${detail}`)]);
   byId("gate-reset").hidden = me.role === "viewer";
   byId("gate-reset").disabled = !gate.is_there || Object.keys(gate.held).length === 0;
   byId("gate-maintenance").hidden = me.role !== "engineer";
   byId("gate-maintenance").disabled = !gate.is_there;
   byId("gate-maintenance").textContent = gate.maintenance ? "End maintenance" : "Begin maintenance";
+  showProducts();
   byId("signals").hidden = !gate.is_there;
   if (gate.is_there) showSignals();
+}
+
+// Why the last product that a person asked for does not run.
+function refused() {
+  const why = gate.recipe?.ended[gate.recipe.asked];
+  return why ? [`Product not changed: ${why}`] : [];
+}
+
+function showProducts() {
+  const { recipe } = gate, select = byId("product"), numbers = Object.keys(recipe?.known ?? {});
+  byId("products").hidden = byId("gate-recipe").hidden = me.role === "viewer" || !numbers.length;
+  if (select.dataset.numbers !== numbers.join()) {
+    select.dataset.numbers = numbers.join();
+    select.replaceChildren(...numbers.map((number) => element("option", `${number} ${recipe.known[number]}`, { value: number })));
+    select.value = String(recipe?.number ?? "");
+  }
+  byId("gate-recipe").disabled = !recipe || recipe.wanted !== 0 || Number(select.value) === recipe.number;
 }
 
 function showSignals() {
@@ -139,21 +159,23 @@ function list(into, texts) {
 const QUESTIONS = {
   reset: ["Reset the gate?", "Somebody has been at the line and has looked. The line goes on, parts are judged again.", "Yes, reset"],
   maintenance: ["Begin maintenance?", "The outputs go off and stay off. Parts to be rejected are not ejected: nothing may go to a customer.", "Yes, begin"],
+  recipe: ["Change the product?", "Parts on the way to the gate are seen out, then the other model, cameras and delays run. Parts that come meanwhile are rejected.", "Yes, change"],
   resume: ["End maintenance?", "The outputs work again: the ejector may move at any moment. Nobody has a hand in it.", "Yes, end"],
 };
 
 function order(action) {
   const [title, words, yes] = QUESTIONS[action];
   const seen = Object.keys(gate.held);
+  const body = { reset: { held: seen }, recipe: { recipe: Number(byId("product").value) } }[action] ?? {};
   byId("confirm-title").textContent = title;
   byId("confirm-words").textContent = words;
-  list(byId("confirm-reasons"), action === "reset" ? Object.values(gate.held) : []);
+  list(byId("confirm-reasons"), { reset: Object.values(gate.held), recipe: [byId("product").selectedOptions[0]?.textContent ?? ""] }[action] ?? []);
   byId("confirm-error").textContent = "";
   byId("confirm-yes").textContent = yes;
   byId("confirm-yes").onclick = async () => {
     byId("confirm-yes").disabled = true;
     try {
-      show(await ask(`/api/gate/${action}`, "POST", action === "reset" ? { held: seen } : {}));
+      show(await ask(`/api/gate/${action}`, "POST", body));
       byId("confirm").close();
     } catch (error) {
       byId("confirm-error").textContent = error.message;
