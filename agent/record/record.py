@@ -125,13 +125,15 @@ class Record:
     def _run(self) -> None:
         this_thread_gives_way()  # a photograph takes it some 80 ms of compression
         try:
-            while not self._stop.is_set():
+            while True:
                 try:
                     with open_index(self._folder) as index:
                         self._write(index)
+                    return
                 except (OSError, sqlite3.Error) as e:
                     self._cannot(e)
-                    self._stop.wait(1.0)
+                if self._stop.wait(1.0):
+                    return
         except Exception as e:  # noqa: BLE001 - raised in the loop by check()
             self._failure = e
 
