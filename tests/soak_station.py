@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # ours first: tests/agent is no package
+
 from agent.broker.mqtt import Publisher
 from agent.clock import machine_boot, utc_now
 from agent.config import Keep, KeepAll, Mqtt
