@@ -145,9 +145,16 @@ def test_a5_without_inspection_the_heartbeat_stops_and_every_part_is_rejected(fo
         assert pulses(machine).count(True) == 1
 
 
+def attached_to(line: GateLine, folder: Path) -> Inspector:
+    """A new inspection process, of which the gate has heard: it answers once in each round of its work."""
+    one = Inspector(folder / "state" / "gate.sock")
+    [line.ask() for _ in range(5)]
+    return one
+
+
 def test_a_crash_loop_of_inspection_holds_the_line_until_a_person_resets_it(folder: Path, machine: Plc) -> None:
     with gate_line(folder, machine) as line:
-        restarts = [Inspector(folder / "state" / "gate.sock") for _ in range(5)]
+        restarts = [attached_to(line, folder) for _ in range(5)]
         wait_until(lambda: "crash-loop" in line.ask().held)
         restarts[-1].listen_until(lambda: "crash-loop" in restarts[-1].alarms)
         held = line.ask()
