@@ -91,7 +91,7 @@ def gate(page: Served) -> Iterator[FakeGate]:
 def test_however_many_look_the_ejector_process_is_asked_five_times_a_second_at_most(page: Served, gate: FakeGate) -> None:
     viewer = page.visitor("viewer")
     began_s = time.monotonic()
-    wait_until(lambda: viewer.ask("GET", "/api/gate").json["is_there"])  # no more what an earlier test's end has left
+    wait_until(lambda: viewer.ask("GET", "/api/gate").json["is_there"] and gate.orders)  # not what an earlier test left
 
     found = [viewer.ask("GET", "/api/gate").json for _ in range(100)]
 
