@@ -17,7 +17,9 @@ from record_filler import kept
 from agent.config import KeepImages
 from agent.observation.picture import lossless
 from agent.record.album import Album, open_index, place
-from agent.record.index import IMAGES, RecordIndex, Worth
+from agent.record.gallery import Gallery
+from agent.record.index import RecordIndex
+from agent.record.table import IMAGES, Worth
 
 UTC = "2026-11-21T09:30:00.000000Z"
 PNG = lossless(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8))
@@ -64,7 +66,8 @@ def main(n: int) -> int:
             p50, p99 = each[MORE // 2], each[int(0.99 * MORE)]
             print(f"one more with pruning: median {p50:.2f} ms, p99 {p99:.2f} ms, max {each[-1]:.1f} ms")
             start = time.perf_counter()
-            total, _ = index.search(Worth.REJECT, "", "", None, 60)
+            with Gallery(folder) as gallery:
+                total, _ = gallery.search(Worth.REJECT, "", "", None, 60)
             print(f"a page of {total} rejects found in {1000 * (time.perf_counter() - start):.0f} ms")
             before = index.total()[0]
             start = time.perf_counter()

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.config import KeepImages
-from agent.record.index import IMAGES, INDEX, Kept, RecordIndex, Worth
+from agent.record.index import RecordIndex
+from agent.record.table import IMAGES, INDEX, Kept, Worth
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from agent.observation.picture import small_photograph
 from agent.preprocess import RefusedImageError, read_image, to_8_bit
-from agent.record.index import IMAGES, INDEX, RecordIndex
+from agent.record.gallery import Gallery
+from agent.record.table import IMAGES, INDEX
 
 
 def photograph_of(folder: Path, part: str) -> bytes:
@@ -13,8 +14,8 @@ def photograph_of(folder: Path, part: str) -> bytes:
     if not (folder / INDEX).exists():
         raise LookupError("this station keeps no images (section `record` of its file)")
     try:
-        with RecordIndex(folder) as index:
-            kept = index.of_part(part)
+        with Gallery(folder) as gallery:
+            kept = gallery.of_part(part)
         if kept is None:
             raise LookupError(f"no image of {part} is kept: it was not worth it, or had to make room, or there was none")
         return small_photograph(to_8_bit(read_image(folder / IMAGES / kept.file), 255))

@@ -21,7 +21,8 @@ from agent.observation.picture import heat_over, lossless
 from agent.observation.seen import Seen
 from agent.preprocess import InputContract
 from agent.record.album import Album, NoRoomError, open_index, place
-from agent.record.index import Kept, RecordIndex, Worth
+from agent.record.index import RecordIndex
+from agent.record.table import Kept, Worth
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ import msgspec
 from agent.clock import utc_now
 from agent.observation.picture import small_photograph
 from agent.preprocess import read_image, to_8_bit
-from agent.record.index import IMAGES, INDEX, Kept, RecordIndex, Review, Worth
+from agent.record.gallery import Gallery
+from agent.record.table import IMAGES, INDEX, Kept, Review, Worth
 
 PAGE = 60  # of one answer
 _SMALL_PX = 320
@@ -43,18 +44,18 @@ class KeptImages:
         if not self.is_there:
             return {"total": 0, "kept": [], "page": PAGE, "defects": [], "newest": 0}
         worth = Worth[kind.upper()] if kind.upper() in Worth.__members__ else None
-        with RecordIndex(self._folder) as index:
-            newest = index.newest()  # first: what becomes whole meanwhile is found now or after it, never missed
-            total, found = index.search(worth, "" if judgment == "all" else judgment, text, before, PAGE, after)
+        with Gallery(self._folder) as gallery:
+            newest = gallery.newest()  # first: what becomes whole meanwhile is found now or after it, never missed
+            total, found = gallery.search(worth, "" if judgment == "all" else judgment, text, before, PAGE, after)
             kept = [_row(*one) for one in found]
-            return {"total": total, "kept": kept, "page": PAGE, "defects": index.defects(), "newest": newest}
+            return {"total": total, "kept": kept, "page": PAGE, "defects": gallery.defects(), "newest": newest}
 
     def beside(self, number: int) -> list[dict[str, Any]]:
         """What the other cameras saw of the same part."""
         if not self.is_there:
             return []
-        with RecordIndex(self._folder) as index:
-            return [_row(kept, None, has_heat) for kept, has_heat in index.beside(number)]
+        with Gallery(self._folder) as gallery:
+            return [_row(kept, None, has_heat) for kept, has_heat in gallery.beside(number)]
 
     def image(self, number: int) -> Path | None:
         """The file of a whole image."""
@@ -71,8 +72,8 @@ class KeptImages:
         """PNG to be laid over the image, empty where there is none."""
         if not self.is_there:
             return b""
-        with RecordIndex(self._folder) as index:
-            return index.heat(number)
+        with Gallery(self._folder) as gallery:
+            return gallery.heat(number)
 
     def review(self, number: int, judgment: str, defect: str, note: str, reviewer: str) -> None:
         """Raises ReviewError."""
@@ -84,8 +85,8 @@ class KeptImages:
             raise ReviewError("good is no kind of defect")
         if judgment == "false" and defect:
             raise ReviewError("a good part has no kind of defect")
-        with RecordIndex(self._folder) as index:
-            if not index.review(number, Review(judgment, defect, note, reviewer, utc_now())):
+        with Gallery(self._folder) as gallery:
+            if not gallery.review(number, Review(judgment, defect, note, reviewer, utc_now())):
                 raise ReviewError("this image is not kept any more")
 
     def data_set(self) -> Iterator[bytes]:
@@ -93,8 +94,8 @@ class KeptImages:
 
         Good ones go to train/good; defects to test/<kind>, those without a kind to test/defect. judged.csv tells who said so.
         """
-        with RecordIndex(self._folder) as index:
-            judged = index.reviewed()
+        with Gallery(self._folder) as gallery:
+            judged = gallery.reviewed()
         stream = _Stream()
         with closing(zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED)) as archive:
             lines = ["file,part,time,camera,score,judgment,defect,reviewer,note"]
@@ -113,8 +114,8 @@ class KeptImages:
     def _one(self, number: int) -> Kept | None:
         if not self.is_there:
             return None
-        with RecordIndex(self._folder) as index:
-            return index.one(number)
+        with Gallery(self._folder) as gallery:
+            return gallery.one(number)
 
 
 class _Stream(io.RawIOBase):

@@ -14,8 +14,8 @@ from small_bundle import photograph
 from agent.config import KeepImages
 from agent.observation.picture import lossless
 from agent.record.album import Album, open_index, place
-from agent.record.index import Worth
 from agent.record.record import FOLDER
+from agent.record.table import Worth
 
 UTC = "2026-11-21T09:30:00.000000Z"
 GOOD, DEFECTS, NOT_JUDGED = 24, 4, 2

@@ -22,8 +22,10 @@ from agent.inspection import Fault, Measured, Part, Prediction, Reading, Shot
 from agent.observation.picture import lossless
 from agent.observation.seen import Seen
 from agent.record.album import Album, NoRoomError, open_index, place
-from agent.record.index import IMAGES, INDEX, RecordIndex, Review, Worth
+from agent.record.gallery import Gallery
+from agent.record.index import RecordIndex
 from agent.record.record import Record, worth_keeping
+from agent.record.table import IMAGES, INDEX, Kept, Review, Worth
 
 FILLER = Path(__file__).parents[1] / "record_filler.py"
 GOOD = photograph(np.random.default_rng(1))
@@ -64,8 +66,18 @@ def files(folder: Path) -> list[Path]:
 
 def listed(folder: Path) -> list[tuple[str, str]]:
     """Kind and part of all that is listed, newest first."""
-    with RecordIndex(folder) as index:
-        return [(row.kind.name, row.part) for row, _, _ in index.search(None, "", "", None, 10_000)[1]]
+    return [(row.kind.name, row.part) for row in rows(folder)]
+
+
+def rows(folder: Path) -> list[Kept]:
+    """All that is listed, newest first."""
+    with Gallery(folder) as gallery:
+        return [row for row, _, _ in gallery.search(None, "", "", None, 10_000)[1]]
+
+
+def judge(folder: Path, number: int, judgment: str, defect: str = "") -> None:
+    with Gallery(folder) as gallery:
+        gallery.review(number, Review(judgment, defect, "", "Ada", UTC))
 
 
 @contextmanager
@@ -106,8 +118,8 @@ def test_a_reject_is_on_disk_pixel_for_pixel_and_named_with_number_kind_time_and
         offer(record, 7, reading(2.0))
 
     (file,) = files(tmp_path)
-    with RecordIndex(tmp_path) as index:
-        ((row, _, has_heat),) = index.search(Worth.REJECT, "", "", None, 10)[1]
+    with Gallery(tmp_path) as gallery:
+        ((row, _, has_heat),) = gallery.search(Worth.REJECT, "", "", None, 10)[1]
     assert np.array_equal(cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB), GOOD)
     assert file.name == f"1_reject_{row.time.replace('-', '').replace(':', '')}_boot-7_top.png"
     assert (row.part, row.score, row.cause, row.bundle_id, has_heat) == ("boot/7", 2.0, "score", "bundle", True)
@@ -142,10 +154,10 @@ def test_all_pictures_of_a_part_are_kept_and_it_is_listed_once_with_the_one_that
     with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
         offer_of_cameras(record, 7, CAMERAS)
 
-    with RecordIndex(tmp_path) as index:
-        total, ((deciding, _, _),) = index.search(None, "", "", None, 10)
-        others = [(kept.camera, kept.score, kept.kind, has_heat) for kept, has_heat in index.beside(deciding.id)]
-        photograph = index.of_part("boot/7")
+    with Gallery(tmp_path) as gallery:
+        total, ((deciding, _, _),) = gallery.search(None, "", "", None, 10)
+        others = [(kept.camera, kept.score, kept.kind, has_heat) for kept, has_heat in gallery.beside(deciding.id)]
+        photograph = gallery.of_part("boot/7")
     assert (total, deciding.camera, deciding.kind) == (1, "side", Worth.REJECT)
     assert others == [("top", 0.2, Worth.REJECT, True), ("back", 0.3, Worth.REJECT, True)]
     assert photograph == deciding
@@ -169,11 +181,12 @@ def test_a_good_part_is_good_in_all_its_pictures_and_a_defect_is_known_to_be_in_
 ) -> None:
     with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
         offer_of_cameras(record, 7, CAMERAS)
-    with RecordIndex(tmp_path) as index:
-        index.review(1, Review("false", "", "", "Ada", UTC))
-        index.review(1, Review(judgment, "", "", "Ada", UTC))  # the last one counts
 
-        assert {kept.id for kept, _ in index.reviewed()} == judged
+    judge(tmp_path, 1, "false")
+    judge(tmp_path, 1, judgment)  # the last one counts
+
+    with Gallery(tmp_path) as gallery, RecordIndex(tmp_path) as index:
+        assert {kept.id for kept, _ in gallery.reviewed()} == judged
         assert index.least_worth(10, at_most=Worth.REJECT) == []  # those beside it are worth as much as the one that was judged
 
 
@@ -192,11 +205,10 @@ def test_pictures_found_again_after_the_index_was_lost_belong_to_their_part(tmp_
         offer_of_cameras(record, 8, CAMERAS)
     (tmp_path / INDEX).write_bytes(b"no database" * 1000)
 
-    with open_index(tmp_path) as index:
-        parts = [row.part for row, _, _ in index.search(None, "", "", None, 10)[1]]
-        beside = [kept.camera for kept, _ in index.beside(1)]
+    with open_index(tmp_path), Gallery(tmp_path) as gallery:
+        beside = [kept.camera for kept, _ in gallery.beside(1)]
 
-    assert parts == ["boot/8", "boot/7"]
+    assert [row.part for row in rows(tmp_path)] == ["boot/8", "boot/7"]
     assert beside == ["top", "back"]
 
 
@@ -231,9 +243,9 @@ def test_a_sample_takes_no_rejects_place(tmp_path: Path) -> None:
 
 
 def test_what_a_person_has_judged_goes_last(tmp_path: Path) -> None:
-    with album(tmp_path, replace(KEEP, mb=2 * COST / 1e6)) as (one, index):
+    with album(tmp_path, replace(KEEP, mb=2 * COST / 1e6)) as (one, _):
         numbers = [add(one, Worth.NEAR), add(one, Worth.REJECT)]
-        index.review(numbers[0], Review("false", "", "", "Ada", UTC))
+        judge(tmp_path, numbers[0], "false")
 
         add(one, Worth.REJECT)
 
@@ -241,9 +253,9 @@ def test_what_a_person_has_judged_goes_last(tmp_path: Path) -> None:
 
 
 def test_images_older_than_the_hours_of_production_go_but_those_that_a_person_has_judged_stay(tmp_path: Path) -> None:
-    with album(tmp_path, replace(KEEP, hours=10)) as (one, index):
+    with album(tmp_path, replace(KEEP, hours=10)) as (one, _):
         [add(one, Worth.REJECT, hour * 3600) for hour in (0, 1, 5, 12)]
-        index.review(1, Review("true", "dent", "", "Ada", UTC))
+        judge(tmp_path, 1, "true", "dent")
 
         one.make_room_by_age(12 * 3600.0)
 
@@ -270,7 +282,7 @@ def test_a_restart_goes_on_with_the_hours_and_the_numbers(tmp_path: Path) -> Non
 
     with RecordIndex(tmp_path) as index:
         assert index.total()[2] == 3.0  # 2 s and 1 s
-        assert [row.id for row, _, _ in index.search(None, "", "", None, 10)[1]] == [5, 4, 3, 2, 1]
+    assert [row.id for row in rows(tmp_path)] == [5, 4, 3, 2, 1]
 
 
 # ---------------------------------------------------------------- S1, S3, S4, S5
@@ -351,11 +363,11 @@ def test_s3_a_kill_at_any_point_leaves_no_torn_image_listed_no_file_uncounted_an
     at_once = listed_files(tmp_path)
     with album(tmp_path, replace(KEEP, mb=budget / 1e6)) as (_, index):
         total = index.total()
-        rows = [row for row, _, _ in index.search(None, "", "", None, 10_000)[1]]
+    found = rows(tmp_path)
 
     assert all(cv2.imread(str(file)) is not None for file in at_once)
     assert total[1] <= budget
-    assert files(tmp_path) == sorted(tmp_path / IMAGES / row.file for row in rows)
+    assert files(tmp_path) == sorted(tmp_path / IMAGES / row.file for row in found)
     assert all(file.stat().st_size > 12_000 for file in files(tmp_path))
 
 
@@ -389,7 +401,7 @@ def test_s4_a_broken_index_is_set_aside_and_made_again_from_the_names_of_the_fil
 
     with album(tmp_path) as (_, index):
         after = index.total()
-        times = {row.time for row, _, _ in index.search(None, "", "", None, 10)[1]}
+    times = {row.time for row in rows(tmp_path)}
 
     assert listed(tmp_path) == [("FAULT", "boot/3"), ("PASS", "boot/2"), ("REJECT", "boot/1")]
     assert after[:2] == before[:2]
@@ -431,9 +443,9 @@ def fill(folder: Path, index: RecordIndex, n: int) -> None:
 def statements_of(index: RecordIndex, act: Callable[[], object]) -> int:
     """How many SQL statements are run meanwhile, those for many rows once for each."""
     told: list[str] = []
-    index._db.set_trace_callback(told.append)
+    index.db.set_trace_callback(told.append)
     act()
-    index._db.set_trace_callback(None)
+    index.db.set_trace_callback(None)
     return len([one for one in told if not one.startswith("--")])
 
 
@@ -442,12 +454,12 @@ def test_reviews_may_be_written_while_images_are(tmp_path: Path) -> None:
         add(one, Worth.REJECT)
         done = threading.Event()
 
-        def judge() -> None:
-            with RecordIndex(tmp_path) as other:
+        def judge_often() -> None:
+            with Gallery(tmp_path) as other:
                 [other.review(1, Review("true", "dent", str(k), "Ada", UTC)) for k in range(50)]
             done.set()
 
-        threading.Thread(target=judge).start()
+        threading.Thread(target=judge_often).start()
         [add(one, Worth.REJECT) for _ in range(30)]
         wait_until(done.is_set)
 
