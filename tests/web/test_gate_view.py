@@ -1,12 +1,12 @@
 """The gate on the page: how it stands, its signals, and orders by role; asked of the ejector process seldom."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from answering_gate import answering
 from broker import free_port
 from browser import Browser, Tab, browser
 from kensa_process import running
@@ -16,16 +16,7 @@ from served import PASSWORDS, Served
 from waiting import wait_until
 
 from agent.gate.handshake import Signals, Wishes
-from agent.gate.operator_side import (
-    OPERATOR_SOCKET,
-    GateSilentError,
-    GateState,
-    OperatorSide,
-    Order,
-    PlcState,
-    RecipeState,
-    ask_gate,
-)
+from agent.gate.operator_side import GateSilentError, GateState, Order, PlcState, RecipeState, ask_gate
 
 ALL_WELL = GateState(
     ready=True,
@@ -70,19 +61,9 @@ def replaced(state: GateState, **changes: object) -> GateState:
 @pytest.fixture
 def gate(page: Served) -> Iterator[FakeGate]:
     """At the page's line, for as long as the test runs."""
-    fake, stop = FakeGate(), threading.Event()
-    with closing(OperatorSide(page.state / OPERATOR_SOCKET)) as side:
-
-        def serve() -> None:
-            while not stop.wait(0.002):
-                side.serve(fake.obey)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    fake = FakeGate()
+    with answering(page.state, fake.obey):
         yield fake
-        stop.set()
-        thread.join(10)
-    (page.state / OPERATOR_SOCKET).unlink()
 
 
 # ---------------------------------------------------------------- what is asked of the ejector process

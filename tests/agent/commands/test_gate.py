@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from answering_gate import answering
 from gate_end import gate_end
 from kensa_process import kensa, python
 from line_file import write_line
@@ -38,23 +38,13 @@ STATE = GateState(
 def obeyed(state: Path) -> Iterator[list[Action]]:
     """What was ordered of a gate that answers for as long as the test runs."""
     orders: list[Action] = []
-    stop = threading.Event()
 
     def obey(order: Order) -> GateState:
         orders.append(order.action)
         return STATE
 
-    with closing(OperatorSide(state / OPERATOR_SOCKET)) as side:
-
-        def serve() -> None:
-            while not stop.wait(0.005):
-                side.serve(obey)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with answering(state, obey):
         yield orders
-        stop.set()
-        thread.join(10)
 
 
 def test_an_order_is_obeyed_and_answered_with_the_state(state: Path, obeyed: list[Action]) -> None:
