@@ -13,6 +13,7 @@ import pytest
 
 HOST = "127.0.0.1"
 START_S = 10.0
+ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults, as settings
 
 
 def free_port() -> int:

@@ -19,12 +19,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker import Broker, mosquitto
+from broker import ITS_OWN_LIMITS, Broker, mosquitto
 from soak_account import Account, Phases, Watch, account_of, events_in, parts_in, print_account
 from soak_station import ORDER_BYTES, REJECTS_MB
 
 STATION = Path(__file__).with_name("soak_station.py")
-ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults
 EVENT_MB = 0.0011  # of tests/soak_station.py, on the disk
 JOURNAL_MB = 6.0  # SQLite's own, beside the file
 PATIENCE_S = 120.0  # without any progress

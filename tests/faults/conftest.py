@@ -9,14 +9,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 
-from broker import Broker, mosquitto
+from broker import ITS_OWN_LIMITS, Broker, mosquitto
 from proxy import Proxy, proxy
 from small_station import Notes
 from wall_clock import faked_by
 
 from agent.events.outbox import Outbox
-
-ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults
 
 
 @pytest.fixture

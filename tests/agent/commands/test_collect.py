@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from broker import Broker, mosquitto
+from broker import ITS_OWN_LIMITS, Broker, mosquitto
 from collected import events_in
 from kensa_process import running
 from waiting import wait_until
@@ -20,7 +20,6 @@ from agent.events.outbox import Outbox
 from agent.events.rows import Kind
 
 TIME = "2026-11-21T09:30:00.000000Z"
-ITS_OWN_LIMITS = ["max_queued_messages 1000", "max_inflight_messages 20"]  # mosquitto's defaults
 
 
 @pytest.fixture
