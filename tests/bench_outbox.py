@@ -14,9 +14,9 @@ from soak_account import sample
 from soak_station import entry as soak_entry
 
 from agent.broker.mqtt import Publisher
-from agent.config import Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
+from agent.sections import Mqtt
 
 PACED, PERIOD_S = 4000, 0.001
 BURST = 20_000

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent / "agent"))
 
 from record_filler import kept
 
-from agent.config import KeepImages
 from agent.observation.picture import lossless
 from agent.record.album import Album, open_index, place
 from agent.record.gallery import Gallery
 from agent.record.index import RecordIndex
 from agent.record.table import IMAGES, Worth
+from agent.sections import KeepImages
 
 UTC = "2026-11-21T09:30:00.000000Z"
 PNG = lossless(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8))

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # ours first: tests/agent is
 
 from agent.broker.mqtt import Publisher
 from agent.clock import machine_boot, utc_now
-from agent.config import Keep, KeepAll, Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.events.rows import Kind
+from agent.sections import Keep, KeepAll, Mqtt
 
 PART_OF_A_REJECT = 50  # every so many parts one is rejected
 ORDER_BYTES = 32  # `first last`, padded

@@ -4,7 +4,7 @@ import ssl
 
 from agent.broker.error import BrokerLostError
 from agent.clock import utc_now
-from agent.config import Login, Tls
+from agent.sections import Login, Tls
 
 _CLOCK_OR_CERTIFICATE = {9: "not valid yet", 10: "expired"}  # X.509 verify codes
 

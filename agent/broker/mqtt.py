@@ -20,10 +20,10 @@ from agent.broker.messages import Acknowledgement, Replay
 from agent.broker.self_report import SelfReport
 from agent.broker.session import IN_FLIGHT, Answer, Session
 from agent.clock import machine_boot, now, utc
-from agent.config import Mqtt
 from agent.events.event import alert, envelope
 from agent.events.outbox import Outbox
 from agent.events.rows import Row
+from agent.sections import Mqtt
 
 log = logging.getLogger(__name__)
 

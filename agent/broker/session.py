@@ -25,8 +25,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.broker.error import BrokerLostError, OtherProtocolError, PoisonError, TakenOverError
 from agent.broker.heard import Heard, heard
 from agent.broker.login import certificate_trouble, password_of, tls_context
-from agent.config import Mqtt
 from agent.events.rows import Row
+from agent.sections import Mqtt
 
 IN_FLIGHT = 20
 _CONNECT_WITHIN_S = 5.0

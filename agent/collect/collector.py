@@ -23,8 +23,8 @@ from agent.broker.error import BrokerLostError
 from agent.broker.login import password_of, tls_context
 from agent.collect.inquiry import Inquiry
 from agent.collect.ledger import Ledger
-from agent.config import Mqtt
 from agent.events.event import parse
+from agent.sections import Mqtt
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,13 @@ import msgspec
 
 from agent.cameras import Camera
 from agent.clock import utc_now
-from agent.config import Line, Name, load_line
+from agent.config import Line, load_line
 from agent.drivers import ConfigError
 from agent.gate.trigger_input import TriggerInput
 from agent.inspection import Fault
 from agent.only_one import only_one
 from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
+from agent.sections import Name
 from agent.watch import Look, look_of
 
 _WAIT_S = 0.5

@@ -12,9 +12,9 @@ from agent.collect.collector import Collector
 from agent.collect.ledger import Ledger
 from agent.collect.live_table import LiveTable
 from agent.collect.parquet import ParquetFolder
-from agent.config import Login, Mqtt, Tls
 from agent.drivers import ConfigError
 from agent.log import start_log
+from agent.sections import Login, Mqtt, Tls
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from agent.broker.error import BrokerLostError
 from agent.broker.login import certificate_trouble, password_of, tls_context
 from agent.bundle import BundleError
 from agent.cameras import CameraLostError
-from agent.config import Line, Mqtt
+from agent.config import Line
 from agent.doctor.finding import Finding, fail, ok, warn
 from agent.ejectors import EjectorError
 from agent.gate.devices import open_devices
@@ -25,6 +25,7 @@ from agent.gate.operator_side import GateSilentError, ask_gate
 from agent.model import Here
 from agent.only_one import AlreadyRunningError, only_one
 from agent.runtimes import CPU, InferenceError
+from agent.sections import Mqtt
 from agent.serving.model_watch import open_from
 from agent.triggers import TriggerError
 

@@ -13,9 +13,9 @@ from typing import Annotated
 import msgspec
 from paho.mqtt.client import MQTTMessage
 
-from agent.config import Topic
 from agent.ejectors import EjectorError, Switched
 from agent.fieldbus.soft_plc import Broker, SoftPlc, connected
+from agent.sections import Topic
 
 _MOST_SAID = 64
 _NOT_ANSWERED = "the soft PLC did not answer in time"

@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any
 
 from agent.clock import utc_now
-from agent.config import KeepAll
 from agent.events.change import Acknowledged, Change, Changes, Mark
 from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.memory import Entry, EventMemory
 from agent.events.rows import Kind, Lost, New, Row
 from agent.events.salvage import open_or_replace
 from agent.events.store import DELIVERED, REFUSED, SENT, connect, suspect
+from agent.sections import KeepAll
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-from agent.config import Keep, KeepAll
+from agent.sections import Keep, KeepAll
 
 PAGE_BYTES = 1024  # of the file; a commit of one event writes half of what it writes with 4096
 _COLUMNS_BYTES = 36  # numbers and lengths in a row; about as much in the indexes

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.config import KeepAll
 from agent.events.rows import Kind, Lost, New
 from agent.events.store import EventStore, suspect
+from agent.sections import KeepAll
 
 log = logging.getLogger(__name__)
 

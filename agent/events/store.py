@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent.config import KeepAll
 from agent.events.rows import PAGE_BYTES, Kind, Lost, New, keep_of, on_disk
+from agent.sections import KeepAll
 
 DELIVERED, REFUSED, SENT = 1, 2, 3  # 0: waiting; sent: the broker has it, the collector has not said so yet
 

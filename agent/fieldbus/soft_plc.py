@@ -10,8 +10,8 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.config import Topic
 from agent.fieldbus.driver_thread import DriverThread
+from agent.sections import Topic
 
 _CONNECT_WITHIN_S = 1.0
 _RECONNECT_S = 1

@@ -6,8 +6,8 @@ No threshold is ever moved by what is found here: a line that slowly gets worse 
 import math
 from collections import deque
 
-from agent.config import WatchDrift
 from agent.inspection import Measured, Outcome, Verdict
+from agent.sections import WatchDrift
 
 _TRIMMED = 0.05  # parts stranger than 95 % of the good ones may be defects and say nothing of the good ones
 _ALLOWED = 0.05  # shift of the mean p-value that nobody needs to know of

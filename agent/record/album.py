@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agent.config import KeepImages
 from agent.record.index import RecordIndex
 from agent.record.table import IMAGES, INDEX, Kept, Worth
+from agent.sections import KeepImages
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 
 from agent.clock import utc_now
-from agent.config import KeepImages
 from agent.give_way import this_thread_gives_way
 from agent.inspection import Fault, Outcome, Prediction, Reading, Verdict
 from agent.observation.picture import heat_over, lossless
@@ -23,6 +22,7 @@ from agent.preprocess import InputContract
 from agent.record.album import Album, NoRoomError, open_index, place
 from agent.record.index import RecordIndex
 from agent.record.table import Kept, Worth
+from agent.sections import KeepImages
 
 log = logging.getLogger(__name__)
 

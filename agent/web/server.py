@@ -6,11 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from agent.config import Web, load_line
+from agent.config import load_line
 from agent.drivers import ConfigError
 from agent.give_way import give_way
 from agent.log import start_log
 from agent.only_one import only_one
+from agent.sections import Web
 
 log = logging.getLogger(__name__)
 

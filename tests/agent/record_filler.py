@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from agent.clock import utc_now
-from agent.config import KeepImages
 from agent.observation.picture import lossless
 from agent.record.album import Album, open_index, place
 from agent.record.table import Kept, Worth
+from agent.sections import KeepImages
 
 
 def kept(number: int, worth: Worth, size: int, file: str = "", produced_s: float = 0.0) -> Kept:

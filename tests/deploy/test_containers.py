@@ -18,9 +18,9 @@ from certificates import Authority
 from paho.mqtt.enums import CallbackAPIVersion
 from waiting import wait_until
 
-from agent.config import Login, Mqtt, Tls
 from agent.doctor.finding import Health
 from agent.doctor.line import check_broker
+from agent.sections import Login, Mqtt, Tls
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "containers"
 DOCKERFILES = sorted(FOLDER.glob("Dockerfile.*"))

@@ -22,10 +22,10 @@ from waiting import wait_until
 
 from agent.broker.mqtt import Publisher
 from agent.clock import machine_boot, utc_now
-from agent.config import Mqtt, Tls
 from agent.events.event import kind, payload, topic
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
+from agent.sections import Mqtt, Tls
 
 FLEET = Path(__file__).parents[2] / "deploy" / "fleet"
 TOPIC = "plant/hall-2/press-3"

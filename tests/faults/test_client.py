@@ -17,15 +17,15 @@ from small_station import Notes, alerts, collector, complete, publisher_to, put
 from subscriber import subscriber
 from waiting import wait_until
 
-from agent.config import Login
 from agent.events.outbox import Outbox
+from agent.sections import Login
 
 UNDIGESTIBLE = b"\x30\x05\x00\x02\xff\xfe\x00"  # a PUBLISH whose topic is no UTF-8: paho's thread dies of it
 
 PUBLISHES_UNTIL_KILLED = """
 import sys, threading
 from pathlib import Path
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 with Outbox(Path(sys.argv[1])) as outbox:

@@ -10,8 +10,8 @@ from kensa_process import running
 from subscriber import subscriber
 from waiting import wait_until
 
-from agent.config import Keep, KeepAll
 from agent.events.outbox import Outbox
+from agent.sections import Keep, KeepAll
 
 ROOT = Path(__file__).parents[2]
 READS_THE_WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow", "datetime.today"}
@@ -20,7 +20,7 @@ TELLS_OF_PARTS_SINCE_1970 = """
 import sys, threading
 from pathlib import Path
 from agent.clock import machine_boot, now
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.events.event import kind, payload, topic
 from agent.events.memory import Entry
 from agent.inspection import Cause, Closed, Event, Outcome, Part, Verdict
@@ -44,7 +44,7 @@ PUTS_WHILE_THE_CLOCK_JUMPS = """
 import sys, threading
 from pathlib import Path
 from agent.clock import utc_now
-from agent.config import Keep, KeepAll
+from agent.sections import Keep, KeepAll
 from agent.events.memory import Entry
 from agent.events.rows import Kind
 from agent.events.outbox import Outbox

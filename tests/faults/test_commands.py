@@ -14,8 +14,8 @@ from waiting import wait_until
 from agent.broker.command_desk import CommandDesk
 from agent.broker.mqtt import Publisher
 from agent.broker.remote_command import TABLE
-from agent.config import Mqtt
 from agent.events.outbox import Outbox
+from agent.sections import Mqtt
 
 
 def obedient(port: int, outbox: Outbox, folder: Path) -> tuple[Publisher, CommandDesk]:

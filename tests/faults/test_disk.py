@@ -23,7 +23,7 @@ KILLS = 8
 PUTS_AND_PUBLISHES = """
 import itertools, logging, resource, signal, sys, threading
 from pathlib import Path
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.events.memory import Entry
 from agent.events.rows import Kind
 from agent.broker.mqtt import Publisher

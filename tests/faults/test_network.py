@@ -19,7 +19,7 @@ KEEPALIVE_S = 4
 PUTS_WHILE_THE_NETWORK_CRAWLS = """
 import sys, time
 from pathlib import Path
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.events.memory import Entry
 from agent.events.rows import Kind
 from agent.broker.mqtt import Publisher
@@ -49,7 +49,7 @@ with Outbox(Path(sys.argv[1])) as outbox:
 PUBLISHES_TO_A_NAME = """
 import logging, sys, threading
 from pathlib import Path
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.INFO)

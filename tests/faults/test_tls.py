@@ -15,15 +15,15 @@ from small_station import Notes, publisher_to, put
 from waiting import wait_until
 
 from agent.broker.session import BrokerLostError, Session
-from agent.config import Mqtt, Tls
 from agent.events.outbox import Outbox
+from agent.sections import Mqtt, Tls
 
 HANDSHAKE = b"\x16\x03"  # how a client begins TLS
 
 PUBLISHES_WITH_TLS = """
 import logging, sys, threading
 from pathlib import Path
-from agent.config import Mqtt, Tls
+from agent.sections import Mqtt, Tls
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.INFO)

@@ -13,7 +13,7 @@ from waiting import wait_until
 CONNECTS_AGAIN_AND_AGAIN = """
 import contextlib, os, sys, threading
 import paho.mqtt.client as paho
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.events.rows import Row
 from agent.broker.session import BrokerLostError, Session
 there, away = (Mqtt("127.0.0.1", "plant/press-3", int(port)) for port in sys.argv[1:3])
@@ -40,7 +40,7 @@ TEN_PARTS_A_SECOND = """
 import itertools, sys, threading
 from pathlib import Path
 from agent.clock import utc_now
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.events.memory import Entry
 from agent.events.rows import Kind
 from agent.broker.mqtt import Publisher

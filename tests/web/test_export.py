@@ -11,11 +11,11 @@ from record_filler import kept
 from served import Served
 from small_bundle import photograph
 
-from agent.config import KeepImages
 from agent.observation.picture import lossless
 from agent.record.album import Album, open_index, place
 from agent.record.record import FOLDER
 from agent.record.table import Worth
+from agent.sections import KeepImages
 
 UTC = "2026-11-21T09:30:00.000000Z"
 GOOD, DEFECTS, NOT_JUDGED = 24, 4, 2

@@ -13,10 +13,10 @@ from waiting import wait_until
 
 from agent.broker.mqtt import Publisher
 from agent.broker.session import BrokerLostError
-from agent.config import Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.events.rows import Kind
+from agent.sections import Mqtt
 
 TIME = "2026-11-21T09:30:00.000000Z"
 BOUNDED = "max_queued_messages 1000"  # without a bound, mosquitto 2.0.11 closes the connection after each refusal
@@ -25,7 +25,7 @@ BIRTH = {"station": "press-3", "model": "small"}
 PUBLISHES_UNTIL_KILLED = """
 import sys, threading
 from pathlib import Path
-from agent.config import Mqtt
+from agent.sections import Mqtt
 from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
 with Outbox(Path(sys.argv[1])) as outbox:

@@ -14,10 +14,10 @@ from waiting import wait_until
 
 from agent.broker.mqtt import Publisher
 from agent.collect.ledger import Ledger
-from agent.config import Mqtt
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.events.rows import Kind
+from agent.sections import Mqtt
 
 TIME = "2026-11-21T09:30:00.000000Z"
 

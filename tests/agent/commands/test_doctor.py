@@ -17,10 +17,11 @@ from waiting import wait_until
 
 from agent.commands.doctor import doctor_command, findings
 from agent.commands.gate import gate
-from agent.config import Line, Login, Mqtt, Tls, load_line
+from agent.config import Line, load_line
 from agent.doctor.finding import Finding, Health
 from agent.doctor.line import check_broker, check_line
 from agent.doctor.machine import check_machine, installed_once
+from agent.sections import Login, Mqtt, Tls
 
 
 def named(found: Iterator[Finding], name: str) -> Finding:

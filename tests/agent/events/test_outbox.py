@@ -11,10 +11,10 @@ import pytest
 from kensa_process import python, running
 from waiting import wait_until
 
-from agent.config import Keep, KeepAll
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox, OutboxError
 from agent.events.rows import Kind, Row
+from agent.sections import Keep, KeepAll
 
 TIME = "2026-11-21T09:30:00.000000Z"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import KeepAll
 from agent.events.rows import Kind, New, on_disk
 from agent.events.store import EventStore
+from agent.sections import KeepAll
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 import agent.observation.drift
 from agent.calibration import calibrate
-from agent.config import WatchDrift
 from agent.inspection import Cause, Measured, Outcome, Verdict
 from agent.observation.drift import Drift, Uniformity
+from agent.sections import WatchDrift
 
 CALIBRATION = 300
 WATCH = WatchDrift(parts=300, once_in_parts=100_000, reject_share=0.2)

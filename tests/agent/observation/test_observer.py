@@ -14,7 +14,6 @@ from bright_spots import Brightest, bright_model
 from small_bundle import CONTRACT, photograph
 from waiting import wait_until
 
-from agent.config import WatchDrift
 from agent.events.event import alert
 from agent.inspection import Cause, Closed, Fault, Measured, Outcome, Part, Prediction, Shot, Verdict
 from agent.observation.around import Around
@@ -22,6 +21,7 @@ from agent.observation.drift import Drift
 from agent.observation.observer import Observer
 from agent.observation.seen import Seen
 from agent.observation.shown import PAGE_SOCKET, Ended, Frames, Health, Judged, Station, Told
+from agent.sections import WatchDrift
 
 IMAGE = photograph(np.random.default_rng(1))
 PREDICTION = Prediction(0.5, 2.0, 0.01, np.ones((8, 8), np.float32))

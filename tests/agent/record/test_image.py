@@ -9,11 +9,11 @@ import pytest
 from small_bundle import CONTRACT, photograph
 from waiting import wait_until
 
-from agent.config import KeepImages
 from agent.inspection import Cause, Fault, Measured, Outcome, Part, Shot, Verdict
 from agent.observation.seen import Seen
 from agent.record.image import photograph_of
 from agent.record.record import Record
+from agent.sections import KeepImages
 
 PART = Part("boot", 7)
 

@@ -16,7 +16,6 @@ from record_filler import kept
 from small_bundle import CONTRACT, photograph
 from waiting import wait_until
 
-from agent.config import KeepImages
 from agent.decide import Policy, decide, strictest
 from agent.inspection import Fault, Measured, Part, Prediction, Reading, Shot
 from agent.observation.picture import lossless
@@ -26,6 +25,7 @@ from agent.record.gallery import Gallery
 from agent.record.index import RecordIndex
 from agent.record.record import Record, worth_keeping
 from agent.record.table import IMAGES, INDEX, Kept, Review, Worth
+from agent.sections import KeepImages
 
 FILLER = Path(__file__).parents[1] / "record_filler.py"
 GOOD = photograph(np.random.default_rng(1))
