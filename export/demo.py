@@ -1,38 +1,28 @@
 """The whole of Kensa on one machine: parts drawn, a model trained and exported, a line run, its events counted."""
 
 import argparse
-import json
 import os
 import shutil
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Event as Stop
 from typing import Any
 
 import numpy as np
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 from agent.bundle import Bundle, open_bundle
 from agent.calibration import CalibrationError
 from agent.decide import Policy, decide
 from agent.drivers import section
-from agent.events.event import parse
 from agent.inspection import Outcome
 from agent.model import open_model
 from agent.preprocess import read_image, to_8_bit
-from agent.supervisor import run_both
-from export.broker import HOST, BrokerError, broker
+from export.broker import BrokerError
 from export.contact_sheet import Inspected, contact_sheet
+from export.demo_line import Belt, Seen, page_trouble, run_line
 from export.pack import describe, export
 from export.parity import ParityError
 from training.backbone import EMBEDDED, RANDOM, BackboneError, WeightsError, load_backbone
@@ -47,30 +37,7 @@ from training.run import RunError, open_run
 
 _TEST, _TEST_DEFECTS = 20, 4
 _DEFECT_SHARE = 0.25
-_START_MS = 6000.0  # the inspection process opens its model meanwhile
-_TRAVEL_MS, _LEAD_MS = 800.0, 40.0
-_GRACE_S = 30.0
-_TOPIC = "demo/line-1/station-1"
 _MARKER = ".kensa-demo"
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What an independent subscriber got, by event id; copies of an event count once."""
-
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    copies: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, message: bytes) -> None:
-        event = parse(message)
-        with self.lock:
-            self.copies += event["id"] in self.events
-            self.events[event["id"]] = event
-
-    def all(self) -> list[dict[str, Any]]:
-        with self.lock:
-            return sorted(self.events.values(), key=lambda event: int(event["seq"]))
 
 
 def demo_command(arguments: list[str]) -> int:
@@ -84,6 +51,7 @@ def demo_command(arguments: list[str]) -> int:
     parser.add_argument("--rate", type=float, default=5.0, help="parts per second (default 5)")
     parser.add_argument("--train", type=int, default=200, help="how many good parts are drawn to train on (default 200)")
     parser.add_argument("--headless", action="store_true", help="no live table, one line now and then")
+    parser.add_argument("--page", type=int, metavar="PORT", help="also serve the line's page there, until Ctrl-C")
     parser.add_argument("--weights", metavar="FILE", help="safetensors of a timm backbone")
     parser.add_argument("--backbone", help="any timm network with features (default: embedded, or resnet18 with --weights)")
     parser.add_argument("--out", type=Path, default=Path("kensa-demo"), help="folder for all it makes (default kensa-demo)")
@@ -91,6 +59,8 @@ def demo_command(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.parts < 1 or options.rate <= 0 or options.train < 4:
         parser.error("--parts must be at least 1, --rate above 0 and --train at least 4")
+    if options.page is not None and (trouble := page_trouble(options.page)):
+        parser.error(f"--page: {trouble}")
     try:
         return _demo(options)
     except (BackboneError, BrokerError, CalibrationError, DataError, ParityError, RunError, WeightsError) as e:
@@ -106,7 +76,8 @@ def _demo(options: argparse.Namespace) -> int:
     console.print("The parts are [bold]drawn[/bold]: no camera, no photograph of a real part is involved.")
     truth = _draw(folder, options.train, options.parts, options.seed, console)
     bundle = _train_and_export(folder, backbone, weights, options.seed, console)
-    seen, account = _run_line(folder, options.parts, options.rate, options.headless, console)
+    belt = Belt(folder, options.parts, options.rate, options.page)
+    seen, account = run_line(belt, options.headless, console)
     _write_contact_sheet(folder, bundle, truth)
     console.print(f"contact sheet: {folder / 'contact_sheet.png'} (photograph, heat map, score)")
     return _report(seen, account, truth, console)
@@ -165,100 +136,6 @@ def _train_and_export(folder: Path, backbone: str, weights: str | None, seed: in
     return open_bundle(bundle)
 
 
-def _run_line(folder: Path, parts: int, rate: float, headless: bool, console: Console) -> tuple[_Seen, dict[str, int]]:
-    """Runs the two processes until each part's event has come; returns what was seen and the gate's own account."""
-    with broker(folder) as (name, port):
-        console.print(f"broker: {name} on port {port}")
-        line = folder / "line.yaml"
-        line.write_text(_line_yaml(parts, rate, port))
-        stop, seen = Stop(), _Seen()
-        with _subscriber(port, seen), (folder / "line.log").open("wb") as log:
-            runner = threading.Thread(target=run_both, args=(line, _TRAVEL_MS, stop, log), name="line")
-            runner.start()
-            try:
-                _watch(seen, parts, rate, headless, runner, console)
-            finally:
-                stop.set()
-                runner.join()
-    return seen, _account(folder / "line.log")
-
-
-def _line_yaml(parts: int, rate: float, port: int) -> str:
-    return f"""station: demo
-bundle: bundle
-state: state
-cameras:
-  top: {{type: folder, path: belt, repeat: false}}
-trigger: {{type: timer, period_ms: {1000 / rate:.3f}, count: {parts}, delay_ms: {_START_MS}}}
-ejector: {{type: dryrun}}
-gate: {{travel_ms: {_TRAVEL_MS}, lead_ms: {_LEAD_MS}}}
-runtime: {{type: openvino}}
-mqtt: {{host: {HOST}, port: {port}, topic: {_TOPIC}}}
-"""
-
-
-@contextmanager
-def _subscriber(port: int, seen: _Seen) -> Iterator[None]:
-    """A client that knows nothing of the line but the broker's address."""
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="demo-subscriber")
-    subscribed = threading.Event()
-    client.on_subscribe = lambda *_: subscribed.set()
-    client.on_message = lambda _, __, message: seen.take(bytes(message.payload))
-    client.connect(HOST, port)
-    client.subscribe(f"{_TOPIC}/result/+", qos=1)
-    client.loop_start()
-    if not subscribed.wait(10):
-        raise BrokerError("the demo's subscriber was not accepted by the broker")
-    try:
-        yield
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
-def _watch(seen: _Seen, parts: int, rate: float, headless: bool, runner: threading.Thread, console: Console) -> None:
-    """Shows events as they come, until there is one for each part or it has taken far too long."""
-    until_s = time.monotonic() + _START_MS / 1000 + parts / rate + _TRAVEL_MS / 1000 + _GRACE_S
-    live = Live(console=console, refresh_per_second=5) if console.is_terminal and not headless else None
-    shown = 0
-    with live or nullcontext():
-        while time.monotonic() < until_s and runner.is_alive() and len(seen.events) < parts:
-            time.sleep(0.2)
-            events = seen.all()
-            if live:
-                live.update(_latest(events[-12:], Counter(_label(event) for event in events), parts))
-            elif len(events) - shown >= max(1, parts // 6):
-                shown = len(events)
-                console.print(f"{shown} of {parts} parts: {_counts(Counter(_label(event) for event in events))}")
-
-
-def _latest(events: list[dict[str, Any]], counts: Counter[str], parts: int) -> Table:
-    rows = Table(title=f"{sum(counts.values())} of {parts} parts: {_counts(counts)}", expand=False)
-    for column in ("part", "verdict", "cause", "score", "p-value", "latency ms"):
-        rows.add_column(column, justify="right")
-    for event in events:
-        data, reading = event["data"], (event["data"]["readings"] or [{}])[0]
-        color = "green" if data["outcome"] == "pass" else "bold red"
-        cells = (f"{reading.get(key):.3f}" if reading.get(key) is not None else "-" for key in ("score", "p_value", "latency_ms"))
-        rows.add_row(str(data["part"]["n"]), f"[{color}]{data['outcome']}[/]", data["cause"], *cells)
-    return rows
-
-
-def _label(event: dict[str, Any]) -> str:
-    outcome, cause = event["data"]["outcome"], event["data"]["cause"]
-    return outcome if outcome == "pass" else f"{outcome} ({cause})"
-
-
-def _counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{n} {label}" for label, n in sorted(counts.items()))
-
-
-def _account(log: Path) -> dict[str, int]:
-    """The gate's own last word in the log."""
-    accounts = [json.loads(line)["account"] for line in log.read_text().splitlines() if '"account"' in line]
-    return dict(accounts[-1]) if accounts else {}
-
-
 def _write_contact_sheet(folder: Path, bundle: Bundle, truth: list[str | None]) -> None:
     """Two good parts and two of each defect, as many as went over the belt."""
     wanted = [k for kind in (None, *DEFECTS) for k in [i for i, defect in enumerate(truth) if defect == kind][:2]]
@@ -274,7 +151,7 @@ def _write_contact_sheet(folder: Path, bundle: Bundle, truth: list[str | None]) 
     contact_sheet(inspected, bundle.manifest.input, folder / "contact_sheet.png")
 
 
-def _report(seen: _Seen, account: dict[str, int], truth: list[str | None], console: Console) -> int:
+def _report(seen: Seen, account: dict[str, int], truth: list[str | None], console: Console) -> int:
     """Prints the account and whether everything adds up; 0 only then."""
     events = seen.all()
     triggers, passed, rejected = (account.get(key, 0) for key in ("triggers", "pass", "reject"))
