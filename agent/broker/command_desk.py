@@ -4,7 +4,6 @@ The publisher's thread hears and answers; the hot path only looks whether it is 
 """
 
 import logging
-import os
 import threading
 import uuid
 from collections import Counter
@@ -13,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-
-import msgspec
 
 from agent.broker.feed import Feed
 from agent.broker.heard import Heard
@@ -35,6 +32,7 @@ from agent.broker.remote_command import (
     Why,
     understand,
 )
+from agent.broker.standing import Standing, keep_standing, read_standing
 from agent.clock import utc_now
 from agent.events.event import alert
 from agent.inspection import Fault, Image, Part
@@ -59,13 +57,6 @@ class _Errand:
     heard: Heard
     command: Command
     until_s: float
-
-
-class _Standing(msgspec.Struct, frozen=True):
-    """What a restart must not forget. paused: why; None: it is not."""
-
-    paused: str | None = None
-    remembered: dict[str, datetime] = {}
 
 
 def _none_is_kept(event: str) -> bytes:
@@ -101,7 +92,7 @@ class CommandDesk:
         self._photograph_of = photograph
         self._products = products
         self._wish = wish
-        standing = _read(file) if file is not None else _Standing()
+        standing = read_standing(file) if file is not None else Standing()
         self._paused = standing.paused if "resume" in self.enabled else None  # else nobody could end it
         self._distrusted: str | None = None  # by a self-test; a restart tests anew
         self._remembered = Remembered(dict(standing.remembered))
@@ -168,7 +159,8 @@ class CommandDesk:
             command = understand(name, heard.payload, self.enabled, now)
             self._remembered.take(command, now)
             self._obey(_Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
-            self._write()
+            if self._file is not None:
+                keep_standing(self._file, Standing(self._paused, self._remembered.until))
         except RefusedError as e:
             self._count(name, e)
             self._answers.append(Answer(heard, Response(e.id, name[:40], "refused", utc_now(), str(e), e.why)))
@@ -265,28 +257,3 @@ class CommandDesk:
     def _answer(self, heard: Heard, id: str, result: Result, reason: str, part: str = "", jpeg: bytes = b"") -> Answer:
         name = heard.topic.removeprefix("cmd/")
         return Answer(heard, Response(id, name, result, utc_now(), reason, part=part, jpeg=jpeg))
-
-    def _write(self) -> None:
-        """A disk that refuses it costs the memory of a restart, loudly, and never the command."""
-        if self._file is None:
-            return
-        fresh = self._file.with_suffix(".new")
-        try:
-            with fresh.open("wb") as file:
-                file.write(msgspec.json.encode(_Standing(self._paused, self._remembered.until)))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._file)
-        except OSError as e:
-            log.error("%s: a restart will not know of this command: %s", self._file, e.strerror)
-
-
-def _read(file: Path) -> _Standing:
-    """A file that cannot be read costs the memory of a pause: parts are inspected then, and a bad one is rejected."""
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=_Standing)
-    except FileNotFoundError:
-        return _Standing()
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as e:
-        log.error("%s: %s; a pause from before the restart is forgotten", file, e)
-        return _Standing()
