@@ -3,8 +3,11 @@
 import http.client
 import json
 import ssl
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
+
+_PATIENCE_S = 60  # the machine may be busy
 
 
 @dataclass
@@ -32,9 +35,9 @@ class Visitor:
     def ask(self, method: str, path: str, content: Any = None, **headers: str) -> Answer:
         """One request; content is sent as JSON, bytes as they are."""
         if self.context is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE_S)
         else:
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=self.context)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=_PATIENCE_S, context=self.context)
         sent = {"User-Agent": self.agent, **self.headers}
         if self.cookie:
             sent["Cookie"] = f"kensa-session={self.cookie}"
@@ -43,11 +46,11 @@ class Visitor:
         if content is not None:
             sent["Content-Type"] = "application/json"
         body = content if content is None or isinstance(content, bytes) else json.dumps(content).encode()
-        connection.request(method, path, body, {**sent, **{name.replace("_", "-"): value for name, value in headers.items()}})
-        answer = connection.getresponse()
-        got = Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, _read(answer))
-        connection.close()
-        return got
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(connection):
+            connection.request(method, path, body, sent)
+            with connection.getresponse() as answer:  # of a stream that never ends the connection is the answer's
+                return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, _read(answer))
 
     def first_run(self, token: str, name: str, password: str) -> Answer:
         return self._enter(self.ask("POST", "/first-run", {"token": token, "name": name, "password": password}))
