@@ -1,7 +1,6 @@
 """The bundle: what a workstation hands to a device. A folder whose manifest names every file with its hash, written last."""
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ import msgspec
 from agent.calibration import Calibration
 from agent.preprocess import InputContract
 from agent.watch import Usual
+from agent.whole_file import write_whole
 
 SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
 MANIFEST = "manifest.json"
@@ -207,10 +207,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
     files = {name: sha256(folder / name) for name in names}
     listed = msgspec.structs.replace(manifest, files=files, schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}")
     sealed = msgspec.structs.replace(listed, bundle_id=_bundle_id(msgspec.json.encode(listed)))
-    with (folder / MANIFEST).open("wb") as out:
-        out.write(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
-        out.flush()
-        os.fsync(out.fileno())
+    write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(sealed), indent=1))
     return sealed
 
 

@@ -6,11 +6,11 @@ Only under systemd, which names a folder for it (StateDirectory=). On a desk the
 import dataclasses
 import logging
 import os
-import uuid
 from pathlib import Path
 
 from agent.config import Line, load_line
 from agent.drivers import ConfigError
+from agent.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +40,11 @@ def remember(line: Line, role: str) -> None:
     copy = _copy(role)
     if copy is None or line.trouble:
         return
-    fresh = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}")
     try:
         text = line.file.read_bytes()
         if copy.is_file() and copy.read_bytes() == text:
             return
-        with fresh.open("xb") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(copy)
+        write_whole(copy, text)
     except OSError as e:
         log.warning("the configuration could not be kept as the last good one: %s", e)
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from agent.whole_file import write_whole
 from training.processes import is_first
-from training.whole_file import write_whole
 
 _FINGERPRINT = "decides.sha256"
 _OPTIMIZER = "optimizer."  # so begin the names of its tensors

@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 
 from agent.bundle import Provenance
+from agent.whole_file import write_whole
 from training.data import DataError
 from training.metrics import binomial_interval
-from training.whole_file import write_whole
 
 LOCO_KINDS = ("logical_anomalies", "structural_anomalies")  # MVTec LOCO judges them apart
 HEAT_SHARES = (0.95, 0.9999)  # of the good parts' pixels: where a heat map begins to show, and where it is full

@@ -21,6 +21,7 @@ from agent.drivers import SectionError, convert, driver
 from agent.inspection import Depth, Image
 from agent.preprocess import InputContract
 from agent.watch import Usual
+from agent.whole_file import sync, write_whole
 from training.backbone import Backbone, BackboneError
 from training.graph import Deployed
 from training.methods import MethodConfig
@@ -236,13 +237,9 @@ def seal(folder: Path, record: Record) -> Record:
     """Hashes every file and writes run.json last."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     for name in names:
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
+        sync(folder / name)
     sealed = msgspec.structs.replace(record, content={name: sha256(folder / name) for name in names})
-    with (folder / RECORD).open("wb") as out:
-        out.write(msgspec.json.format(msgspec.json.encode(sealed), indent=1))
-        out.flush()
-        os.fsync(out.fileno())
+    write_whole(folder / RECORD, msgspec.json.format(msgspec.json.encode(sealed), indent=1))
     return sealed
 
 

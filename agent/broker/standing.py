@@ -1,11 +1,12 @@
 """What commands have done to a station and a restart must know: that it is paused, and which commands it has obeyed."""
 
 import logging
-import os
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+
+from agent.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,7 @@ def read_standing(file: Path) -> Standing:
 
 def keep_standing(file: Path, standing: Standing) -> None:
     """A disk that refuses it costs the memory of a restart, loudly, and never the command."""
-    fresh = file.with_suffix(".new")
     try:
-        with fresh.open("wb") as out:
-            out.write(msgspec.json.encode(standing))
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
+        write_whole(file, msgspec.json.encode(standing))
     except OSError as e:
         log.error("%s: a restart will not know of this command: %s", file, e.strerror)

@@ -4,7 +4,6 @@ A file's name says which rows of the ledger it holds, so what is written is know
 not at all. Rows are counted as they came into the ledger; it must not be vacuumed, which may number them anew.
 """
 
-import os
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.drivers import ConfigError
+from agent.whole_file import sync
 
 _EVERY_S = 60.0
 _ROWS = 100_000  # in one file
@@ -54,9 +54,9 @@ class ParquetFolder:
             columns = dict(zip(("row", *_COLUMNS), map(list, zip(*rows, strict=True)), strict=True))
             fresh = self._folder / f".{file.stem}{_UNFINISHED}"  # readers of a folder leave out what begins with a dot
             self._write(self._arrow.table(columns, schema=self._schema()), fresh, compression="zstd")
-            _sync(fresh)
+            sync(fresh)
             fresh.replace(file)
-            _sync(self._folder)
+            sync(self._folder)
 
     def look(self, now_s: float) -> None:
         """Once a minute."""
@@ -78,12 +78,3 @@ class ParquetFolder:
     def _schema(self) -> Any:
         text, number = self._arrow.string(), self._arrow.int64()
         return self._arrow.schema([("row", number), *((name, number if name == "seq" else text) for name in _COLUMNS)])
-
-
-def _sync(path: Path) -> None:
-    """Safe from a power cut, a file or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,6 @@
 """Which recipe runs, on the disk: a restart, a kill and a power cut must not bring back the one before."""
 
 import logging
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agent.config import Line
+from agent.whole_file import sync, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -66,21 +66,12 @@ class RecipeBook:
         return self._outcome
 
     def _write(self, number: int) -> None:
-        fresh = self._file.with_suffix(".new")
         try:
-            with fresh.open("wb") as out:
-                out.write(msgspec.json.encode(_Running(number)))
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(self._file)
+            write_whole(self._file, msgspec.json.encode(_Running(number)))
         except OSError as e:
             log.error("%s: recipe %d could not be kept: %s", self._file, number, e)
             self._outcome = f"{self._file}: {e.strerror or e}"
             return
         with suppress(OSError):  # a file system without it; the name itself has changed
-            folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self._file.parent)
         self._outcome = ""

@@ -1,7 +1,6 @@
 """The artefact and the runtime that `kensa bench --choose` found fastest on this device, kept in the station's state."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 from agent.bundle import Artifact, Bundle
 from agent.drivers import SectionError, section
 from agent.runtimes import RuntimeConfig
+from agent.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,8 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def keep(state: Path, choice: Choice) -> Path:
     """Writes the choice, whole or not at all; gives its file."""
     state.mkdir(parents=True, exist_ok=True)
-    fresh = state / f"{FILE}.new"
-    with fresh.open("wb") as out:
-        out.write(msgspec.json.format(msgspec.json.encode(choice), indent=1))
-        out.flush()
-        os.fsync(out.fileno())
-    return fresh.rename(state / FILE)
+    write_whole(state / FILE, msgspec.json.format(msgspec.json.encode(choice), indent=1))
+    return state / FILE
 
 
 def chosen(bundle: Bundle, runtime_name: str, runtime: RuntimeConfig, state: Path | None) -> tuple[Artifact, RuntimeConfig]:

@@ -5,7 +5,6 @@ this device has a table for is refused.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from agent.bundle import Artifact, Bundle, BundleError
 from agent.calibration import Calibration
 from agent.runtimes import CPU
+from agent.whole_file import write_whole
 
 FOLDER = "calibrations"
 
@@ -49,12 +49,7 @@ def keep(state: Path, table: LocalTable) -> Path:
     """Writes the table, whole or not at all, in place of an older one; gives its file."""
     file = _file(state, table.artifact_sha256, table.executed_on)
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(".new")
-    with fresh.open("wb") as out:
-        out.write(msgspec.json.format(msgspec.json.encode(_Sealed(table, _digest(table))), indent=1))
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.rename(file)
+    write_whole(file, msgspec.json.format(msgspec.json.encode(_Sealed(table, _digest(table))), indent=1))
     return file
 
 

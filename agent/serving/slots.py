@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agent.bundle import MANIFEST, RESERVED, Bundle, BundleError, open_bundle
 from agent.only_one import only_one
+from agent.whole_file import sync, write_whole
 
 BUNDLES, ACTIVE = "bundles", "active"
 MOST_FILES, MOST_BYTES, MOST_MANIFEST_BYTES = 1000, 8 << 30, 16 << 20
@@ -110,9 +111,9 @@ def _install(source: Path, bundles: Path, trial: Trial, done: Done) -> Slot:
     for name, size in files:
         _copy(source / name, staging / "bundle" / name, size)
         done(f"copied {name}")
-    _write(staging / "previous", old.folder.name if old else "")
+    write_whole(staging / "previous", (old.folder.name if old else "").encode())
     for folder, _, _ in os.walk(staging):
-        _sync(Path(folder))
+        sync(Path(folder))
     done("staged")
     bundle = open_bundle(staging / "bundle")  # of the copy: what was hashed is what runs
     if unnamed := {name for name, _ in files} - bundle.manifest.files.keys() - RESERVED:
@@ -126,8 +127,8 @@ def _install(source: Path, bundles: Path, trial: Trial, done: Done) -> Slot:
     done("tried")
     slot = Slot(slots / f"{max((int(p.name) for p in slots.iterdir()), default=0) + 1:04d}")
     staging.rename(slot.folder)
-    _sync(slots)
-    _sync(bundles)
+    sync(slots)
+    sync(bundles)
     done("kept")
     _point(bundles, slot)
     done("active")
@@ -198,29 +199,13 @@ def _copy(source: Path, target: Path, size: int) -> None:
         os.fsync(writer.fileno())
 
 
-def _write(file: Path, text: str) -> None:
-    with file.open("x") as writer:
-        writer.write(text)
-        writer.flush()
-        os.fsync(writer.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Its entries outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _point(bundles: Path, slot: Slot) -> None:
     """The one moment in which the old bundle becomes the new one."""
     fresh = bundles / f"{ACTIVE}.new"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(slot.bundle.relative_to(bundles))
     fresh.rename(bundles / ACTIVE)
-    _sync(bundles)
+    sync(bundles)
 
 
 def _sweep(bundles: Path, active: Slot | None) -> None:

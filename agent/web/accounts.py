@@ -3,12 +3,13 @@
 import enum
 import hashlib
 import hmac
-import os
 import secrets
 import threading
 from pathlib import Path
 
 import msgspec
+
+from agent.whole_file import write_whole
 
 _N, _R, _P = 1 << 14, 8, 1  # 16 MB and about 40 ms for each guess
 _SHORTEST, _LONGEST = 10, 200
@@ -52,9 +53,9 @@ class Accounts:
         if self._of:
             self.token_file.unlink(missing_ok=True)
         elif not self.token_file.exists():
-            _write_private(self.token_file, secrets.token_urlsafe(24) + "\n")
+            write_whole(self.token_file, f"{secrets.token_urlsafe(24)}\n".encode(), private=True)
         if not self.metrics_token_file.exists():
-            _write_private(self.metrics_token_file, secrets.token_urlsafe(32) + "\n")
+            write_whole(self.metrics_token_file, f"{secrets.token_urlsafe(32)}\n".encode(), private=True)
         self._metrics_token = self.metrics_token_file.read_text().strip()
 
     @property
@@ -113,20 +114,9 @@ class Accounts:
             raise AccountError("the last engineer must stay: make another one first")
 
     def _write(self, accounts: dict[str, _Account]) -> None:
-        fresh = self._file.with_suffix(".new")
-        _write_private(fresh, msgspec.json.encode(accounts).decode())
-        fresh.replace(self._file)
+        write_whole(self._file, msgspec.json.encode(accounts), private=True)
         self._of = accounts
 
 
 def _hash(password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, maxmem=64 << 20)
-
-
-def _write_private(file: Path, content: str) -> None:
-    """Nobody else can read it, not even for a moment."""
-    file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())

@@ -65,7 +65,7 @@ def test_a_line_without_recipes_asks_for_no_file(tmp_path: Path, book: RecipeBoo
 def test_a_disk_that_refuses_the_number_leaves_the_one_before(line: Line, book: RecipeBook, tmp_path: Path) -> None:
     book.keep(3)
     wait_until(lambda: book.outcome is not None)
-    (tmp_path / "recipe.new").mkdir()
+    (tmp_path / ".recipe.json.part").mkdir()
 
     book.keep(2)
     wait_until(lambda: book.outcome is not None)
