@@ -216,7 +216,7 @@ class Station:
     def _change_recipe(self) -> None:
         """As the gate orders, one after the other; it lets no part be judged meanwhile."""
         before = self._recipes.line
-        changed = self._recipes.finished(self.progress)
+        changed = self._recipes.finished(self.progress, time.monotonic())
         if changed is not None:
             if (line := self._recipes.line) is not before:
                 self._judge_by(self._recipes.models.now)
@@ -225,7 +225,7 @@ class Station:
                 self._tell("recipe-changed", f"{instead}, asked for by {asked_by}: model {judge.model} {judge.bundle_id}")
             self.gate.answer(changed)
         if self.gate.orders and not self._recipes.is_preparing:
-            self._recipes.begin(self.gate.orders.popleft())
+            self._recipes.begin(self.gate.orders.popleft(), time.monotonic())
 
     def _judge_by(self, fresh: Opened) -> None:
         judge = self.readings.judge = fresh.judge
@@ -241,7 +241,7 @@ class Station:
             "recipe": line.recipe,
             "product": line.product,
         }
-        self.observer.judged_by(fresh.model, judge.bundle_id, birth)
+        self.observer.judged_by(fresh.model, judge.bundle_id, birth, line.gate.delay_ns)
         self._publisher.changed(**birth)
         log.info("another model judges from now on", extra={"data": {"model": judge.model, "bundle_id": judge.bundle_id}})
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from agent.bundle import BundleError
 from agent.cameras import Camera, CameraConfig, CameraLostError
 from agent.config import Line
+from agent.gate.change_over import WITHIN_NS
 from agent.link import Changed, ChangeTo
 from agent.model import Here
 from agent.photographer import Photographer
@@ -97,9 +98,12 @@ class Cameras:
 class _Preparation:
     """A recipe's model, being opened. models: once it is; why_not: once it could not be. over: called from the thread."""
 
-    def __init__(self, order: ChangeTo, line: Line, over: Callable[[], None]) -> None:
+    def __init__(self, order: ChangeTo, line: Line, over: Callable[[], None], now_s: float) -> None:
         self.order = order
         self.line = line
+        self.until_s = now_s + WITHIN_NS / 1e9  # the gate waits no longer
+        self._lock = threading.Lock()
+        self._is_given_up = False
         self.models: ModelWatch | None = None
         self.why_not = ""
         self.failure: Exception | None = None
@@ -113,17 +117,30 @@ class _Preparation:
 
     def leave(self) -> None:
         self._thread.join(_LEAVE_WITHIN_S)
-        if self.models is not None:
-            self.models.__exit__(None, None, None)
+        self.give_up()
+
+    def give_up(self) -> None:
+        """The model is closed, if need be by the thread, should it ever come."""
+        with self._lock:
+            self._is_given_up = True
+            if self.models is not None:
+                self.models.__exit__(None, None, None)
 
     def _run(self) -> None:
         try:
-            self.models = _models_of(self.line)
+            self._came(_models_of(self.line))
         except (BundleError, InferenceError) as e:
             self.why_not = str(e)
         except Exception as e:  # noqa: BLE001 - raised in the loop by finished()
             self.failure = e
         self._over()
+
+    def _came(self, models: ModelWatch) -> None:
+        with self._lock:
+            if self._is_given_up:
+                models.__exit__(None, None, None)
+            else:
+                self.models = models
 
 
 class RecipeSetup:
@@ -160,19 +177,24 @@ class RecipeSetup:
     def is_preparing(self) -> bool:
         return self._next is not None
 
-    def begin(self, order: ChangeTo) -> None:
+    def begin(self, order: ChangeTo, now_s: float) -> None:
         """One at a time; `finished` gives the answer."""
         log.warning("recipe %d is prepared, asked for by %s", order.recipe, order.asked_by)
-        self._next = _Preparation(order, self._root.by(order.recipe), self._over)
+        self._next = _Preparation(order, self._root.by(order.recipe), self._over, now_s)
 
-    def finished(self, progress: Callable[[], None]) -> Changed | None:
+    def finished(self, progress: Callable[[], None], now_s: float) -> Changed | None:
         """The answer, once there is one: the recipe is set up, or everything is as before. For the loop, between two parts.
 
         Raises CameraLostError where a camera did not even come back with its settings before.
         """
-        if self._next is None or not self._next.is_over:
+        if self._next is None or not (self._next.is_over or now_s > self._next.until_s):
             return None
         done, self._next = self._next, None
+        if not done.is_over:
+            done.give_up()
+            why = f"its model was not open after {WITHIN_NS / 1e9:.0f} s"
+            log.error("recipe %d: %s; given up", done.order.recipe, why)
+            return Changed(done.order.recipe, self.line.recipe, why)
         if done.failure is not None:
             raise SetupError("the thread that opens another recipe's model stopped") from done.failure
         wanted, why, self.asked_by = done.order.recipe, done.why_not, done.order.asked_by

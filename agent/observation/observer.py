@@ -52,7 +52,8 @@ class _Took:
 
 
 class Observer:
-    """state: folder of the socket. due_ns: time from trigger to gate. record, drift: None where the line has none.
+    """state: folder of the socket. due_ns: time from trigger to gate; longest_ns: the longest of any recipe's. record, drift:
+    None where the line has none.
 
     Raises ObserverError.
     """
@@ -62,6 +63,7 @@ class Observer:
         state: Path,
         contract: InputContract,
         due_ns: int,
+        longest_ns: int,
         around: Around,
         record: Record | None = None,
         drift: Drift | None = None,
@@ -69,7 +71,7 @@ class Observer:
         self._around = around
         self._record = record
         self._drift = drift
-        self._tally = Tally(due_ns + _AFTER_DUE_NS)
+        self._tally = Tally(longest_ns + _AFTER_DUE_NS)
         self._pressure = Pressure(due_ns)
         self._live = LivePicture(contract)
         self._alarms = AlarmWatch(around.alert)
@@ -94,8 +96,12 @@ class Observer:
         self._stop.set()
         self._thread.join(timeout=10)
 
-    def judged_by(self, model: Model, bundle_id: str, birth: Mapping[str, str | float]) -> None:
-        """Another model from now on: pictures and record go by it, drift begins anew. Waits for nothing. birth: what is new."""
+    def judged_by(self, model: Model, bundle_id: str, birth: Mapping[str, str | float], due_ns: int) -> None:
+        """Another model from now on: pictures and record go by it, drift and pressure begin anew. Waits for nothing.
+
+        birth: what is new. due_ns: time from trigger to gate, as the recipe that is judged by now has it.
+        """
+        self._pressure = Pressure(due_ns)
         self._live.contract = model.contract
         self._page.birth = {**self._page.birth, **birth, "threshold": model.calibration.threshold}
         if self._drift is not None:
@@ -240,4 +246,5 @@ def open_observer(
     bundle_id = str(birth["bundle_id"])
     with ExitStack() as opened:
         record = opened.enter_context(Record(line.state / FOLDER, line.record, contract, bundle_id)) if line.record else None
-        yield opened.enter_context(Observer(line.state, contract, line.gate.delay_ns, around, record, drift))
+        due_ns, longest_ns = line.by(int(birth["recipe"])).gate.delay_ns, max(one.gate.delay_ns for one in line.each)
+        yield opened.enter_context(Observer(line.state, contract, due_ns, longest_ns, around, record, drift))

@@ -1,6 +1,7 @@
 """Another recipe in the inspection process: its model beside the one that judges, then its cameras, or everything as before."""
 
 import dataclasses
+import os
 import shutil
 import threading
 import time
@@ -25,6 +26,8 @@ from agent.link import Attach, Changed, ChangeTo, Tell, Triggered
 from agent.loop import Station
 from agent.photographer import Standard
 from agent.recipe_setup import Cameras, RecipeSetup
+
+NOW_S = 1000.0
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,10 @@ def with_lamps(line: Line, first: Lamp, second: Lamp) -> Line:
 def changed_to(setup: RecipeSetup, recipe: int, over: threading.Event) -> Changed:
     """The answer to an order, waiting for it."""
     over.clear()
-    setup.begin(ChangeTo(recipe, "the PLC"))
+    setup.begin(ChangeTo(recipe, "the PLC"), NOW_S)
     assert over.wait(20)
     found: list[Changed] = []
-    wait_until(lambda: (answer := setup.finished(lambda: None)) and found.append(answer) is None)
+    wait_until(lambda: (answer := setup.finished(lambda: None, NOW_S)) and found.append(answer) is None)
     return found[0]
 
 
@@ -131,6 +134,23 @@ def test_a_camera_that_does_not_take_the_other_settings_has_its_own_again() -> N
 
     assert isinstance(shot.image, np.ndarray)
     assert opened[:5] == ["dark on", "dark off", "bright on", "bright off", "dark on"]
+
+
+def test_a_model_that_does_not_open_in_the_time_the_gate_waits_is_given_up_and_the_next_wish_is_heard(line: Line) -> None:
+    over, fifo = threading.Event(), line.recipes[2].bundle / "manifest.json"
+    manifest = fifo.read_bytes()
+    fifo.unlink()
+    os.mkfifo(fifo)  # opening it takes for ever, as of a disk that hangs
+    with RecipeSetup(line, 1, over.set) as setup:
+        setup.begin(ChangeTo(2, "the PLC"), NOW_S)
+        still = setup.finished(lambda: None, NOW_S + 119)
+        given_up = setup.finished(lambda: None, NOW_S + 121)
+        next_answer = changed_to(setup, 3, over)
+        fifo.write_bytes(manifest)  # what hung goes on
+
+        assert (still, given_up) == (None, Changed(2, 1, "its model was not open after 120 s"))
+        assert (next_answer.wanted, next_answer.recipe) == (3, 1)
+        assert setup.models.now.judge.model == "small"
 
 
 def test_a_recipe_that_does_not_open_at_the_start_lets_another_stand_in(line: Line) -> None:
