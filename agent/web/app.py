@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,8 +26,9 @@ from agent.web.checkup import Checkup
 from agent.web.entrance import STATIC, Entrance
 from agent.web.exposition import exposition
 from agent.web.gate import GateDesk
-from agent.web.guard import HEADERS, Door, Handler, json_body, text_of
-from agent.web.kept import KeptImages, ReviewError, alerts
+from agent.web.guard import HEADERS, Door, Handler
+from agent.web.kept import alerts
+from agent.web.record import RecordDesk, in_record
 from agent.web.sessions import Session, Sessions, Throttle
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Page:
         self.board = Board(state)
         self._checkup = Checkup(state)
         self.gate = GateDesk(state)
-        self._kept = KeptImages(state / FOLDER)
+        self.record = RecordDesk(state / FOLDER)
         self.accounts = Accounts(state / "web")
         self.door = Door(self.accounts, Sessions(), Throttle(), is_tls)
         self.entrance = Entrance(self.accounts, self.door)
@@ -102,39 +102,8 @@ class Page:
             raise HTTPException(404, "this part is not among the last ones shown")
         return views[camera]
 
-    async def kept(self, request: Request, session: Session) -> Response:
-        """What the record keeps, by kind, review and words; `before` and `after` a number."""
-        query = request.query_params
-        for name in ("before", "after"):
-            if name in query and not (query[name].isdecimal() and len(query[name]) < 19):
-                raise HTTPException(400, f"expected {name}, a number")
-        before = int(query["before"]) if "before" in query else None
-        wanted = (query.get("kind", "all"), query.get("review", "all"), query.get("text", "")[:60])
-        return JSONResponse(await _in_record(self._kept.search, *wanted, before, int(query.get("after", 0))))
-
-    async def kept_beside(self, request: Request, session: Session) -> Response:
-        return JSONResponse(await _in_record(self._kept.beside, request.path_params["number"]))
-
-    async def kept_image(self, request: Request, session: Session) -> Response:
-        file = await _in_record(self._kept.image, request.path_params["number"])
-        if file is None:
-            raise HTTPException(404, "this image is not kept any more")
-        return FileResponse(file, media_type="image/png")
-
-    async def kept_small(self, request: Request, session: Session) -> Response:
-        content = await _in_record(self._kept.small, request.path_params["number"])
-        if content is None:
-            raise HTTPException(404, "this image is not kept any more")
-        return Response(content, media_type="image/jpeg")
-
-    async def kept_heat(self, request: Request, session: Session) -> Response:
-        content = await _in_record(self._kept.heat, request.path_params["number"])
-        if not content:
-            raise HTTPException(404, "there is no heat map of this image")
-        return Response(content, media_type="image/png")
-
     async def alerts(self, request: Request, session: Session) -> Response:
-        return JSONResponse(await _in_record(alerts, self._state / "outbox.db"))
+        return JSONResponse(await in_record(alerts, self._state / "outbox.db"))
 
     async def doctor(self, request: Request, session: Session) -> Response:
         return JSONResponse(await self._checkup.findings())
@@ -147,39 +116,6 @@ class Page:
         health = self.board.health if self.board.is_connected else None
         text = await run_in_threadpool(exposition, health, self.board.station, self._state)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    # ---------------------------------------------------------------- what an operator does
-
-    async def review(self, request: Request, session: Session) -> Response:
-        content = await json_body(request)
-        number = content.get("id")
-        if type(number) is not int or not 0 < number < 1 << 62:
-            raise HTTPException(400, "expected id, a number")
-        judgment, defect, note = text_of(content, "judgment", 10), text_of(content, "defect", 60), text_of(content, "note")
-        try:
-            await _in_record(self._kept.review, number, judgment, defect, note, session.name)
-        except ReviewError as e:
-            raise HTTPException(400, str(e)) from e
-        return JSONResponse({})
-
-    # ---------------------------------------------------------------- what an engineer does
-
-    async def export(self, request: Request, session: Session) -> Response:
-        """The reviewed parts as a data set for the next training."""
-        if not self._kept.is_there:
-            raise HTTPException(404, "nothing is kept here: the line has no section `record`")
-        log.info("page: %s exports the reviewed parts", session.name)
-        headers = {"Content-Disposition": 'attachment; filename="reviewed-parts.zip"'}
-        return StreamingResponse(self._kept.data_set(), media_type="application/zip", headers=headers)
-
-
-async def _in_record(read: Callable[..., Any], *arguments: Any) -> Any:
-    """Off the event loop; a record that cannot be read is an answer, not a stack trace."""
-    try:
-        return await run_in_threadpool(read, *arguments)
-    except (sqlite3.Error, OSError) as e:
-        log.error("page: the record cannot be read: %s", e)
-        raise HTTPException(503, "the record cannot be read now") from e
 
 
 def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
@@ -201,18 +137,18 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
         ("GET", "/api/alerts", Role.VIEWER, page.alerts),
         ("GET", "/api/gate", Role.VIEWER, page.gate.now),
         ("GET", "/api/doctor", Role.VIEWER, page.doctor),
-        ("GET", "/api/kept", Role.VIEWER, page.kept),
-        ("GET", "/api/kept/{number:int}/beside", Role.VIEWER, page.kept_beside),
-        ("GET", "/kept/{number:int}/image.png", Role.VIEWER, page.kept_image),
-        ("GET", "/kept/{number:int}/small.jpg", Role.VIEWER, page.kept_small),
-        ("GET", "/kept/{number:int}/heat.png", Role.VIEWER, page.kept_heat),
+        ("GET", "/api/kept", Role.VIEWER, page.record.search),
+        ("GET", "/api/kept/{number:int}/beside", Role.VIEWER, page.record.beside),
+        ("GET", "/kept/{number:int}/image.png", Role.VIEWER, page.record.image),
+        ("GET", "/kept/{number:int}/small.jpg", Role.VIEWER, page.record.small),
+        ("GET", "/kept/{number:int}/heat.png", Role.VIEWER, page.record.heat),
         ("GET", "/metrics", None, page.metrics),
-        ("POST", "/api/review", Role.OPERATOR, page.review),
+        ("POST", "/api/review", Role.OPERATOR, page.record.review),
         ("POST", "/api/gate/reset", Role.OPERATOR, page.gate.reset),
         ("POST", "/api/gate/recipe", Role.OPERATOR, page.gate.recipe),
         ("POST", "/api/gate/maintenance", Role.ENGINEER, page.gate.maintenance),
         ("POST", "/api/gate/resume", Role.ENGINEER, page.gate.resume),
-        ("GET", "/api/export", Role.ENGINEER, page.export),
+        ("GET", "/api/export", Role.ENGINEER, page.record.export),
         ("GET", "/api/accounts", Role.ENGINEER, page.entrance.accounts_list),
         ("POST", "/api/accounts", Role.ENGINEER, page.entrance.accounts_put),
         ("DELETE", "/api/accounts", Role.ENGINEER, page.entrance.accounts_remove),
