@@ -49,6 +49,16 @@ class Belt:
             newer = reading
         return newer[1] if newer else None
 
+    def came(self, within_ns: int) -> int:
+        """How far it came forward in so long a time before its newest reading; 0 where it turned back.
+
+        >>> belt = Belt(1); belt.moved(0, 1000); belt.moved(10, 2000); belt.moved(40, 3000); belt.came(1500)
+        35
+        """
+        newest_ns, place = self._readings[-1] if self._readings else (0, 0)
+        before = self.at(newest_ns - within_ns)
+        return max(0, place - before) if before is not None else 0
+
     def when(self, place: int) -> int | None:
         """The instant at which the belt last came to a place; None where no two readings have it between them.
 

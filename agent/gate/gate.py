@@ -13,7 +13,7 @@ from agent.gate.line_stop import LineStop, Reason, Rules
 from agent.gate.orders import OrderBook, Orders
 from agent.gate.plan import GatePlan
 from agent.gate.schedule import InFlight, Schedule
-from agent.gate.window import Windows
+from agent.gate.window import Windows, Wish
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,8 @@ class Gate:
         place = now_ns if self.belt is None else self.belt.place
         for in_flight in self._schedule.due(place) if place is not None else []:
             closed += self._arrive(in_flight, now_ns)
-        if self.belt is not None and place is not None and self._windows.moved(place, self.output.pulse.is_on):
-            self._follow_belt(now_ns)
+        if self.belt is not None and place is not None:
+            self._follow_belt(self.belt, place, now_ns)
         closed += self._hear_ejector(now_ns)
         closed += [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._windows.gone()]
         self._end_pulse(now_ns)
@@ -230,12 +230,16 @@ class Gate:
             self._windows.reject(in_flight)
         return []
 
-    def _follow_belt(self, now_ns: int) -> None:
+    def _follow_belt(self, belt: Belt, place: int, now_ns: int) -> None:
         """A part to be rejected is moving through the gate, as slowly as it likes: the output stays on, or comes on again."""
-        if (pulse := self.output.pulse).is_on:
-            pulse.hold_over(now_ns + pulse.width_ns)
-        elif not self.in_maintenance and Reason.OUTPUT_TOO_LONG not in self.held:
-            self.output.go_on(now_ns)
+        pulse, coming = self.output.pulse, belt.came(round(self._plan.lead_ms * 1e6)) if len(self._windows) else 0
+        match self._windows.moved(place, coming, pulse.is_on):
+            case Wish.OFF:
+                pulse.let_go()
+            case Wish.ON if pulse.is_on:
+                pulse.hold_over(now_ns + pulse.width_ns)
+            case Wish.ON if not self.in_maintenance and Reason.OUTPUT_TOO_LONG not in self.held:
+                self.output.go_on(now_ns)
 
     def _hear_ejector(self, now_ns: int) -> list[Closed]:
         closed = []
@@ -270,10 +274,16 @@ class Gate:
         if pulse.is_too_long(now_ns):
             detail = f"the output was wanted on for more than {self._plan.longest_on_ms} ms and was switched off"
             self.hold(Reason.OUTPUT_TOO_LONG, detail, now_ns)
-        elif self.belt is None and self._schedule.rejects_before(now_ns + pulse.gap_ns):
+        elif self._schedule.rejects_before(self._place_in(pulse.gap_ns, now_ns)):
             pulse.hold_over(now_ns + pulse.gap_ns)
             return
         self.switch_off(now_ns)
+
+    def _place_in(self, later_ns: int, now_ns: int) -> int:
+        """The time so much later, or the place of the belt then if it goes on as before."""
+        if self.belt is None:
+            return now_ns + later_ns
+        return (self.belt.place or 0) + self.belt.came(later_ns)
 
     def _close(self, in_flight: InFlight, now_ns: int, actual_ns: int | None, problem: str = "") -> Closed:
         verdict = in_flight.final

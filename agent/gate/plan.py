@@ -35,8 +35,9 @@ class GatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     travel_ms: trigger to gate. lead_ms: how long before the part's arrival the output must switch; a part without a
     verdict by then is rejected. pulse_ms: how long the output stays on.
-    travel_counts: the same way by the section `encoder`, below zero where that counts down; travel_ms and lead_ms are then
-    those at nominal speed. gap_ms: shortest time off between pulses. longest_on_ms: the output is never on for longer.
+    travel_counts: the same way by the section `encoder`, below zero where that counts down; travel_ms, lead_ms and pulse_ms are
+    then ways of the belt too, those at nominal speed. gap_ms: shortest time off between pulses. longest_on_ms: the output is
+    never on for longer.
     window_ms: a pulse later than this may have missed its part. late_ms: an alarm when the 99th percentile is later.
     debounce_ms: edges closer than this are one part. stuck_ms: an input that is active for longer is told of.
     confirm_ms: how long a rejected part may need to the section `confirm`.
@@ -82,5 +83,5 @@ class GatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def window_counts(self) -> int:
-        """How far the belt moves while the output is on for one part: lead and pulse at nominal speed. 0 without one."""
+        """From where the output switches to the pulse's width behind where the part's front is at the gate. 0 without one."""
         return math.ceil(abs(self.travel_counts or 0) * (self.lead_ms + self.pulse_ms) / self.travel_ms)

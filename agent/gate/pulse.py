@@ -12,8 +12,9 @@ class Pulse:
         self.gap_ns = gap_ns
         self.merged = 0
         self.short_gaps = 0
-        self.off_ns: int | None = None
         self.width_ns = width_ns
+        self._least_ns: int | None = None  # off then at the earliest: its width is over
+        self._held_ns = 0  # longer, for as long as it is held
         self._longest_ns = longest_ns
         self._on_since_ns = 0
         self._may_be_on_again_ns: int | None = None
@@ -24,27 +25,36 @@ class Pulse:
 
     @property
     def is_on(self) -> bool:
-        return self.off_ns is not None
+        return self._least_ns is not None
+
+    @property
+    def off_ns(self) -> int | None:
+        """When it has to go off, as things stand; None where it is."""
+        return None if self._least_ns is None else self._bounded(max(self._least_ns, self._held_ns))
 
     def reject(self, now_ns: int) -> None:
         """A part to be rejected is here: the output is on from now on, for at least the width."""
-        if self.off_ns is not None:
+        if self._least_ns is not None:
             self.merged += 1
-            self.off_ns = max(self.off_ns, self._bounded(now_ns + self.width_ns))
+            self._least_ns = max(self._least_ns, now_ns + self.width_ns)
             return
         self.short_gaps += self._may_be_on_again_ns is not None and now_ns < self._may_be_on_again_ns
         self._on_since_ns = now_ns
-        self.off_ns = self._bounded(now_ns + self.width_ns)
+        self._least_ns = now_ns + self.width_ns
 
     def confirmed(self, at_ns: int) -> None:
         """The output really is on since then: a slow one stays on for the whole width, too."""
-        if self.off_ns is not None:
-            self.off_ns = max(self.off_ns, self._bounded(at_ns + self.width_ns))
+        if self._least_ns is not None:
+            self._least_ns = max(self._least_ns, at_ns + self.width_ns)
 
     def hold_over(self, until_ns: int) -> None:
-        """Another reject comes before the output could be on again: it stays on."""
-        if self.off_ns is not None:
-            self.off_ns = max(self.off_ns, self._bounded(until_ns))
+        """It stays on: another reject comes before it could be on again, or a part is still on its way through the gate."""
+        if self.is_on:
+            self._held_ns = max(self._held_ns, until_ns)
+
+    def let_go(self) -> None:
+        """Nothing more holds it: off once its width is over."""
+        self._held_ns = 0
 
     def is_over(self, now_ns: int) -> bool:
         """Whether the output is on and has to go off."""
@@ -55,7 +65,7 @@ class Pulse:
         return self.off_ns is not None and now_ns >= self._on_since_ns + self._longest_ns
 
     def ended(self, now_ns: int) -> None:
-        self.off_ns = None
+        self._least_ns, self._held_ns = None, 0
         self._may_be_on_again_ns = now_ns + self.gap_ns
 
     def _bounded(self, off_ns: int) -> int:

@@ -1,20 +1,34 @@
 """Where the belt has to be for the output to be on, for a gate that goes by an encoder; and whether it was."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from agent.gate.schedule import InFlight
+
+
+class Wish(Enum):
+    """What the output has to do for the parts that are to be rejected. STAY: as it is, the belt stands."""
+
+    ON = "on"
+    STAY = "stay"
+    OFF = "off"
 
 
 @dataclass(slots=True)
 class Stretch:
     """The way of one part to be rejected through the gate, in forward counts.
 
-    unguarded: of it, on which the belt moved while the output was off. at_ns, problem: what the output answered, once it has.
+    first: the output switches. arrival: the part's front is at the gate. last: the pulse's width behind that.
+    is_let_go: the output may go off, what it still does until it has obeyed is enough for the rest.
+    unguarded: of the way, on which the belt moved while the output was off and ought not to be. at_ns, problem: what the output
+    answered, once it has.
     """
 
     in_flight: InFlight
     first: int
+    arrival: int
     last: int
+    is_let_go: bool = False
     unguarded: int = 0
     at_ns: int | None = None
     problem: str = ""
@@ -24,12 +38,16 @@ class Windows:
     """By time alone a slow belt would bring the part after its pulse, so the output follows the belt: it is on
     as long as the belt moves within a stretch, and comes on again when a belt that stood there goes on.
 
-    counts: length of a stretch. spare: of it, so much may go by with the output off, which is what it needs to come on.
+    What drives the gate obeys the lead later. So the output goes off as far before the end as the belt came in that time lately,
+    and never before the part's front is at the gate: a belt that stops within the lead would bring the part after its pulse.
+
+    counts: length of a stretch. lead: of it, until the part's front is at the gate; so much may go by with the output off, too,
+    which is what it needs to come on.
     """
 
-    def __init__(self, counts: int, spare: int) -> None:
+    def __init__(self, counts: int, lead: int) -> None:
         self._counts = counts
-        self._spare = spare
+        self._lead = lead
         self._open: list[Stretch] = []
         self._place: int | None = None
 
@@ -41,13 +59,14 @@ class Windows:
         """On their way through the gate."""
         return [stretch.in_flight for stretch in self._open]
 
-    def change(self, counts: int, spare: int) -> None:
+    def change(self, counts: int, lead: int) -> None:
         """For parts that come to the gate from now on."""
-        self._counts, self._spare = counts, spare
+        self._counts, self._lead = counts, lead
 
     def reject(self, in_flight: InFlight) -> None:
         """A part to be rejected is at the gate, where the output switches for it."""
-        self._open.append(Stretch(in_flight, in_flight.due, in_flight.due + self._counts))
+        due = in_flight.due
+        self._open.append(Stretch(in_flight, due, due + self._lead, due + self._counts))
 
     def answered(self, in_flight: InFlight, at_ns: int, problem: str) -> None:
         """The output is on for this part since then."""
@@ -55,13 +74,19 @@ class Windows:
             if stretch.in_flight is in_flight:
                 stretch.at_ns, stretch.problem = at_ns, problem
 
-    def moved(self, place: int, is_on: bool) -> bool:
-        """Whether the output has to be on: the belt moves within a stretch. place: its forward count. is_on: until now."""
-        before, self._place = self._place if self._place is not None else place, place
+    def moved(self, place: int, coming: int, is_on: bool) -> Wish:
+        """What the output has to do. place: the belt's forward count. coming: how far it comes in the lead. is_on: until now."""
+        before = self._place if self._place is not None else place
+        place = self._place = max(place, min(before, place + 1))  # where a belt stands, its encoder trembles by a count
+        wanted = False
         for stretch in self._open:
-            if not is_on:
+            if not is_on and not stretch.is_let_go:
                 stretch.unguarded += max(0, min(place, stretch.last) - max(before, stretch.first))
-        return place != before and any(stretch.first <= place < stretch.last for stretch in self._open)
+            stretch.is_let_go = place >= stretch.arrival and place + coming >= stretch.last
+            wanted = wanted or (stretch.first <= place and not stretch.is_let_go)
+        if not wanted:
+            return Wish.OFF
+        return Wish.ON if place != before else Wish.STAY
 
     def gone(self) -> list[Stretch]:
         """Takes off the list the parts that have gone through the gate and whose output has answered."""
@@ -69,7 +94,7 @@ class Windows:
         gone = [stretch for stretch in self._open if stretch.last <= place and stretch.at_ns is not None]
         self._open = [stretch for stretch in self._open if stretch not in gone]
         for stretch in gone:
-            if stretch.unguarded > self._spare and not stretch.problem:
+            if stretch.unguarded > stretch.arrival - stretch.first and not stretch.problem:
                 stretch.problem = f"the belt moved {stretch.unguarded} counts through the gate with the output off"
         return gone
 

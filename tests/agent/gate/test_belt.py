@@ -45,6 +45,15 @@ def test_it_remembers_when_it_came_to_a_place_and_not_where_it_never_was() -> No
     assert belt.when(0) is None
 
 
+def test_how_far_it_came_lately_is_nothing_where_it_stands_or_turned_back_or_was_never_read() -> None:
+    running, _ = belt_of([(100, 0), (100, 50)])
+    standing, _ = belt_of([(100, 0), (100, 50), (100, 0)])
+    turned, _ = belt_of([(100, 100), (100, -30)])
+
+    assert [belt.came(50) for belt in (running, standing, turned, Belt(1))] == [25, 0, 0, 0]
+    assert [running.came(ns) for ns in (100, 10**9)] == [50, 50]
+
+
 def test_an_encoder_that_counts_down_is_turned_round() -> None:
     belt, _ = belt_of([(100, 0), (100, 50)], direction=-1)
 

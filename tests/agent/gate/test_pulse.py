@@ -81,6 +81,37 @@ def test_holding_over_never_shortens_a_pulse_and_does_nothing_to_an_output_that_
     assert (on.off_ns, off.off_ns) == (30, None)
 
 
+def test_a_pulse_that_is_let_go_ends_after_its_width_and_not_when_it_was_held_over_to() -> None:
+    one = pulse()
+    one.reject(0)
+    one.hold_over(150)
+    held_ns = one.off_ns
+
+    one.let_go()
+
+    assert (held_ns, one.off_ns) == (150, 30)
+
+
+def test_what_a_pulse_was_held_over_to_is_forgotten_at_its_end() -> None:
+    one = pulse()
+    one.reject(0)
+    one.hold_over(150)
+    one.ended(160)
+
+    one.reject(170)
+
+    assert one.off_ns == 200
+
+
+def test_no_hold_makes_a_pulse_longer_than_is_allowed() -> None:
+    one = pulse()
+    one.reject(0)
+
+    one.hold_over(LONGEST + 1)
+
+    assert one.off_ns == LONGEST
+
+
 @given(instants)
 def test_the_output_is_never_on_for_longer_than_is_allowed(rejects: list[int]) -> None:
     assert all(off - on <= LONGEST for on, off in on_times(rejects))

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.gate.schedule import InFlight
-from agent.gate.window import Windows
+from agent.gate.window import Windows, Wish
 from agent.inspection import Part
 
-DUE, COUNTS, SPARE = 100, 60, 20
+DUE, COUNTS, LEAD = 100, 60, 20
 
 
 def part(n: int = 1, due: int = DUE) -> InFlight:
@@ -16,32 +16,79 @@ def part(n: int = 1, due: int = DUE) -> InFlight:
 
 
 def windows(*parts: InFlight) -> Windows:
-    found = Windows(COUNTS, SPARE)
+    found = Windows(COUNTS, LEAD)
     for one in parts:
         found.reject(one)
     return found
 
 
 @pytest.mark.parametrize(
-    ("places", "wanted"),
+    ("places", "wished"),
     [
-        ([99, 100, 130, 159, 160], [False, True, True, True, False]),
-        ([100, 120, 120, 121], [False, True, False, True]),
-        ([100, 130, 90, 130], [False, True, False, True]),
+        ([99, 100, 130, 159, 160], "OFF ON ON ON OFF"),
+        ([100, 120, 120, 121], "STAY ON STAY ON"),
+        ([100, 130, 90, 130], "STAY ON OFF ON"),
+        ([110, 111, 110, 111, 110], "STAY ON STAY STAY STAY"),
+        ([120, 118, 117, 118], "STAY ON ON STAY"),
     ],
-    ids=["through", "stands and goes on", "turns back"],
+    ids=["through", "stands and goes on", "turns back", "stands and its encoder trembles", "creeps back"],
 )
-def test_the_output_is_wanted_while_the_belt_moves_within_a_stretch(places: list[int], wanted: list[bool]) -> None:
+def test_the_output_is_wanted_while_the_belt_moves_within_a_stretch(places: list[int], wished: str) -> None:
     through = windows(part())
 
-    assert [through.moved(place, is_on=True) for place in places] == wanted
+    assert [through.moved(place, 0, is_on=True) for place in places] == [Wish[name] for name in wished.split()]
+
+
+def test_the_output_goes_off_before_the_end_by_as_far_as_the_belt_comes_until_it_has_obeyed() -> None:
+    through = windows(part())
+    through.moved(DUE, 0, is_on=True)
+
+    assert [through.moved(DUE + 49, 10, is_on=True), through.moved(DUE + 50, 10, is_on=True)] == [Wish.ON, Wish.OFF]
+
+
+def test_a_belt_that_slows_down_after_the_output_went_off_has_it_on_again() -> None:
+    through = windows(part())
+    through.moved(DUE, 0, is_on=True)
+    through.moved(DUE + 50, 10, is_on=True)
+
+    assert through.moved(DUE + 51, 8, is_on=False) is Wish.ON
+
+
+def test_the_output_stays_on_until_the_front_is_at_the_gate_however_fast_the_belt_comes() -> None:
+    through = windows(part())
+    through.moved(DUE, 0, is_on=True)
+
+    assert [through.moved(DUE + LEAD - 1, 99, is_on=True), through.moved(DUE + LEAD, 99, is_on=True)] == [Wish.ON, Wish.OFF]
+
+
+def test_an_encoder_that_trembles_is_not_told_of_as_a_belt_that_moved_with_the_output_off() -> None:
+    one = part()
+    through = windows(one)
+    through.answered(one, at_ns=7, problem="")
+
+    [through.moved(place, 0, is_on=False) for place in [DUE, DUE + 1] * 100]
+    through.moved(DUE + COUNTS, 0, is_on=True)
+
+    assert [gone.problem for gone in through.gone()] == [""]
+
+
+def test_what_goes_by_after_the_output_was_let_go_is_not_told_of() -> None:
+    one = part()
+    through = windows(one)
+    through.answered(one, at_ns=7, problem="")
+
+    through.moved(DUE, 0, is_on=True)
+    through.moved(DUE + COUNTS - LEAD - 5, LEAD + 5, is_on=True)
+    through.moved(DUE + COUNTS, LEAD, is_on=False)
+
+    assert [gone.problem for gone in through.gone()] == [""]
 
 
 def test_a_part_is_gone_once_the_belt_has_passed_its_stretch_and_the_output_has_answered() -> None:
     one = part()
     through = windows(one)
 
-    through.moved(DUE + COUNTS, is_on=True)
+    through.moved(DUE + COUNTS, 0, is_on=True)
 
     assert through.gone() == []
     through.answered(one, at_ns=7, problem="")
@@ -49,15 +96,15 @@ def test_a_part_is_gone_once_the_belt_has_passed_its_stretch_and_the_output_has_
     assert len(through) == 0
 
 
-@pytest.mark.parametrize(("unguarded", "is_told"), [(SPARE, False), (SPARE + 1, True)], ids=["in time", "too late"])
+@pytest.mark.parametrize(("unguarded", "is_told"), [(LEAD, False), (LEAD + 1, True)], ids=["in time", "too late"])
 def test_a_belt_that_moved_on_with_the_output_off_is_told_of(unguarded: int, is_told: bool) -> None:
     one = part()
     through = windows(one)
     through.answered(one, at_ns=7, problem="")
 
-    through.moved(DUE, is_on=True)
-    through.moved(DUE + unguarded, is_on=False)
-    through.moved(DUE + COUNTS, is_on=True)
+    through.moved(DUE, 0, is_on=True)
+    through.moved(DUE + unguarded, 0, is_on=False)
+    through.moved(DUE + COUNTS, 0, is_on=True)
 
     assert [bool(gone.problem) for gone in through.gone()] == [is_told]
 
@@ -71,7 +118,7 @@ def test_every_part_leaves_once_however_the_belt_moves(steps: list[int]) -> None
 
     for step in [*steps, 10_000]:
         place += step
-        through.moved(place, is_on=True)
+        through.moved(place, 0, is_on=True)
         left += [gone.in_flight for gone in through.gone()]
 
     assert sorted(one.part.n for one in left) == [1, 2, 3, 4, 5]

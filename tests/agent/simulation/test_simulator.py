@@ -78,6 +78,7 @@ def test_no_bad_part_passes_on_a_belt_that_changes_its_speed(seed: int, tmp_path
 
     print(f"seed {seed}: {dict(findings.counts)}")
     assert findings.violations == []
+    assert findings.counts["good parts taken off beside a reject"] == 0
 
 
 @pytest.mark.parametrize(
