@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 # Run by other Pythons: anomalib's environment, the system's.
 collect_ignore = ["against_anomalib.py", "anomalib_inferencer.py", "rtsp_server.py"]
 sys.path.insert(0, str(ROOT / "tests"))
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # others use this machine too
+settings.load_profile("busy")
 
 
 @pytest.hookimpl(hookwrapper=True)

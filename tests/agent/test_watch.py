@@ -36,7 +36,7 @@ def with_defect(image: Image) -> Image:
 
 
 @given(st.integers(1000, 100_000))
-@settings(max_examples=30, deadline=None)  # a busy machine
+@settings(max_examples=30)  # a busy machine
 def test_good_parts_that_were_not_among_those_measured_have_nothing_wrong(seed: int) -> None:
     assert what_is_wrong(part(seed), USUAL) == ""
 
@@ -68,13 +68,11 @@ def test_c7_a_photograph_unlike_all_others_is_told_of_with_the_reason(spoiled, s
 
 
 @given(images)
-@settings(deadline=None)
 def test_every_image_can_be_looked_at_and_is_as_usual_as_itself(image: Image) -> None:
     assert what_is_wrong(image, usual_of([look_of(image)])) == ""
 
 
 @given(images, images)
-@settings(deadline=None)
 def test_more_good_parts_never_make_the_guard_stricter_but_for_the_place(image: Image, other: Image) -> None:
     """The place is told from the mean picture, which another part changes; it is left out here."""
     alone = usual_of([look_of(image)])

@@ -30,7 +30,6 @@ tied_scores = arrays(np.float64, st.integers(1, 12), elements=st.sampled_from([-
 # --- image scores
 
 
-@settings(deadline=None)
 @given(good=tied_scores, defect=tied_scores)
 def test_image_auroc_is_the_share_of_pairs_in_the_right_order_with_half_for_ties(good, defect):
     higher = defect[:, None] > good
@@ -53,7 +52,6 @@ def test_image_auroc_ranks_raw_scores_that_a_sigmoid_would_tie():
     assert image_auroc(np.array([1000.0, 1001.0]), np.array([1002.0])) == 1.0
 
 
-@settings(deadline=None)
 @given(good=tied_scores, defect=tied_scores)
 def test_swapping_the_sides_mirrors_the_auroc(good, defect):
     assert image_auroc(good, defect) + image_auroc(defect, good) == pytest.approx(1.0, abs=ROUNDING)
@@ -71,7 +69,6 @@ def test_f1_max_agrees_with_scikit_learns_precision_recall_curve(decimals, shift
     assert f1 == pytest.approx((2 * precision * recall / np.maximum(precision + recall, 1e-12)).max(), abs=ROUNDING)
 
 
-@settings(deadline=None)
 @given(good=tied_scores, defect=tied_scores)
 def test_f1_max_is_at_least_that_of_rejecting_everything(good, defect):
     reject_all = 2 * defect.size / (2 * defect.size + good.size)
@@ -125,7 +122,6 @@ def test_average_precision_agrees_with_scikit_learn(decimals, shift):
     assert found == pytest.approx(expected, abs=ROUNDING)
 
 
-@settings(deadline=None)
 @given(good=tied_scores, defect=tied_scores)
 @pytest.mark.parametrize("metric", [image_auroc, f1_max, average_precision])
 def test_only_the_order_of_the_scores_counts(metric, good, defect):
@@ -135,7 +131,6 @@ def test_only_the_order_of_the_scores_counts(metric, good, defect):
     assert metric(steeper(good), steeper(defect)) == metric(good, defect)
 
 
-@settings(deadline=None)
 @given(good=tied_scores, defect=tied_scores, rate=st.floats(0.0, 0.999))
 def test_a_fixed_false_reject_rate_is_never_exceeded_and_one_more_reject_would_be_too_many(good, defect, rate):
     found = found_at(good, defect, rate)
@@ -145,7 +140,6 @@ def test_a_fixed_false_reject_rate_is_never_exceeded_and_one_more_reject_would_b
     assert found.found == (defect > found.highest_passing).sum()
 
 
-@settings(deadline=None)
 @given(good=tied_scores, defect=tied_scores, rates=st.tuples(st.floats(0.0, 0.999), st.floats(0.0, 0.999)))
 def test_more_false_rejects_never_find_fewer_defects(good, defect, rates):
     assert found_at(good, defect, min(rates)).found <= found_at(good, defect, max(rates)).found
@@ -290,7 +284,7 @@ def test_the_paired_difference_has_delongs_width(correlation):
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * delong, rel=0.08)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(good=tied_scores, defect=tied_scores)
 def test_a_model_does_not_differ_from_itself_in_another_unit(good, defect):
     ours, theirs = (good, defect), (np.arctan(good), np.arctan(defect))

@@ -75,7 +75,6 @@ def test_the_toy_has_its_known_pixel_auroc_and_components(toy):
     assert curves.n_regions == 2
 
 
-@settings(deadline=None)
 @given(
     maps=arrays(np.float32, (3, 4, 5), elements=st.sampled_from(np.float32([-2.5, 0.0, 0.1, 0.2, 0.3, 1e6]))),
     masks=arrays(np.bool_, (3, 4, 5)),
@@ -159,7 +158,7 @@ def test_good_images_count_in_the_false_positive_rate(toy):
     assert together.aupro() < without.aupro()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(order=st.permutations(range(6)))
 def test_images_may_come_in_any_order(order):
     maps, masks = blobs(3, 6, 32)
@@ -239,7 +238,6 @@ def test_no_map_has_no_edges():
 # --- precision
 
 
-@settings(deadline=None)
 @given(
     maps=arrays(np.float32, (3, 4, 5), elements=st.sampled_from(np.float32([-2.5, 0.0, 0.1, 0.2, 0.3, 1e6]))),
     masks=arrays(np.bool_, (3, 4, 5)),
@@ -308,7 +306,6 @@ def saturated(maps, images):
     return curves
 
 
-@settings(deadline=None)
 @given(
     maps=arrays(np.float32, (2, 4, 5), elements=st.sampled_from(np.float32([0.0, 0.1, 0.2, 0.3, 0.4, 1e6]))),
     masks=arrays(np.bool_, (2, 2, 4, 5)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from collected import events_in
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.collect.ledger import Gap, Ledger
@@ -98,7 +98,6 @@ def test_a_ledger_goes_on_where_it_was(tmp_path: Path) -> None:
     assert events_in(tmp_path / "events.db") == 3
 
 
-@settings(deadline=None)  # each example waits for the disk, on a busy machine for long
 @given(arrivals=st.lists(st.integers(1, 30), min_size=1, max_size=60))
 def test_in_whatever_order_events_come_gaps_are_the_numbers_that_did_not(tmp_path_factory, arrivals: list[int]) -> None:
     file = tmp_path_factory.mktemp("ledger") / "events.db"

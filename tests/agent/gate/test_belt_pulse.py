@@ -108,7 +108,7 @@ places = st.lists(st.integers(100, 600), max_size=8, unique_by=lambda mm: mm // 
 plans = st.sampled_from([(20.0, 40.0, 20), (40.0, 60.0, 20), (40.0, 60.0, 40), (40.0, 30.0, 40), (30.0, 10.0, 25)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans, places, places, legs, st.tuples(st.integers(300, 1500), st.integers(0, 25)))
 def test_no_part_to_be_rejected_goes_by_untouched_unless_its_record_says_so(
     widths: tuple[float, float, int], bad: list[int], good: list[int], legs: list[Leg], silent: tuple[int, int]

@@ -359,4 +359,4 @@ class Line(RuleBasedStateMachine):
 
 
 TestLine = Line.TestCase
-TestLine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestLine.settings = settings(max_examples=100, stateful_step_count=50)

@@ -203,7 +203,7 @@ class JournalAgainstADictionary(RuleBasedStateMachine):
 
 
 class TestAnySequenceOfCallsAndKills(JournalAgainstADictionary.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_a_full_disk_costs_the_line_nothing_and_is_counted(tmp_path: Path) -> None:

@@ -159,13 +159,13 @@ def test_a_file_that_was_cut_off_is_refused(kept: float) -> None:
         refuse_unsafe_onnx(PLAIN[: int(len(PLAIN) * kept)])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, len(PLAIN) - 1), new=st.binary(max_size=12), gone=st.integers(0, 12))
 def test_a_changed_onnx_file_is_opened_or_refused_and_never_an_error_of_another_kind(at: int, new: bytes, gone: int) -> None:
     assert verdict_on_onnx(PLAIN[:at] + new + PLAIN[at + gone :]) in ("opened", "refused")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, len(IR) - 1), new=st.binary(max_size=12), gone=st.integers(0, 12), n_weights=st.integers(0, 64))
 def test_a_changed_openvino_file_is_opened_or_refused_and_never_an_error_of_another_kind(
     at: int, new: bytes, gone: int, n_weights: int
@@ -173,14 +173,14 @@ def test_a_changed_openvino_file_is_opened_or_refused_and_never_an_error_of_anot
     assert verdict_on_ir(IR[:at] + new + IR[at + gone :], n_weights) in ("opened", "refused")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_opened_or_refused(content: bytes) -> None:
     assert verdict_on_onnx(content) in ("opened", "refused")
     assert verdict_on_ir(content, 0) in ("opened", "refused")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, len(PLAIN) - 1), byte=st.integers(0, 255))
 def test_whatever_is_let_through_is_opened_by_the_runtime_or_refused_in_words(tmp_path: Path, at: int, byte: int) -> None:
     file = tmp_path / "model.onnx"

@@ -35,7 +35,7 @@ def test_the_raw_score_is_what_the_graph_says(runtime: str, small_bundle: Path, 
     assert anomaly_map.max() == pytest.approx(raw, abs=FLOAT32_SUM)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6))
 def test_the_runtimes_agree_with_each_other(small_bundle: Path, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
