@@ -1,7 +1,7 @@
 """Parts from trigger to close: who is in flight, what the output does, what was counted, and when the line has to stand."""
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 
 from agent.ejectors import Ejector
 from agent.gate.actuation import Actuation
@@ -11,14 +11,13 @@ from agent.gate.confirmation import Confirmation
 from agent.gate.journal import Journal
 from agent.gate.line_stop import LineStop, Reason, Rules
 from agent.gate.orders import OrderBook, Orders
+from agent.gate.placing import Placing
 from agent.gate.plan import GatePlan
 from agent.gate.schedule import InFlight, Schedule
 from agent.gate.window import Windows, Wish
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 
 log = logging.getLogger(__name__)
-
-_STILL_TRIGGERS = 3  # as many at one place of the belt: the encoder is dead
 
 _NOBODY = Verdict(Outcome.REJECT, Cause.MISSED, "no inspection process was attached when the part was triggered")
 _LOST = Verdict(Outcome.REJECT, Cause.MISSED, "the inspection process was lost before it gave a verdict")
@@ -52,14 +51,13 @@ class Gate:
         self.output = Actuation(ejector, plan)
         self.confirmation = Confirmation(round(plan.confirm_ms * 1e6)) if confirms else None
         self.belt = Belt(1 if plan.travel_counts > 0 else -1) if plan.travel_counts is not None else None
+        self._placing = Placing(self.belt) if self.belt is not None else None
         self._windows = Windows(plan.window_counts, plan.lead_counts)
         self._boot = boot
         self._plan = plan
         self._journal = journal
         self._orders = orders
         self._schedule = Schedule(plan.delay_ns, plan.delay_counts)
-        self._still: tuple[int, int] = (0, 0)  # place of the last trigger, triggers there
-        self._guessed: deque[tuple[InFlight, int]] = deque()  # parts of which the encoder was not read since; at what place
         self._n = 0
         self._known = orders.read() if orders else Orders()
         of_last = (plan.stop.rejects, plan.stop.of_last) if plan.stop.rejects and plan.stop.of_last else None
@@ -107,8 +105,8 @@ class Gate:
         self._journal.opened(part, triggered_ns)
         place = self._place_of(triggered_ns)
         in_flight = self._schedule.open(part, triggered_ns, self._foregone(attached, unsettled), place, recipe)
-        if self.belt is not None and not self.belt.knows(triggered_ns):
-            self._guessed.append((in_flight, place))
+        if self._placing is not None:
+            self._placing.placed(in_flight, place)
         return in_flight
 
     def tell(self, part: Part, verdict: Verdict, recipe: int = 0) -> None:
@@ -135,11 +133,7 @@ class Gate:
     def act(self, now_ns: int) -> list[Closed]:
         """Closes the parts that are due and ends pulses; raises EjectorError where the output cannot be driven."""
         closed = self._hear_ejector(now_ns)
-        self._correct_guesses()
-        if self.belt is not None and Reason.ENCODER in self.held:
-            self._guessed.clear()
-            lost_parts = [*self._windows.clear(), *self._schedule.clear()]
-            closed += [self._close(lost, now_ns, actual_ns=None, problem=_NO_PLACE) for lost in lost_parts]
+        closed += self._correct_places(now_ns)
         place = now_ns if self.belt is None else self.belt.place
         for in_flight in self._schedule.due(place) if place is not None else []:
             closed += self._arrive(in_flight, now_ns)
@@ -171,7 +165,8 @@ class Gate:
         log.warning("gate reset by a person; it was held for: %s", ", ".join(r.value for r in self.held) or "nothing")
         self._line_stop.reset()
         self.alarms.reset()
-        self._still = (0, 0)
+        if self._placing is not None:
+            self._placing.reset()
         self._remember()
 
     def maintain(self, begin: bool, now_ns: int) -> None:
@@ -198,24 +193,25 @@ class Gate:
         return Verdict(Outcome.REJECT, Cause.FAULT, unsettled) if unsettled else None
 
     def _place_of(self, triggered_ns: int) -> int:
-        """Where the belt was at a trigger. Parts that come while it stands: its encoder is dead."""
-        place = self.belt.at(triggered_ns) if self.belt else 0
-        if self.belt is None:
+        """Where the belt was at a trigger; 0 for a gate that goes by time."""
+        if self._placing is None:
             return 0
-        if place is None:
-            self.encoder_lost("a part came before the encoder said anything", triggered_ns)
-            return 0
-        self._still = (place, self._still[1] + 1 if self._still[0] == place else 1)
-        if self._still[1] >= _STILL_TRIGGERS:
-            self.encoder_lost(f"{self._still[1]} parts came while the encoder stood at {place}", triggered_ns)
+        place, dead = self._placing.place_of(triggered_ns)
+        if dead:
+            self.encoder_lost(dead, triggered_ns)
         return place
 
-    def _correct_guesses(self) -> None:
-        """An encoder read after a trigger, be it much later, says where the belt was at the trigger."""
-        while self.belt is not None and self._guessed and self.belt.knows(self._guessed[0][0].triggered_ns):
-            in_flight, guessed = self._guessed.popleft()
-            place = self.belt.at(in_flight.triggered_ns)
-            self._schedule.shift(in_flight, place - guessed if place is not None else 0)
+    def _correct_places(self, now_ns: int) -> list[Closed]:
+        """Shifts parts that were further back or ahead than was thought; closes all where nobody knows where they are."""
+        if self._placing is None:
+            return []
+        for in_flight, counts in self._placing.corrections():
+            self._schedule.shift(in_flight, counts)
+        if Reason.ENCODER not in self.held:
+            return []
+        self._placing.clear()
+        lost_parts = [*self._windows.clear(), *self._schedule.clear()]
+        return [self._close(lost, now_ns, actual_ns=None, problem=_NO_PLACE) for lost in lost_parts]
 
     def _arrive(self, in_flight: InFlight, now_ns: int) -> list[Closed]:
         """A part is at the gate. A reject is closed when the output has answered, with an encoder when it has gone through."""
