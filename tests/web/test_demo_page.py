@@ -17,7 +17,9 @@ def test_the_page_of_the_demo_opens_to_whom_it_invites_and_shows_its_parts_until
     port = free_port()
     sizes = ["--headless", "--parts", "8", "--rate", "8", "--train", "24"]
 
-    with running("-m", "kensa", "demo", *sizes, "--page", str(port), "--out", str(tmp_path / "d"), log_file=tmp_path / "log") as demo:
+    with running(
+        "-m", "kensa", "demo", *sizes, "--page", str(port), "--out", str(tmp_path / "d"), log_file=tmp_path / "log"
+    ) as demo:
         wait_until(lambda: "the page stays until Ctrl-C" in demo.text(), timeout_s=200)
         visitor = Visitor(port)
         entered = visitor.log_in("demo", re.search(r"user demo, password (\S+)", demo.text())[1]).status
