@@ -16,9 +16,8 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "agent")]  # ours fir
 
 from broker import mosquitto  # noqa: E402 - a script, too
 from libmodbus import plc  # noqa: E402
-from real_truth import compare, compare_events  # noqa: E402
-from real_world import Plan, World, faults  # noqa: E402
-from running_line import Subscriber  # noqa: E402
+from real_truth import compare, compare_events, wait_for_delivery  # noqa: E402
+from real_world import LEDGER, Plan, World, collecting, faults  # noqa: E402
 
 from agent.simulation.line import Findings  # noqa: E402
 
@@ -31,8 +30,7 @@ def run_line(plan: Plan, folder: Path) -> Findings:
     moments = sorted(random.uniform(0.05, 0.9) * plan.parts for _ in to_make)
     with ExitStack() as around:
         broker, coupler = around.enter_context(mosquitto(folder, persistence=True)), around.enter_context(plc())
-        heard = Subscriber(broker)
-        around.callback(heard.close)
+        around.enter_context(collecting(broker, folder))
         with ExitStack() as parts:
             world = World(plan, folder, broker, coupler, parts)
             while not world.belt.is_done.wait(0.1):
@@ -40,8 +38,9 @@ def run_line(plan: Plan, folder: Path) -> Findings:
                 if moments and len(world.belt.parts) >= moments[0] and world.is_up():
                     moments.pop(0)
                     world.make(to_make.pop())
+            wait_for_delivery(world.state / "outbox.db", findings)
         compare(plan, world, coupler, findings)
-        compare_events(world.state / "outbox.db", heard, findings)
+        compare_events(world.state / "outbox.db", folder / LEDGER, findings)
     if moments:
         findings.violations.append(f"{len(moments)} of the faults were never made")
     return findings

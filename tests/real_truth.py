@@ -1,6 +1,7 @@
 """What happened on a belt in real time against what was told of it: flap and PLC against records, events and accounts."""
 
 import json
+import sqlite3
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -13,15 +14,15 @@ from libmodbus import Plc
 from real_belt import acting, at_gate, caught_ms
 from real_plc import RealPlc
 from real_world import Plan, World
-from running_line import Subscriber
 
-from agent.events.store import connect
+from agent.events.store import DELIVERED, connect
 from agent.inspection import Part
 from agent.simulation.belt import BeltPart
 from agent.simulation.line import Findings
 from agent.simulation.simulator import Told, judge, told_in
 
 _GATE_MM = 500.0
+_DELIVERED_WITHIN_S = 60.0
 _AWAKE_WITHIN_NS = 5_000_000_000  # a part's result is at the PLC so soon behind the gate, or there is a reason
 
 
@@ -82,23 +83,33 @@ def compare_order(places: Sequence[float], findings: Findings) -> None:
         furthest = max(furthest, place)
 
 
-def compare_events(outbox: Path, heard: Subscriber, findings: Findings) -> None:
-    """Numbers without gaps on the disk, one for each event at the broker, whatever the wall clock did."""
+def wait_for_delivery(outbox: Path, findings: Findings) -> None:
+    """Until the collector has acknowledged what there is to tell; more may come while the processes end."""
+    until_s, waiting = time.monotonic() + _DELIVERED_WITHIN_S, 1
+    while waiting and time.monotonic() < until_s:
+        time.sleep(0.1)
+        with closing(connect(outbox)) as reader:
+            (waiting,) = reader.execute("SELECT count(*) FROM event WHERE state <> ?", (DELIVERED,)).fetchone()
+    if waiting:
+        findings.violations.append(f"{waiting} events were not delivered within {_DELIVERED_WITHIN_S:.0f} s of the last part")
+
+
+def compare_events(outbox: Path, ledger: Path, findings: Findings) -> None:
+    """Numbers without gaps on the disk, and at the collector each event that was taken for delivered, once, under its number."""
     with closing(connect(outbox)) as reader:
-        rows = reader.execute("SELECT seq, time FROM event ORDER BY seq").fetchall()
-    if [seq for seq, _ in rows] != list(range(1, len(rows) + 1)):
+        rows = reader.execute("SELECT seq, time, state FROM event ORDER BY seq").fetchall()
+    if [row[0] for row in rows] != list(range(1, len(rows) + 1)):
         findings.violations.append("the numbers of the events have gaps")
     findings.counts["events whose time is before that of the one before"] = sum(
         later[1] < earlier[1] for earlier, later in pairwise(rows)
     )
-    numbers: dict[str, set[int]] = {}
-    for event in heard.results:
-        numbers.setdefault(event["id"], set()).add(event["seq"])
-    findings.counts["events heard at the broker"] = len(numbers)
-    if len({seq for seqs in numbers.values() for seq in seqs}) != sum(map(len, numbers.values())) or any(
-        len(seqs) > 1 for seqs in numbers.values()
-    ):
-        findings.violations.append("the broker was told an event with two numbers, or two events with one")
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as collected:
+        kept = [seq for (seq,) in collected.execute("SELECT seq FROM event")]
+    findings.counts["events"], findings.counts["events at the collector"] = len(rows), len(kept)
+    if len(set(kept)) < len(kept):
+        findings.violations.append("the collector has two events under one number")
+    missing = {seq for seq, _, state in rows if state == DELIVERED} - set(kept)
+    findings.violations += [f"event {seq} was taken for delivered, and the collector has it not" for seq in sorted(missing)]
 
 
 def judge_results(

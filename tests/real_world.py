@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 from broker import Broker
+from kensa_process import running
 from libmodbus import Plc
 from real_belt import TRAVEL_MM, Drive, RealBelt
 from real_camera import Loss, RealCamera
@@ -26,6 +27,8 @@ from agent.gate.operator_side import GateSilentError, ask_gate
 from agent.simulation.belt import MM_PER_MS
 
 TRAVEL_MS = TRAVEL_MM / MM_PER_MS
+LEDGER = "events.db"
+_COLLECTOR = "archive"
 LEAD_MS = 40.0  # the flap's lag, and as much for the network and the scheduler
 
 # The supervisor's own clock is left alone: under libfaketime 0.9.10 its time.sleep fails with EINVAL.
@@ -157,10 +160,18 @@ ejector: {{type: modbus, host: 127.0.0.1, port: {coupler.port}, coil: 0}}
 gate: {{travel_ms: {TRAVEL_MS}, lead_ms: {LEAD_MS}, pulse_ms: 60, window_ms: 30, stop: {{part_went_by: true}}{counts}}}
 plc: {plc_section}
 runtime: {{type: onnxruntime, threads: 1}}
-mqtt: {{host: {broker.host}, port: {broker.port}, topic: {TOPIC}, keepalive_s: 5}}
+mqtt: {{host: {broker.host}, port: {broker.port}, topic: {TOPIC}, keepalive_s: 5, collector: {_COLLECTOR}}}
 {encoder if by_encoder else ""}
 """)
     return file
+
+
+@contextmanager
+def collecting(broker: Broker, folder: Path) -> Iterator[None]:
+    """`kensa collect`: the central end, which asks for what a killed broker has lost."""
+    words = ["--host", broker.host, "--port", str(broker.port), "--topic", TOPIC.partition("/")[0], "--name", _COLLECTOR]
+    with running("-m", "kensa", "collect", *words, "--out", str(folder / LEDGER), log_file=folder / "collect.log"):
+        yield
 
 
 @contextmanager

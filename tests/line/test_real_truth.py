@@ -1,8 +1,12 @@
 """What a PLC must never see is found when it does: the judge of the line in real time, with a PLC that says what we want."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 from real_plc import Polls, RealPlc, Shown
-from real_truth import judge_results
+from real_truth import compare_events, judge_results
 
 from agent.inspection import Part
 from agent.simulation.belt import BeltPart
@@ -51,3 +55,29 @@ def test_a_result_that_a_deaf_plc_or_a_killed_process_lost_has_a_reason() -> Non
     assert judged(SEEN[:2], deaf_ns=(31 * SECOND,)) == []
     assert judged(SEEN[:2], killed_ns=(31 * SECOND,)) == []
     assert judged(SEEN[:2], deaf_ns=(60 * SECOND,)) != []
+
+
+@pytest.mark.parametrize(
+    ("kept", "violations"),
+    [
+        ([("a", 1), ("b", 2)], []),
+        ([("a", 1)], ["event 2 was taken for delivered, and the collector has it not"]),
+        ([("a", 1), ("b", 2), ("b again", 2)], ["the collector has two events under one number"]),
+    ],
+    ids=["each", "one lost", "one twice"],
+)
+def test_each_event_that_was_taken_for_delivered_must_be_at_the_collector_once(
+    tmp_path: Path, kept: list[tuple[str, int]], violations: list[str]
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as outbox, closing(sqlite3.connect(tmp_path / "events.db")) as ledger:
+        outbox.execute("CREATE TABLE event (seq INTEGER, time TEXT, state INTEGER)")
+        outbox.executemany("INSERT INTO event VALUES (?, '', ?)", [(1, 1), (2, 1), (3, 0)])  # the third one waits
+        ledger.execute("CREATE TABLE event (id TEXT, seq INTEGER)")
+        ledger.executemany("INSERT INTO event VALUES (?, ?)", kept)
+        outbox.commit()
+        ledger.commit()
+    findings = Findings()
+
+    compare_events(tmp_path / "outbox.db", tmp_path / "events.db", findings)
+
+    assert findings.violations == violations
