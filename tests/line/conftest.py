@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from broker import Broker, mosquitto
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
