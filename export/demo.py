@@ -25,11 +25,12 @@ from export.contact_sheet import Inspected, contact_sheet
 from export.demo_line import Belt, Seen, page_trouble, run_line
 from export.pack import describe, export
 from export.parity import ParityError
-from training.backbone import EMBEDDED, RANDOM, BackboneError, WeightsError, load_backbone
+from training.backbone import BackboneError
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained
 from training.findings import table
 from training.fit import fit
+from training.pretrained import EMBEDDED, RANDOM, WeightsError, load_backbone
 from training.progress import progress_on
 from training.recipe import Recipe
 from training.rendered_parts import DEFECTS, draw, write_dataset, write_png

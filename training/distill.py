@@ -151,9 +151,10 @@ def _teacher(text: str) -> Teacher:
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Mistakes that a message explains; known only once torch is loaded."""
-    from training.backbone import BackboneError, WeightsError
+    from training.backbone import BackboneError
     from training.checkpoints import DescentError
     from training.data import DataError
+    from training.pretrained import WeightsError
 
     return (DistillError, DescentError, BackboneError, WeightsError, DataError)
 

@@ -22,8 +22,8 @@ from training.recipe import Recipe, read_recipe
 from training.region import check_region, region
 
 if TYPE_CHECKING:
-    from training.backbone import Provenance
     from training.data import GoodParts
+    from training.pretrained import Provenance
     from training.progress import Progress
     from training.run import Record
 
@@ -43,11 +43,11 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     Of several processes (training/processes.py) the first alone writes, the others wait for it.
     Raises SectionError (path into the recipe), DataError, BackboneError, WeightsError, RunError, CalibrationError.
     """
-    from training.backbone import Stated, load_backbone
     from training.checkpoints import checkpoints_of
     from training.data import good_parts, input_contract, load_depth, load_original, load_original_depth
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
+    from training.pretrained import Stated, load_backbone
     from training.processes import best_device, is_first, wait_for_all
     from training.run import (
         calibration_depth_file,
@@ -239,9 +239,10 @@ def _setting(text: str, option: str) -> tuple[str, Any]:
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Mistakes that a message explains; known only once torch is loaded."""
-    from training.backbone import BackboneError, WeightsError
+    from training.backbone import BackboneError
     from training.checkpoints import DescentError
     from training.data import DataError
+    from training.pretrained import WeightsError
     from training.run import RunError
 
     ours = (BackboneError, WeightsError, DataError, DescentError, RunError)

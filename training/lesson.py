@@ -12,10 +12,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from agent.whole_file import write_whole
-from training.backbone import IMAGENET_MEAN, IMAGENET_STD, UNKNOWN, Stated, load_backbone
 from training.crops import Source, batch
 from training.descend import Course, fast_in_half
 from training.plan import DistillError, Plan, Teacher
+from training.pretrained import IMAGENET_MEAN, IMAGENET_STD, UNKNOWN, Stated, load_backbone
 
 FARTHEST = 10.0  # deviations; a channel that is almost always silent must not rule the loss
 _WARM_UP = 0.1

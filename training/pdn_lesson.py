@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from training.backbone import IMAGENET_MEAN, IMAGENET_STD
 from training.crops import Source
 from training.lesson import FARTHEST, Lesson, Normalize, channels_last, half_precision
 from training.pdn import OUTPUTS, STRIDE, Pdn, PdnM, PdnS
 from training.plan import PDN_M, PDN_S, Plan
+from training.pretrained import IMAGENET_MEAN, IMAGENET_STD
 
 PDNS: dict[str, type[PdnS | PdnM]] = {PDN_S: PdnS, PDN_M: PdnM}
 NAMES = {PDN_S: "PDN-S", PDN_M: "PDN-M"}

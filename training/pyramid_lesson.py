@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.backbone import IMAGENET_MEAN, IMAGENET_STD, RANDOM, load_backbone
 from training.crops import Source
 from training.lesson import FARTHEST, Lesson, Normalize, channels_last, half_precision
 from training.plan import Plan
+from training.pretrained import IMAGENET_MEAN, IMAGENET_STD, RANDOM, load_backbone
 
 _NETWORK, _STRIDES = "resnet18", (4, 8, 16)
 

@@ -14,13 +14,14 @@ from agent.calibration import CalibrationError
 from agent.drivers import SectionError, convert, names
 from agent.preprocess import RefusedImageError
 from agent.runtimes import InferenceError
-from training.backbone import BackboneError, WeightsError
+from training.backbone import BackboneError
 from training.checkpoints import DescentError
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained, origin_of, refuse_seen
 from training.evaluation import write_file, write_json
 from training.fit import fit
 from training.layouts import layout_of
+from training.pretrained import WeightsError
 from training.progress import Progress, progress_on
 from training.recipe import Recipe
 from training.run import RunError, method_config

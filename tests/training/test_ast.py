@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from small_dataset import plate, save, scratched
 from torch import Tensor, nn
 
-from training.backbone import Backbone, BackboneError, load_backbone
+from training.backbone import Backbone, BackboneError
 from training.data import Photograph, good_parts, input_contract
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.ast import AST, Config, Student, Teacher, positional_encoding
+from training.pretrained import load_backbone
 from training.progress import Lines
 
 B5 = "tf_efficientnet_b5"

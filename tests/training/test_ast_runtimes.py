@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.backbone import load_backbone
 from training.methods.ast import AST, Config
+from training.pretrained import load_backbone
 
 PX = 64
 

@@ -8,11 +8,12 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-import training.backbone
+import training.pretrained
 from agent.bundle import sha256
-from training.backbone import Backbone, BackboneError, Stated, WeightsError, load_backbone
+from training.backbone import Backbone, BackboneError
+from training.pretrained import Stated, WeightsError, load_backbone
 
-WEIGHTS_FOLDER = Path(training.backbone.__file__).parent / "weights"
+WEIGHTS_FOLDER = Path(training.pretrained.__file__).parent / "weights"
 
 
 def weights_file(folder: Path, name: str) -> Path:

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from small_dataset import plate, save
 from told import Cut, Told, quiet
 
-from training.backbone import load_backbone
 from training.checkpoints import DescentError
 from training.distill import distill, distill_command
 from training.plan import DistillError, Plan, Teacher
+from training.pretrained import load_backbone
 
 ROOT = Path(__file__).parents[2]
 STEPS = 5

@@ -11,12 +11,13 @@ from small_dataset import plate, save, scratched
 from agent.drivers import SectionError, convert
 from agent.preprocess import enlarge
 from training.autoencoder import Autoencoder
-from training.backbone import BackboneError, load_backbone
+from training.backbone import BackboneError
 from training.data import DataError, good_parts, input_contract
 from training.fit import fit_command
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.efficientad import Config, EfficientAD, hard_mean, map_quantiles, natural_crop, relit
+from training.pretrained import load_backbone
 
 ST_ONLY = {"autoencoder": False}  # takes small images, so a step takes a hundredth of the time
 

@@ -11,11 +11,12 @@ from small_dataset import plate, save, scratched
 from torch import Tensor, nn
 
 from export.to_onnx import to_onnx
-from training.backbone import Backbone, Stated, load_backbone
+from training.backbone import Backbone
 from training.data import Photograph, good_parts, input_contract
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.fastflow import Config, FastFlow, Flow
+from training.pretrained import Stated, load_backbone
 from training.progress import Lines
 
 LEVELS = Config.levels

@@ -11,12 +11,12 @@ from agent.drivers import SectionError, convert, section
 from agent.roi import Roi, roi_of
 from export.to_onnx import to_onnx
 from export.to_openvino import to_openvino
-from training.backbone import load_backbone
 from training.coreset import greedy_coreset, project
 from training.data import good_parts, input_contract
 from training.graph import Deployed, TorchRuntime
 from training.methods import Parts
 from training.methods.patchcore import Config, OfficialEmbedding, nearest_rows, reweighted
+from training.pretrained import load_backbone
 
 LEFT_EDGE = roi_of(np.repeat(np.uint8([[255] * 12 + [0] * 84]), 80, axis=0))  # 8 of 64 cells, fewer than 16
 ROUNDING = 1e-3  # squared distances of norm 100 in float32 are good to 1e-5, their root near zero to 3e-3 of the norm

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from small_dataset import plate, save, scratched
 from told import Cut, Told, quiet
 
-from training.backbone import BackboneError, Stated, WeightsError, load_backbone
+from training.backbone import BackboneError
 from training.data import good_parts, input_contract
 from training.distill import distill
 from training.graph import Deployed
@@ -20,6 +20,7 @@ from training.methods.patchcore import Config
 from training.pdn import PdnM, PdnS
 from training.pdn_lesson import _folded, _normalized
 from training.plan import PDN_M, PDN_S, Plan, Teacher
+from training.pretrained import Stated, WeightsError, load_backbone
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 import torch
 from small_dataset import plate, save
 
-from training.backbone import Stated, load_backbone
 from training.data import good_parts, input_contract
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.stfpm import Config, Stfpm, _half_squared_distance
+from training.pretrained import Stated, load_backbone
 
 
 class Losses:

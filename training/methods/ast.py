@@ -25,12 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.backbone import EMBEDDED, Backbone
+from training.backbone import Backbone
 from training.depth_channels import CHANNELS, depth_channels
 from training.descend import Course, batch_of, descend, steps_of
 from training.flows import TwoSidedCoupling
 from training.kept import Kept
 from training.methods import Method, Parts
+from training.pretrained import EMBEDDED
 from training.progress import Progress
 
 _GRID = 24  # places a side, as in the paper

@@ -29,11 +29,12 @@ from torch.nn import functional as F
 
 from agent.drivers import SectionError
 from training.autoencoder import SMALLEST_PX, Autoencoder
-from training.backbone import EMBEDDED_PDN, Backbone, BackboneError
+from training.backbone import Backbone, BackboneError
 from training.crops import PROCEDURAL, Source, open_source
 from training.descend import Course, batch_of, descend
 from training.methods import Method, Parts
 from training.pdn import OUTPUTS, STRIDE, PdnM, PdnS
+from training.pretrained import EMBEDDED_PDN
 from training.progress import Progress
 from training.textures import Picture
 

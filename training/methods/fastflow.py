@@ -25,10 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.backbone import EMBEDDED, Backbone
+from training.backbone import Backbone
 from training.descend import Course, batch_of, descend, steps_of
 from training.flows import OneSidedCoupling
 from training.methods import Method, Parts
+from training.pretrained import EMBEDDED
 from training.progress import Progress
 
 _DECAY = 1e-5  # of the weights

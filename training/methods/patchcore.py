@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agent.preprocess import inspected_cells
-from training.backbone import EMBEDDED, STRIDES, Backbone
+from training.backbone import STRIDES, Backbone
 from training.coreset import greedy_coreset, project
 from training.methods import Method, Parts
+from training.pretrained import EMBEDDED
 from training.progress import Progress
 
 _CHUNK = 2000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach

@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training.backbone import EMBEDDED, Backbone
+from training.backbone import Backbone
 from training.descend import Course, batch_of, descend, steps_of
 from training.methods import Method, Parts
+from training.pretrained import EMBEDDED
 from training.progress import Progress
 
 _MOMENTUM, _DECAY = 0.9, 1e-4
