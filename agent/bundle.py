@@ -43,7 +43,8 @@ class GateRecord(msgspec.Struct, frozen=True):
     scores' range. flips: other decisions, each artefact at its own threshold. map_change: largest of the mean deviations of a
     map, as a share of the float maps' range. aupro_change: points of AU-PRO on the damaged parts. low_macs: share of all
     multiplications that the compiled model computes in the artefact's precision. time_ratio: to the fastest float artefact
-    of the same runtime, on the exporting machine. float_layers: left in float. failures: what it does not keep, in words.
+    of the same runtime, on the exporting machine. float_layers: blocks of the network left in float. failures: what it does
+    not keep, in words. bf16_layers: blocks in bfloat16 where the precision is INT8.
     """
 
     images: int
@@ -57,6 +58,7 @@ class GateRecord(msgspec.Struct, frozen=True):
     time_ratio: float
     float_layers: tuple[str, ...]
     failures: tuple[str, ...] = ()
+    bf16_layers: tuple[str, ...] = ()
 
 
 class Withheld(msgspec.Struct, frozen=True):

@@ -19,14 +19,29 @@ def share(float_file: Path, file: Path, runtime: str, precision: str) -> float:
     graph = onnx.load(float_file)
     macs = {node.name: count for node, count in products(graph)}
     if runtime == "openvino":
-        computed = sum(macs.get(name, 0) for name, found in of_products(file).items() if found in _OPENVINO_NAMES[precision])
+        fused = _fused(graph)
+        low = {fused.get(name, name) for name, found in of_products(file).items() if found in _OPENVINO_NAMES[precision]}
+        computed = sum(macs.get(name, 0) for name in low)
     else:
         computed = _integer_macs(graph, file) if precision == "int8" else 0
     return computed / sum(macs.values())
 
 
+def _fused(graph: onnx.ModelProto) -> Mapping[str, str]:
+    """The product whose result a node shifts or scales by a constant: OpenVINO may call both by that node's name."""
+    giving = {node.output[0]: node.name for node, _ in products(graph)}
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    found: dict[str, str] = {}
+    for node in graph.graph.node:
+        if node.op_type in ("Add", "Sub", "Mul", "Div") and constants & set(node.input):
+            for name in giving.keys() & set(node.input):
+                found[node.name] = giving[node.output[0]] = giving[name]
+    return found
+
+
 def of_products(file: Path) -> Mapping[str, str]:
-    """OpenVINO's `runtimePrecision` of each convolution and matrix product, by the name it has in the ONNX graph."""
+    """OpenVINO's `runtimePrecision` of each convolution and matrix product, by the name it has in the ONNX graph, or that of what
+    is fused with it."""
     compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
     found = {}
     for node in compiled.get_runtime_model().get_ops():

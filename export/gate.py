@@ -40,12 +40,13 @@ class Judged:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """low_macs: share of all multiplications in the artefact's precision. time_ratio: to float. gains: whether it must be
-    worth its while; float16 weights need not, they are half the size."""
+    worth its while; float16 weights need not, they are half the size. float_layers, bf16_layers: blocks not in it."""
 
     low_macs: float
     time_ratio: float
     gains: bool = True
     float_layers: tuple[str, ...] = ()
+    bf16_layers: tuple[str, ...] = ()
 
 
 def gate(reference: Judged, found: Judged, masks: Sequence[Mask | None], contract: InputContract, cost: Cost) -> GateRecord:
@@ -55,7 +56,7 @@ def gate(reference: Judged, found: Judged, masks: Sequence[Mask | None], contrac
     if not finite:
         return GateRecord(
             len(raws), 0.0, 1.0, len(raws), 0, 1.0, -100.0, cost.low_macs, cost.time_ratio, cost.float_layers,
-            ("its scores or maps are not finite",),
+            ("its scores or maps are not finite",), cost.bf16_layers,
         )  # fmt: skip
     spread = float(np.ptp(reference.raws))
     spearman = float(spearmanr(reference.raws, raws).statistic) if np.ptp(raws) > 0 < spread else 0.0
@@ -80,8 +81,9 @@ def gate(reference: Judged, found: Judged, masks: Sequence[Mask | None], contrac
     )
     failures = tuple(words for kept, words in limits if not kept)
     return GateRecord(
-        len(raws), spearman, shift, flips, allowed, maps, change, cost.low_macs, cost.time_ratio, cost.float_layers, failures
-    )
+        len(raws), spearman, shift, flips, allowed, maps, change, cost.low_macs, cost.time_ratio, cost.float_layers, failures,
+        cost.bf16_layers,
+    )  # fmt: skip
 
 
 def loses(record: GateRecord) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, shape_inference
 
-_WEIGHTED = ("Conv", "Gemm", "MatMul")
+WEIGHTED = ("Conv", "Gemm", "MatMul")
 _METHOD = "method."  # where training/graph.py keeps it
 _HARMLESS = frozenset({"Add", "AveragePool", "Clip", "Concat", "HardSwish", "MaxPool", "Relu", "Resize"})
 
@@ -25,12 +25,14 @@ class Layer:
 
     @property
     def block(self) -> str:
-        """The module it is widened with: to the first number in its path.
+        """The module it is widened with: to the first number in its path, or what the path says the layer is a chunk of.
 
         >>> [Layer("", f"backbone.network.{path}", 1).block for path in ("conv1", "layer1.0.conv2")]
         ['backbone.network.conv1', 'backbone.network.layer1.0']
+        >>> Layer("", "search.chunks.7", 1).block
+        'search'
         """
-        words = self.module.split(".")
+        words = self.module.split(".chunks.")[0].split(".")
         number = next((k for k, word in enumerate(words) if word.isdigit()), len(words))
         return ".".join(words[: number + 1])
 
@@ -60,13 +62,26 @@ def all_macs(model: ModelProto) -> int:
     return sum(macs for _, macs in products(model))
 
 
-def between(model: ModelProto, chosen: Iterable[Layer]) -> list[str]:
-    """Names of the nodes, such as activations and poolings, through which one chosen layer's output reaches another."""
-    names = {layer.node for layer in chosen}
+def between(model: ModelProto, givers: Iterable[Layer], takers: Iterable[Layer]) -> list[str]:
+    """Names of the nodes, such as activations and poolings, through which the output of a giver reaches a taker."""
     nodes = list(model.graph.node)
-    after = _reached(nodes, names)
-    before = _reached([_turned(node) for node in reversed(nodes)], names)
+    after = _reached(nodes, {layer.node for layer in givers})
+    before = _reached([_turned(node) for node in reversed(nodes)], {layer.node for layer in takers})
     return [node.name for node in nodes if node.op_type in _HARMLESS and node.name in after and node.name in before]
+
+
+def maxima(model: ModelProto, chosen: Iterable[Layer]) -> list[str]:
+    """Names of the nodes that add a constant to what a chosen layer gives, as its bias, and take the largest of it, which is as
+    exact in low precision."""
+    given = {layer.node for layer in chosen}
+    tensors = {tensor for node in model.graph.node if node.name in given for tensor in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type == "Add" and node.input[0] in tensors and node.input[1] in constants:
+            found[node.output[0]] = node.name
+    ends = [node for node in model.graph.node if node.op_type == "ReduceMax" and node.input[0] in tensors | found.keys()]
+    return [node.name for node in ends] + [found[node.input[0]] for node in ends if node.input[0] in found]
 
 
 def _reached(nodes: Sequence[NodeProto], start: set[str]) -> set[str]:
@@ -92,7 +107,7 @@ def products(model: ModelProto) -> list[tuple[NodeProto, int]]:
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for value in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]:
         shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-    return [(node, _macs(node, shapes)) for node in model.graph.node if node.op_type in _WEIGHTED]
+    return [(node, _macs(node, shapes)) for node in model.graph.node if node.op_type in WEIGHTED]
 
 
 def _macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:

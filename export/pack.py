@@ -142,6 +142,8 @@ def _gate_table(gated: list[tuple[str, str, GateRecord | None]]) -> list[str]:
                 f"{100 * g.low_macs:14.0f} %  {g.time_ratio:4.2f} x"
             )
         rows.append(f"    {name}: {fate}")
+        if g is not None and g.bf16_layers:
+            rows.append(f"    in bfloat16 instead: {', '.join(g.bf16_layers)}")
         if g is not None and g.float_layers:
             rows.append(f"    left in float: {', '.join(g.float_layers)}")
     return rows

@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from agent.inspection import Depth, Image
-from export.layers import Layer, between
+from export.layers import WEIGHTED, Layer, between
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -33,15 +33,19 @@ class Quantizer:
 
     def __init__(self, float_file: Path, views: Sequence[Inputs], folder: Path) -> None:
         self._folder, self._ranges = folder, folder / "ranges.json"
-        self._write(float_file, folder / "learned.onnx", [], _Reader(views))
+        self._write(float_file, folder / "learned.onnx", [], _Reader(views), round_results=True)
 
-    def write(self, float_file: Path, file: Path, chosen: Sequence[Layer]) -> None:
+    def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], round_results: bool) -> None:
         """Writes `file`, the chosen layers and what lies between them in INT8. float_file: the graph whose ranges were learned,
-        or one that differs only outside of the chosen layers."""
-        nodes = [layer.node for layer in chosen] + between(onnx.load(float_file), chosen)
-        self._write(float_file, file, nodes, None)
+        or one that differs only outside of the chosen layers.
 
-    def _write(self, float_file: Path, file: Path, nodes: list[str], reader: "_Reader | None") -> None:
+        round_results: also what a layer gives, not only what it is given. ONNX Runtime computes in integers only what has them on
+        both sides. OpenVINO does not need it, and what is then averaged or subtracted is truer without (docs/decisions.md).
+        """
+        nodes = [layer.node for layer in chosen] + between(onnx.load(float_file), chosen, chosen)
+        self._write(float_file, file, nodes, None, round_results)
+
+    def _write(self, float_file: Path, file: Path, nodes: list[str], reader: "_Reader | None", round_results: bool) -> None:
         prepared = self._folder / f"prepared-{float_file.name}"
         before = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)
@@ -59,7 +63,10 @@ class Quantizer:
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_cache_path=self._ranges,
-                extra_options={"CalibMaxIntermediateOutputs": 16},
+                extra_options={
+                    "CalibMaxIntermediateOutputs": 16,
+                    "OpTypesToExcludeOutputQuantization": [] if round_results else list(WEIGHTED),
+                },
             )
         finally:
             logging.getLogger().setLevel(before)

@@ -27,7 +27,7 @@ def test_multiplications_are_those_counted_by_hand(model: onnx.ModelProto) -> No
 
 
 def test_the_search_and_what_follows_it_is_never_between_layers(model: onnx.ModelProto) -> None:
-    names = between(model, layers(model))
+    names = between(model, layers(model), layers(model))
 
     kinds = {node.op_type for node in model.graph.node if node.name in names}
     assert kinds == {"Relu", "Add", "MaxPool"}

@@ -2,23 +2,24 @@
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 import torch
 from small_dataset import plate, save, scratched
-from torch.nn import functional as F
 
 from agent.drivers import SectionError, convert, section
 from agent.roi import Roi, roi_of
+from export.layers import layers
 from export.to_onnx import to_onnx
 from export.to_openvino import to_openvino
 from training.coreset import greedy_coreset, project
 from training.data import good_parts, input_contract
 from training.graph import Deployed, TorchRuntime
 from training.methods import Parts
-from training.methods.patchcore import Config, OfficialEmbedding, nearest_rows, reweighted
+from training.methods.patchcore import Config, reweighted
 from training.pretrained import load_backbone
 
-LEFT_EDGE = roi_of(np.repeat(np.uint8([[255] * 12 + [0] * 84]), 80, axis=0))  # 8 of 64 cells, fewer than 16
+LEFT_EDGE = roi_of(np.repeat(np.uint8([[255] * 12 + [0] * 84]), 80, axis=0))  # 8 of 64 cells, fewer than 32
 ROUNDING = 1e-3  # squared distances of norm 100 in float32 are good to 1e-5, their root near zero to 3e-3 of the norm
 
 
@@ -42,18 +43,6 @@ def slow_coreset(vectors: torch.Tensor, first: int, count: int) -> list[int]:
     while len(chosen) < count:
         chosen.append(int(distances[chosen].amin(dim=0).argmax()))
     return chosen
-
-
-def slow_official(levels: list[torch.Tensor]) -> torch.Tensor:
-    """The official code's own way: unfold, enlarge each of the C * 9 planes, pool twice."""
-    grid = levels[0].shape[2:]
-    pooled = []
-    for level in levels:
-        planes = F.unfold(level, 3, padding=1).unflatten(2, level.shape[2:])  # (B, C * 9, h, w)
-        rows = F.interpolate(planes, grid, mode="bilinear").permute(0, 2, 3, 1).flatten(0, 2)  # (B*h*w, C * 9)
-        pooled.append(F.adaptive_avg_pool1d(rows[:, None], 1024))
-    rows = F.adaptive_avg_pool1d(torch.cat(pooled, dim=2), 1024)[:, 0]
-    return rows.view(len(levels[0]), *grid, 1024).permute(0, 3, 1, 2)
 
 
 def small_method(**settings: int | float | str):
@@ -210,42 +199,6 @@ def test_the_coreset_covers_clusters_as_well_as_the_slow_one() -> None:
     assert radius <= 1.02 * slow_radius  # the project's promise; the same picks give the same radius
 
 
-def test_the_official_embedding_of_constant_features_is_half_of_each_level() -> None:
-    levels = [torch.full((1, 512, 8, 8), 3.0), torch.full((1, 1024, 4, 4), 7.0)]
-
-    inside = OfficialEmbedding((512, 1024))(levels)[0, :, 3:5, 3:5]  # away from the zeros beyond the border
-
-    assert torch.allclose(inside[:512], torch.tensor(3.0))
-    assert torch.allclose(inside[512:], torch.tensor(7.0))
-
-
-def test_the_official_embedding_of_wide_resnet_doubles_the_centre_and_pairs_channels() -> None:
-    fine = torch.zeros(1, 512, 8, 8)
-    fine[0, 5, 4, 4] = 1.0
-    coarse = torch.zeros(1, 1024, 8, 8)
-    coarse[0, 10, 4, 4] = 1.0
-
-    found = OfficialEmbedding((512, 1024))([fine, coarse])[0]
-
-    ones = torch.ones(3, 3)
-    assert torch.allclose(found[5, 3:6, 3:6], 0.1 * ones + torch.diag(torch.tensor([0.0, 0.1, 0.0])))
-    assert torch.allclose(found[512 + 5, 3:6, 3:6], ones / 18)
-    assert found.count_nonzero() == 18
-
-
-@pytest.mark.parametrize(
-    "channels",
-    [(512, 1024), (128, 256), (32, 96), (40, 112), (384,), (64, 128, 256)],
-    ids=["wide", "r18", "mobilenet", "efficientnet", "one", "three"],
-)
-def test_the_official_embedding_is_what_unfolding_and_pooling_give(channels: tuple[int, ...]) -> None:
-    levels = [torch.randn(1, C, 8 >> k, 8 >> k, generator=seeded(k)) for k, C in enumerate(channels)]
-
-    found = OfficialEmbedding(channels)(levels)
-
-    assert torch.allclose(found, slow_official(levels), atol=1e-5)  # sums of up to 90 numbers of size 1 in float32
-
-
 @pytest.mark.parametrize(
     ("distances", "weight"),
     [([5.0, 5.5, 6.0], 0.813676), ([5.0] + 8 * [6.0], 0.956037), ([5000.0, 5000.5, 5001.0], 0.813676)],
@@ -255,14 +208,6 @@ def test_reweighting_gives_the_golden_values(distances: list[float], weight: flo
     found = reweighted(torch.tensor([distances[0]]), torch.tensor([distances]))
 
     assert found.item() == pytest.approx(weight * distances[0], rel=1e-5)  # float32; the values have six digits
-
-
-def test_the_nearest_rows_begin_with_the_row_itself() -> None:
-    vectors = torch.tensor([[0.0], [0.0], [1.0], [3.0]])
-
-    assert nearest_rows(vectors, 2)[:, 0].tolist() == [0, 1, 2, 3]
-    assert nearest_rows(vectors, 2)[3, 1] == 2
-    assert nearest_rows(vectors, 9).shape == (4, 4)
 
 
 def test_the_score_is_reweighted_by_the_neighbours_of_the_nearest_vector(tmp_path) -> None:
@@ -331,7 +276,10 @@ def test_a_reweighting_method_comes_back_from_its_state(tmp_path) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"neighbors": 3}], ids=["largest distance", "re-weighted"])
 @pytest.mark.parametrize("region", [None, LEFT_EDGE], ids=["everywhere", "in fewer cells than are measured again"])
-def test_a_search_in_bfloat16_gives_the_score_of_one_in_float32(tmp_path, settings: dict[str, int], region: Roi | None) -> None:
+@pytest.mark.parametrize("columns", [64, 384], ids=["narrow", "whole"])
+def test_a_search_for_candidates_gives_the_score_of_the_exact_distances(
+    tmp_path, columns: int, settings: dict[str, int], region: Roi | None
+) -> None:
     method, deployed = small_method(bank=300, pool=600, **settings)
     parts = small_parts(tmp_path, deployed, 16)
     method.fit(parts, Quiet())
@@ -339,10 +287,39 @@ def test_a_search_in_bfloat16_gives_the_score_of_one_in_float32(tmp_path, settin
     images = [scratched(plate(50 + k, 64, 64)) for k in range(6)]
     expected = [TorchRuntime(deployed).infer(image) for image in images]
 
-    searches = method.search_in(torch.bfloat16)
+    method.search_in(columns, parts.batch([0, 1]))
     found = [TorchRuntime(deployed).infer(image) for image in images]
 
-    assert searches
-    assert [raw for raw, _ in found] == pytest.approx([raw for raw, _ in expected], rel=1e-5)  # measured again in float32
+    assert [raw for raw, _ in found] == pytest.approx([raw for raw, _ in expected], rel=1e-5)  # measured again, in float32
     changes = [np.abs(f - e).max() / np.ptp(e) for (_, f), (_, e) in zip(found, expected, strict=True)]
-    assert 0 < max(changes) < 0.1  # the map keeps what bfloat16, 3 digits of the squares, gave
+    assert 0 < max(changes) < 0.3  # the map is the search's own
+
+
+def test_exact_distances_come_back_after_a_search(fitted) -> None:
+    method, deployed, parts = fitted
+    image = scratched(plate(700, 64, 64))
+    raw, anomaly_map = TorchRuntime(deployed).infer(image)
+
+    method.search_in(64, parts.batch([0]))
+    method.search_exactly()
+    again, map_again = TorchRuntime(deployed).infer(image)
+
+    assert again == raw
+    assert np.array_equal(map_again, anomaly_map)
+    assert not [name for name in method.state_dict() if name.startswith("search")]
+
+
+def test_no_tensor_of_the_exported_search_has_patches_and_bank_and_dimensions(fitted, tmp_path) -> None:
+    method, deployed, parts = fitted
+
+    method.search_in(64, parts.batch([0]))
+    to_onnx(deployed, parts.contract, tmp_path / "searching.onnx")
+    method.search_exactly()
+
+    model = onnx.load(tmp_path / "searching.onnx")
+    search = [layer for layer in layers(model) if layer.module.startswith("search.")]
+    assert [layer.macs for layer in search] == [64 * 64 * 2000, 64 * 64 * 100]  # patches, columns, rows of two chunks
+    weights = {tensor.name for tensor in model.graph.initializer}
+    values = [value for value in onnx.shape_inference.infer_shapes(model).graph.value_info if value.name not in weights]
+    sizes = [int(np.prod([d.dim_value for d in value.type.tensor_type.shape.dim])) for value in values]
+    assert max(sizes) == 64 * 2000  # patches and the rows of a chunk, or 32 patches and the bank

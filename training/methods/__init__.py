@@ -82,8 +82,11 @@ class Method(nn.Module):
     """A network that says of each place of an image how strange it is; in eval mode but for what a descent is teaching."""
 
     float_islands: ClassVar[tuple[str, ...]] = ()
-    """Modules, by their path, that stay in float32 when the layers of others are quantized. What a method computes besides its
-    layers (distances, norms, differences, sizes, score) stays in float32 anyway."""
+    """Modules, by their path, whose layers stay in float32 in every artefact. What a method computes besides its layers
+    (distances, norms, differences, sizes, score) stays in float32 anyway."""
+
+    bf16_islands: ClassVar[tuple[str, ...]] = ()
+    """Modules whose layers are never in INT8, but may be in bfloat16."""
 
     _contract: InputContract | None = None
 
@@ -91,10 +94,18 @@ class Method(nn.Module):
         """Lets only the cells within the contract's region of interest decide."""
         self._contract = contract
 
-    def search_in(self, dtype: torch.dtype) -> bool:
-        """Lets what only finds candidates for the score compute in `dtype`; False where the method has no such search."""
-        del dtype
-        return False
+    @property
+    def searches(self) -> tuple[int, ...]:
+        """In how many columns candidates for the score may be searched, the cheapest first; none where nothing is searched."""
+        return ()
+
+    def search_in(self, columns: int, good: Tensor) -> None:
+        """Lets candidates for the score be found by a search in so many columns, by layers of the module `search`, and measures
+        these exactly. good: a few images (B, 3, H, W) of good parts, normalized."""
+        raise NotImplementedError(f"{type(self).__name__} searches nothing, so not in {columns} columns for {len(good)} images")
+
+    def search_exactly(self) -> None:
+        """Measures everything exactly, as it does unless told otherwise."""
 
     def train(self, mode: bool = True) -> "Method":
         """Stays as it is: only training/descend.py puts a part of it in train mode."""

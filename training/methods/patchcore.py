@@ -15,26 +15,24 @@ Differs from the paper:
   does). L2 where the official code returns squares. The map stays on its native grid and is not blurred.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from agent.preprocess import inspected_cells
 from training.backbone import STRIDES, Backbone
 from training.coreset import greedy_coreset, project
 from training.methods import Method, Parts
+from training.nearest import CandidateSearch, nearest_distances, nearest_rows, widths
+from training.patch_embedding import OFFICIAL_DIMENSIONS, OfficialEmbedding, PlainEmbedding
 from training.pretrained import EMBEDDED
 from training.progress import Progress
 
-_CHUNK = 2000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach
-_RESCORED = 16  # patches whose distance is exact where the search is not
-_OFFICIAL_DIMENSIONS = 1024  # of each level and, after pooling the levels together, of the whole
+_MEASURED = 32  # patches whose distance is exact where the search is not
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,9 +76,9 @@ class PatchCore(Method):
         self.backbone = backbone
         self._config = config
         self._seed = seed
-        self._search = torch.float32
+        self.search: CandidateSearch | None = None
         self._embedding = PlainEmbedding() if config.embedding == "plain" else OfficialEmbedding(backbone.channels)
-        dimensions = sum(backbone.channels) if config.embedding == "plain" else _OFFICIAL_DIMENSIONS
+        dimensions = sum(backbone.channels) if config.embedding == "plain" else OFFICIAL_DIMENSIONS
         self.register_buffer("bank_mean", torch.zeros(dimensions))
         self.register_buffer("memory_bank", torch.zeros(0, dimensions))  # (K, D), centred
         self.register_buffer("bank_norms", torch.zeros(0))  # (K,), squared
@@ -120,28 +118,35 @@ class PatchCore(Method):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized to (B, h, w): distance of each patch to the nearest one of the bank."""
-        return self._distances(self.patches(images))
+        return self._map(self._exact, self.patches(images))
 
-    def search_in(self, dtype: torch.dtype) -> bool:
-        self._search = dtype
-        return True
+    @property
+    def searches(self) -> tuple[int, ...]:
+        return widths(self.memory_bank)
+
+    @torch.no_grad()
+    def search_in(self, columns: int, good: Tensor) -> None:
+        self.search = CandidateSearch(self.memory_bank, columns, _rows(self.patches(good)) - self.bank_mean)
+
+    def search_exactly(self) -> None:
+        self.search = None
 
     def judge(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Raw score (B,) and map (B, h, w); the score is the map's maximum, re-weighted if `neighbors` asks for it.
 
-        Where the search is in lower precision, the farthest patches it finds are measured again, and the score is of these.
+        Where a search only finds candidates, the farthest patches it finds are measured again, and the score is of these.
         """
         (images,) = inputs
         alone = self._config.neighbors == 1 or len(self.memory_bank) == 1  # the weight of a lone vector would be zero
-        if self._search == torch.float32 and alone:
+        if self.search is None and alone:
             return super().judge(images)
         embedding = self.patches(images)
-        if self._search == torch.float32:
-            anomaly_map = self.shown(self._distances(embedding))
+        if self.search is None:
+            anomaly_map = self.shown(self._map(self._exact, embedding))
             place = anomaly_map.flatten(1).argmax(dim=1, keepdim=True)  # (B, 1)
         else:
-            approximate = self._approximate_distances(embedding)
-            anomaly_map, place = self.shown(approximate), self._farthest(approximate)  # (B, 16)
+            approximate = self._map(self.search, embedding)
+            anomaly_map, place = self.shown(approximate), self._farthest(approximate)  # (B, 32)
         exact, bracket, strangest = self._measured(embedding, place)
         score, first = exact.max(dim=1)  # s* and which of the places: (B,), (B,)
         if alone:
@@ -151,6 +156,14 @@ class PatchCore(Method):
         neighborhood = self.neighborhoods[bracket.argmin(dim=1)]  # N_b(m*), m* first: (B, b)
         squared = bracket.gather(1, neighborhood) + strangest.square().sum(dim=1, keepdim=True)
         return reweighted(score, squared.clamp(min=0.0).sqrt()), anomaly_map
+
+    def _map(self, distances: Callable[[Tensor], Tensor], embedding: Tensor) -> Tensor:
+        """(B, D, h, w) to (B, h, w). distances: of the patches (N, D), centred, to (N,)."""
+        B, _, h, w = embedding.shape  # noqa: N806 - the papers' capitals
+        return distances(_rows(embedding) - self.bank_mean).view(B, h, w)
+
+    def _exact(self, patches: Tensor) -> Tensor:
+        return nearest_distances(patches, self.memory_bank, self.bank_norms)
 
     def _measured(self, embedding: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the patches at some places (B, n) of the embedding (B, D, h, w), in float32: the distance (B, n) to the bank, to
@@ -162,48 +175,13 @@ class PatchCore(Method):
         return squared.clamp(min=0.0).sqrt(), bracket, taken
 
     def _farthest(self, distances: Tensor) -> Tensor:
-        """(B, h, w) to the places (B, at most 16) of the largest ones that decide."""
+        """(B, h, w) to the places (B, at most 32) of the largest ones that decide."""
         cells = distances.flatten(1)
         inside = self._inside(distances)
         if inside is None:
-            return cells.topk(min(_RESCORED, cells.shape[1]), dim=1).indices
+            return cells.topk(min(_MEASURED, cells.shape[1]), dim=1).indices
         decides = inside.flatten().to(cells.device)
-        return torch.where(decides, cells, -torch.inf).topk(min(_RESCORED, int(decides.sum())), dim=1).indices
-
-    def _approximate_distances(self, embedding: Tensor) -> Tensor:
-        """(B, D, h, w) to (B, h, w), the products with the bank in the precision of the search.
-
-        |x - m|^2 = |x|^2 - 2 (x m - |m|^2 / 2): the norms are further columns of the bank, so that the products, summed in
-        float32, are rounded once. A column takes the norm, and a second one what the rounding leaves of it.
-        """
-        B, _, h, w = embedding.shape  # noqa: N806 - the papers' capitals
-        patches = _rows(embedding) - self.bank_mean  # (B*h*w, D)
-        half = -0.5 * self.bank_norms[:, None]
-        rounded = half.to(self._search).float()
-        bank = torch.cat([self.memory_bank, rounded, half - rounded], dim=1).to(self._search)  # (K, D + 2)
-        probes = F.pad(patches, (0, 2), value=1.0).to(self._search)
-        nearest = [(probes @ rows.T).amax(dim=1) for rows in torch.split(bank, _CHUNK)]
-        product = nearest[0]
-        for other in nearest[1:]:
-            product = torch.maximum(product, other)
-        squared = patches.square().sum(dim=1) - 2.0 * product.float()
-        distance: Tensor = squared.clamp(min=0.0).sqrt().view(B, h, w)
-        return distance
-
-    def _distances(self, embedding: Tensor) -> Tensor:
-        """(B, D, h, w) to (B, h, w)."""
-        B, _, h, w = embedding.shape  # noqa: N806 - the papers' capitals
-        patches = _rows(embedding) - self.bank_mean  # (B*h*w, D)
-        minus_twice = -2.0 * patches
-        # |x - m|^2 = |x|^2 + (|m|^2 - 2 x m): the bracket's minimum over the bank, chunk by chunk
-        chunks = zip(torch.split(self.memory_bank, _CHUNK), torch.split(self.bank_norms, _CHUNK), strict=True)
-        nearest = [torch.addmm(norms, minus_twice, rows.T).amin(dim=1) for rows, norms in chunks]
-        bracket = nearest[0]
-        for other in nearest[1:]:
-            bracket = torch.minimum(bracket, other)
-        squared = bracket + patches.square().sum(dim=1)
-        distance: Tensor = squared.clamp(min=0.0).sqrt().view(B, h, w)
-        return distance
+        return torch.where(decides, cells, -torch.inf).topk(min(_MEASURED, int(decides.sum())), dim=1).indices
 
     def _candidates(self, good: Parts, progress: Progress, generator: torch.Generator) -> tuple[Tensor, int]:
         """(at most pool, D) on the CPU, the same number of places from each part, and the number of all patches."""
@@ -231,43 +209,6 @@ class PatchCore(Method):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-class PlainEmbedding(nn.Module):
-    """Each level averaged over 3x3 (zeros counted), enlarged to the finest grid, all channels kept."""
-
-    def forward(self, levels: list[Tensor]) -> Tensor:
-        """(B, C, h, w) of each level, finest first, to (B, sum of C, h, w)."""
-        return _stacked([F.avg_pool2d(level, kernel_size=3, stride=1, padding=1) for level in levels])
-
-
-class OfficialEmbedding(nn.Module):
-    """The official code's: C x 3 x 3 values of each level pooled to 1024, then the levels together to 1024.
-
-    Adaptive pooling is linear and repeats itself every gcd(C, 1024)-th of the channels, so it is a grouped convolution with a
-    fixed kernel. Wide-ResNet-50: centre 0.2 and neighbours 0.1 of a channel, then 3x3 means of pairs of channels.
-    """
-
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__()
-        self._groups = [math.gcd(C, _OFFICIAL_DIMENSIONS) for C in channels]
-        for k, (C, groups) in enumerate(zip(channels, self._groups, strict=True)):  # noqa: N806 - the papers' capitals
-            values = torch.eye(9 * C // groups)[None]  # of one group: each value alone
-            pooled = F.adaptive_avg_pool1d(values, _OFFICIAL_DIMENSIONS // groups)[0]  # (9 * C / groups, bins)
-            kernel = pooled.T.reshape(-1, C // groups, 3, 3).repeat(groups, 1, 1, 1)  # (1024, C / groups, 3, 3)
-            self.register_buffer(f"kernel_{k}", kernel, persistent=False)
-
-    def forward(self, levels: list[Tensor]) -> Tensor:
-        """(B, C, h, w) of each level, finest first, to (B, 1024, h, w)."""
-        kernels = [self.get_buffer(f"kernel_{k}") for k in range(len(levels))]
-        pooled = [
-            F.conv2d(level, kernel, padding=1, groups=groups)
-            for level, kernel, groups in zip(levels, kernels, self._groups, strict=True)
-        ]
-        # a bin of the whole is as many neighbouring dimensions of the concatenation as there are levels
-        stacked = _stacked(pooled)  # (B, 1024 * levels, h, w)
-        B, _, h, w = stacked.shape  # noqa: N806 - the papers' capitals
-        return stacked.view(B, _OFFICIAL_DIMENSIONS, len(levels), h, w).mean(dim=2)
-
-
 def reweighted(score: Tensor, distances: Tensor) -> Tensor:
     """Equation 7: the less, the more lonely the nearest vector of the bank is. Large distances do not overflow.
 
@@ -277,25 +218,6 @@ def reweighted(score: Tensor, distances: Tensor) -> Tensor:
     tensor([4.0684])
     """
     return (1.0 - distances.softmax(dim=1)[:, 0]) * score
-
-
-def nearest_rows(vectors: Tensor, count: int) -> Tensor:
-    """(K, D) to (K, at most count): indices of the nearest ones of each, itself first whatever its copies say."""
-    count = min(count, len(vectors))
-    found = []
-    for start in range(0, len(vectors), _CHUNK):
-        distances = torch.cdist(vectors[start : start + _CHUNK], vectors)  # (rows, K)
-        itself = torch.arange(len(distances))
-        distances[itself, start + itself] = -1.0
-        found.append(distances.topk(count, largest=False).indices)
-    return torch.cat(found)
-
-
-def _stacked(levels: list[Tensor]) -> Tensor:
-    """All levels on the grid of the first, their channels concatenated."""
-    fine, *coarser = levels
-    grown = [F.interpolate(level, size=fine.shape[2:], mode="bilinear", align_corners=False) for level in coarser]
-    return torch.cat([fine, *grown], dim=1)
 
 
 def _rows(embedding: Tensor) -> Tensor:
