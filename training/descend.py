@@ -38,8 +38,8 @@ class Course:
 
     stage: its name, in progress and as the checkpoint's file. learner: every parameter and buffer that changes. loss: of a
     step (0, 1, ...), with gradients; it draws its batch and all else by torch's global generators, seeded for that step.
-    rate: factor of the optimizer's learning rate at the share of the course that is done, 0 to 1. clip: largest norm of the
-    gradient. half: the loss may be computed in bfloat16 where the device is faster in it.
+    rate: factor of the optimizer's learning rate at the share of the course that is done, 0 to 1. half: the loss may be computed
+    in bfloat16 where the device is faster in it.
     """
 
     stage: str
@@ -49,7 +49,6 @@ class Course:
     seed: int
     loss: Callable[[int], Tensor]
     rate: Callable[[float], float] = constant
-    clip: float = math.inf
     half: bool = False
 
 
@@ -100,8 +99,6 @@ def _take(course: Course, step: int, parameters: list[Tensor]) -> float:
     course.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     average(course.learner, parameters)
-    if math.isfinite(course.clip):
-        nn.utils.clip_grad_norm_(parameters, course.clip)
     course.optimizer.step()
     return value
 

@@ -15,7 +15,7 @@ from training.backbone import Backbone
 from training.data import Photograph, good_parts, input_contract
 from training.graph import Deployed
 from training.methods import Parts
-from training.methods.fastflow import Config, FastFlow, Flow
+from training.methods.fastflow import Config, FastFlow, Flow, held_to_their_start
 from training.pretrained import Stated, load_backbone
 from training.progress import Lines
 
@@ -151,6 +151,19 @@ def test_chance_is_the_seed_alone(backbone: Backbone) -> None:
 
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_only_convolutions_decay_each_as_under_a_prior_with_the_variance_that_it_starts_with(backbone: Backbone) -> None:
+    method = Config().build(backbone, seed=0)
+
+    groups = held_to_their_start(method.flows, count=120)
+
+    priors = [(w.var().item(), g["weight_decay"]) for g in groups if g["weight_decay"] for w in g["params"]]
+    free = [parameter for group in groups if not group["weight_decay"] for parameter in group["params"]]
+    assert len(priors) == 3 * 8 * 2  # levels, steps, convolutions of a subnet
+    assert [variance * decay * 120 for variance, decay in priors] == pytest.approx([1.0] * 48, rel=0.05)  # of 9216 or more drawn
+    assert len(priors) + len(free) == len(list(method.flows.parameters()))
+    assert all(parameter.dim() == 1 or parameter.shape[0] == 1 for parameter in free)  # offsets and gains
 
 
 def test_a_scratched_part_is_stranger_than_every_good_one_after_some_steps(backbone: Backbone, tmp_path: Path) -> None:
