@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agent.events.event import parse
+from agent.stop_signal import stop_on_signal
 from agent.supervisor import run_both
 from agent.web.accounts import Accounts, Role
 from export.broker import HOST, BrokerError, broker
@@ -105,12 +106,10 @@ def _invitation(state: Path, port: int) -> str:
 
 def _stay(runner: threading.Thread, console: Console) -> None:
     """Until Ctrl-C, which ends the line in order."""
+    told = stop_on_signal()
     console.print("all parts have gone by; the page stays until Ctrl-C")
-    try:
-        while runner.is_alive():
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        console.print("ending the line")
+    while runner.is_alive() and not told.wait(0.2):
+        pass
 
 
 def _line_yaml(belt: Belt, port: int) -> str:

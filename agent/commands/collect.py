@@ -3,10 +3,8 @@
 import argparse
 import contextlib
 import logging
-import signal
 import sys
 from pathlib import Path
-from threading import Event as Stop
 
 from agent.collect.collector import Collector
 from agent.collect.ledger import Ledger
@@ -15,6 +13,7 @@ from agent.collect.parquet import ParquetFolder
 from agent.drivers import ConfigError
 from agent.log import start_log
 from agent.sections import Login, Mqtt, Tls
+from agent.stop_signal import stop_on_signal
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +27,7 @@ def collect_command(arguments: list[str]) -> int:
         raise ConfigError("--password-file needs --user")
     config = Mqtt(options.host, options.topic, options.port, tls=tls, login=login)
     start_log("collect")
-    stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signal()
     with Ledger(options.out) as ledger, contextlib.ExitStack() as stack:
         onlookers: list[LiveTable | ParquetFolder] = []
         if options.parquet:

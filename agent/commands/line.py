@@ -2,12 +2,10 @@
 
 import argparse
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event as Stop
 
 import msgspec
 
@@ -24,6 +22,7 @@ from agent.observation.observer import ObserverError
 from agent.only_one import AlreadyRunningError
 from agent.preprocess import RefusedImageError
 from agent.runtimes import InferenceError
+from agent.stop_signal import stop_on_signal
 from agent.supervisor import CONFIGURATION_ERROR
 from agent.triggers import TriggerError
 
@@ -104,7 +103,7 @@ def run(arguments: list[str]) -> int:
     file = _file(run, arguments, "kensa run line.yaml")
     line = load_line(file)
     start_log("run")
-    return run_both(file, line.longest_travel_ms, _stop_on_signal(), beside=("web",) if line.web else ())
+    return run_both(file, line.longest_travel_ms, stop_on_signal(), beside=("web",) if line.web else ())
 
 
 def inspect(arguments: list[str]) -> int:
@@ -116,7 +115,7 @@ def inspect(arguments: list[str]) -> int:
     start_log("inspect")
     line = load_or_last_good(file, "inspect")
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
-    stop = _stop_on_signal()
+    stop = stop_on_signal()
     patience_s = max(SHORTEST_S, 2 * line.longest_travel_ms / 1e3)
     with hang_watch(line.state, patience_s) as hang, Station(line, hang) as station:
         remember(line, "inspect")
@@ -134,7 +133,7 @@ def eject(arguments: list[str]) -> int:
     sys.setswitchinterval(0.0005)  # drivers' threads give way to the gate ten times sooner than after Python's 5 ms
     go_first()
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
-    eject_forever(line, _stop_on_signal(), lambda: remember(line, "eject"))
+    eject_forever(line, stop_on_signal(), lambda: remember(line, "eject"))
     return 0
 
 
@@ -164,11 +163,3 @@ def _file(command: Callable[[list[str]], int], arguments: list[str], example: st
     parser.add_argument("line", type=Path, help="the line's YAML file")
     file: Path = parser.parse_args(arguments).line
     return file
-
-
-def _stop_on_signal() -> Stop:
-    """An event that SIGTERM and Ctrl-C set."""
-    stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
