@@ -25,7 +25,7 @@ class BundleError(Exception):
 class Parity(msgspec.Struct, frozen=True):
     """How far an artefact is from the trained model, over the golden and the calibration images.
 
-    score_deviation: in units of threshold minus median. map_deviation: in units of the maps' range.
+    score_deviation: `Calibration.deviation`. map_deviation: in units of the maps' range.
     executed_precision: read back from the compiled model.
     """
 

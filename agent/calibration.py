@@ -43,6 +43,16 @@ class Calibration(msgspec.Struct, frozen=True):
         """0 for a typical good part, 1 at the threshold, whatever the sign of raw."""
         return 1.0 + (raw - self.threshold) / self.scale
 
+    def deviation(self, raw: float, expected: float) -> float:
+        """How far raw is from what was expected, as a share of (threshold - median), or where that is more, of the expected
+        score's own distance from the threshold: below 1 no verdict changes, wherever the score is (docs/decisions.md 3).
+
+        >>> table = Calibration((1.0,), 2.0, 0.5, 0.5, 0.95)
+        >>> table.deviation(1.5, 1.0), table.deviation(102.5, 102.0)
+        (0.5, 0.005)
+        """
+        return abs(raw - expected) / max(self.scale, abs(expected - self.threshold))
+
     def moved(self, sensitivity: float, limits: tuple[float, float]) -> "Calibration":
         """The same scores with the threshold lower by `sensitivity` of (threshold - median), and the rate that this gives.
 

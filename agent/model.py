@@ -103,7 +103,7 @@ def open_model(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, here:
 
 @dataclass(frozen=True, slots=True)
 class GoldenCheck:
-    """One golden image: raw score here and at export, and their distance in units of threshold minus median."""
+    """One golden image: raw score here and at export, and their `Calibration.deviation`."""
 
     file: str
     raw: float
@@ -114,21 +114,22 @@ class GoldenCheck:
 def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCheck]:
     """Every golden image against its recorded raw score. Raises BundleError beyond the artefact's parity tolerance."""
     checks = [
-        _check_golden(bundle, file, expected, model, artifact.calibration.scale)
+        _check_golden(bundle, file, expected, model, artifact.calibration)
         for file, expected in zip(bundle.manifest.golden, model.golden_raw or artifact.golden_raw, strict=True)
     ]
     for check in checks:
         if not check.deviation <= artifact.parity.tolerance:
             raise BundleError(
                 f"{bundle.path(check.file)}: {artifact.name} gives raw score {check.raw:.6g} here, {check.expected:.6g} at "
-                f"export; deviation {check.deviation:.2g} of (threshold - median), at most {artifact.parity.tolerance:.2g} "
-                "allowed: another runtime version or processor computes differently, do not run this bundle here"
+                f"export; deviation {check.deviation:.2g} of its distance from the threshold, at most "
+                f"{artifact.parity.tolerance:.2g} allowed: another runtime version or processor computes differently, do not "
+                "run this bundle here"
             )
     return checks
 
 
-def _check_golden(bundle: Bundle, file: str, expected: float, model: Model, scale: float) -> GoldenCheck:
+def _check_golden(bundle: Bundle, file: str, expected: float, model: Model, calibration: Calibration) -> GoldenCheck:
     image = to_8_bit(read_image(bundle.path(file)), model.contract.white_level)
     depth = read_depth(bundle.path(depth_of(file))) if model.contract.depth else None
     raw = model.predict(image, depth).raw
-    return GoldenCheck(file, raw, expected, abs(raw - expected) / scale)
+    return GoldenCheck(file, raw, expected, calibration.deviation(raw, expected))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.bundle import Artifact, GateRecord, Parity
-from agent.calibration import calibrate
+from agent.calibration import Calibration, calibrate
 from agent.drivers import section
 from agent.inspection import Depth, Image
 from agent.preprocess import prepare, prepare_depth, read_depth, read_image, to_8_bit
@@ -19,13 +19,13 @@ from training.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The trained model's answers on the run's golden images, then its calibration images, and the unit of deviations."""
+    """The trained model's answers on the run's golden, then its calibration images, and the table that compares others."""
 
     images: list[Image]
     depths: list[Depth] | None
     n_golden: int
     answers: list[Answer]
-    scale: float
+    calibration: Calibration
 
 
 def reference_of(run: Run) -> Reference:
@@ -38,7 +38,7 @@ def reference_of(run: Run) -> Reference:
         prepared = [prepare_depth(depth, size, contract) for depth, size in zip(of_golden, sizes, strict=True)]
         depths = [*prepared, *run.calibration_depths]
     found = answers(tiled(TorchRuntime(run.deployed), contract), images, depths)
-    return Reference(images, depths, len(golden), found, run.record.calibration.scale)
+    return Reference(images, depths, len(golden), found, run.record.calibration)
 
 
 def answered(

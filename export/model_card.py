@@ -51,7 +51,8 @@ seen a defect; what it finds must be measured on defects of this line (`kensa ev
 |---|---|---|---|---|---|---|
 {rows}
 
-Deviation in units of (threshold - median of good parts). False rejects with the confidence in `manifest.json`.
+Deviation: of a score, as a share of (threshold - median of good parts), or of its distance from the threshold where that is more.
+False rejects with the confidence in `manifest.json`.
 {withheld}
 ## Where it comes from
 

@@ -121,8 +121,8 @@ def export_command(arguments: list[str]) -> int:
 def describe(manifest: Manifest) -> str:
     """The bundle in a few lines."""
     rows = [
-        f"  {a.name:14s} {a.parity.executed_precision:5s} deviates from torch by {a.parity.score_deviation:.1e} of (threshold - "
-        f"median) in score, {a.parity.map_deviation:.1e} of its range in map, over {a.parity.images} images\n"
+        f"  {a.name:14s} {a.parity.executed_precision:5s} deviates from torch by {a.parity.score_deviation:.1e} of the way to "
+        f"the threshold in score, {a.parity.map_deviation:.1e} of its range in map, over {a.parity.images} images\n"
         + textwrap.indent(explain(a.calibration), "    ")
         for a in manifest.artifacts
     ]
@@ -205,5 +205,5 @@ def _lowered(run: Run, folder: Path, floats: tuple[Artifact, ...], reference: Re
 def _float_artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: Reference) -> Artifact:
     """A float32 artefact. Raises ParityError where it does not compute what the trained model computes."""
     found, executed = answered(run, folder / files[0], runtime, reference.images, reference.depths)
-    parity = compare(name, reference.answers, found, reference.scale, executed)
+    parity = compare(name, reference.answers, found, reference.calibration, executed)
     return artifact(run, (name, runtime, "f32"), files, found, reference.n_golden, parity)

@@ -132,7 +132,7 @@ def tried(bench: Bench, made: Made) -> Artifact | Withheld:
     """The file measured; in the bundle, if it passes the gate."""
     run, reference = bench.run, bench.reference
     found, executed = answered(run, made.file, made.runtime, reference.images, reference.depths)
-    parity = deviation(reference.answers, found, reference.scale, executed)
+    parity = deviation(reference.answers, found, reference.calibration, executed)
     suffixes = (".xml", ".bin") if made.file.suffix == ".xml" else (made.file.suffix,)
     files = tuple(f"artifacts/{made.file.with_suffix(suffix).name}" for suffix in suffixes)
     n = reference.n_golden

@@ -20,7 +20,7 @@ from agent.serving.local_calibration import LocalTable, artifact_sha256, keep
 from agent.tiled import tiled
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-_GOLDEN_WITHIN = 0.1  # of (threshold - median): another device rounds differently, it does not judge differently
+_GOLDEN_WITHIN = 0.1  # as `Calibration.deviation` has it: another device rounds differently, it does not judge differently
 
 
 def calibrate_command(arguments: list[str]) -> int:
@@ -57,11 +57,12 @@ def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, ph
         model = Model(contract, tiled(opened, contract), artifact.calibration)
         golden_raw = tuple(_raw(model, bundle.path(name), bundle.path(depth_of(name))) for name in bundle.manifest.golden)
         for name, raw, expected in zip(bundle.manifest.golden, golden_raw, artifact.golden_raw, strict=True):
-            deviation = abs(raw - expected) / artifact.calibration.scale
+            deviation = artifact.calibration.deviation(raw, expected)
             if not deviation <= _GOLDEN_WITHIN:
                 raise BundleError(
                     f"{bundle.path(name)}: {artifact.name} gives raw score {raw:.6g} on {opened.executed_on}, {expected:.6g} at "
-                    f"export; deviation {deviation:.2g} of (threshold - median): something else is computed there, no table made"
+                    f"export; deviation {deviation:.2g} of its distance from the threshold: something else is computed there, no "
+                    "table made"
                 )
         raw_scores = [_raw(model, file, file.with_suffix(".tiff")) for file in photographs]
         try:

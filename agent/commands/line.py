@@ -90,7 +90,7 @@ def selftest(arguments: list[str]) -> int:
             for golden in self_test(bundle, artifact, model):
                 print(
                     f"{artifact.name:24s} {golden.file:28s} raw {golden.raw:12.6g}  expected {golden.expected:12.6g}  "
-                    f"deviation {golden.deviation:.2g} of (threshold - median)"
+                    f"deviation {golden.deviation:.2g} of its distance from the threshold"
                 )
             print(f"{artifact.name:24s} computes in {model.runtime.executed_precision}: ok")
     return 0
