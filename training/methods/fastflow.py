@@ -14,7 +14,8 @@ Differs from the paper:
   against 14.8 M.
 - The likelihood is exp(-0.5 mean_c z^2), of the mean over channels; levels are averaged on the finest native grid, and
   the score is the maximum there instead of at the size of the image.
-- The smaller last batch of an epoch is used.
+- A step is 8 photographs instead of 32, at the same rate: likelier good parts for the same work. The smaller last batch of an
+  epoch is used.
 """
 
 from collections import defaultdict
@@ -53,7 +54,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depth: ClassVar[bool] = False
 
     epochs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
-    batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
     rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1e-3
     steps: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
     kernels: Literal["3-3", "3-1"] | None = None
