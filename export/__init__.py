@@ -1,1 +1,3 @@
 """The bridge: a trained run becomes a bundle that a device runs."""
+
+import agent as agent  # before openvino: see there

@@ -1,0 +1,20 @@
+"""A station tells nobody else that it exists: no thread of a library does, and no copy of its process holds what it holds."""
+
+import pytest
+from kensa_process import python
+
+LOOKS = """
+import sys, threading
+from pathlib import Path
+for name in sys.argv[1:]:
+    __import__(name)
+children = [file.read_text() for file in Path("/proc/self/task").glob("*/children")]
+print([thread.name for thread in threading.enumerate()], "".join(children).split())
+"""
+
+
+@pytest.mark.parametrize("first", ["agent.runtimes.openvino", "agent.loop"])
+def test_openvino_neither_starts_a_thread_nor_forks_the_process_to_tell_of_itself(first: str) -> None:
+    finished = python("-c", LOOKS, first, "openvino", "openvino.tools.ovc")
+
+    assert finished.stdout == "['MainThread'] []\n", finished.stderr
