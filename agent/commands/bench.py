@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from agent.bundle import Artifact, Bundle, BundleError, open_bundle
 from agent.clock import utc_now
 from agent.decide import Policy, decide
 from agent.drivers import section
+from agent.energy import SYSTEM, NoEnergyError, energy_meter
 from agent.inspection import Depth, Image
 from agent.model import Here, open_model
 from agent.preprocess import InputContract, prepare, prepare_depth, read_image, to_8_bit
@@ -31,6 +33,7 @@ class Measured(msgspec.Struct, frozen=True):
     """One artefact in a process of its own. Times in ms, from image to verdict; graph_ms: the compiled graph alone, in turn.
 
     compile_ms: from file to the first golden image judged. rss_mb: peak of the process; base_mb: before the model was opened.
+    joules: of the whole machine, as far as it tells, for one image to its verdict; energy: what is counted, or why nothing is.
     """
 
     artifact: str
@@ -46,6 +49,8 @@ class Measured(msgspec.Struct, frozen=True):
     rss_mb: float
     base_mb: float
     size_mb: float
+    joules: float | None
+    energy: str
 
 
 def bench_command(arguments: list[str]) -> int:
@@ -124,6 +129,7 @@ def measure(bundle: Bundle, artifact: Artifact, runtime: dict[str, Any], frames:
             model.runtime.infer(*inputs)
             whole_ms.append((between_ns - began_ns) / 1e6)
             graph_ms.append((time.perf_counter_ns() - between_ns) / 1e6)
+        joules, energy = energy_of(lambda: decide(model.read(image, depth), policy), frames)
         p50, p95, p99 = np.percentile(whole_ms[_WARM_UP:], [50, 95, 99]).tolist()
         return Measured(
             artifact=artifact.name,
@@ -139,18 +145,34 @@ def measure(bundle: Bundle, artifact: Artifact, runtime: dict[str, Any], frames:
             rss_mb=_peak_mb(),
             base_mb=base_mb,
             size_mb=sum(bundle.path(name).stat().st_size for name in artifact.files) / 1e6,
+            joules=joules,
+            energy=energy,
         )
+
+
+def energy_of(judge: Callable[[], object], frames: int, system: Path = SYSTEM) -> tuple[float | None, str]:
+    """Joules for one image to its verdict, and what they are of; without any, why. A run of its own: asking takes time too."""
+    try:
+        meter = energy_meter(time.perf_counter_ns(), system)
+        for _ in range(frames):
+            judge()
+            joules = meter.joules(time.perf_counter_ns())
+    except NoEnergyError as e:
+        return None, str(e)
+    return joules / frames, meter.of
 
 
 def table(figures: list[Measured]) -> str:
     """For people; times in ms."""
-    head = f"{'artefact':24s} {'on':12s} {'in':5s}   p50    p95    p99   graph    1/s  compile  RSS MB  size MB"
+    head = f"{'artefact':24s} {'on':12s} {'in':5s}   p50    p95    p99   graph    1/s  compile  RSS MB  size MB  J/image"
     rows = [
         f"{m.artifact:24s} {m.executed_on:12s} {m.precision:5s} {m.p50_ms:6.2f} {m.p95_ms:6.2f} {m.p99_ms:6.2f} "
-        f"{m.graph_ms:6.2f} {m.per_s:7.1f} {m.compile_ms:7.0f} {m.rss_mb:7.0f} {m.size_mb:8.1f}"
+        f"{m.graph_ms:6.2f} {m.per_s:7.1f} {m.compile_ms:7.0f} {m.rss_mb:7.0f} {m.size_mb:8.1f} "
+        f"{'-' if m.joules is None else f'{m.joules:.3f}':>8s}"
         for m in figures
     ]
-    return "\n".join([head, *rows])
+    energy = dict.fromkeys(f"J/image: {m.energy}" for m in figures)
+    return "\n".join([head, *rows, *energy])
 
 
 def _in_own_process(chosen: argparse.Namespace, artifact: Artifact, runtime: dict[str, Any]) -> Measured | None:

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from line_file import write_line
 
 from agent.bundle import open_bundle
-from agent.commands.bench import bench_command
+from agent.commands.bench import Measured, bench_command, energy_of, table
 from agent.commands.line import reporting
 from agent.config import load_line
 from agent.drivers import section
@@ -15,6 +16,13 @@ from agent.model import Here
 from agent.serving.choice import FILE, chosen
 from agent.serving.model_watch import ModelWatch
 
+FIGURES = {
+    "artifact": "onnx-f32",
+    "runtime": {"type": "onnxruntime"},
+    "executed_on": "CPU",
+    "precision": "f32",
+    **dict.fromkeys(("p50_ms", "p95_ms", "p99_ms", "graph_ms", "per_s", "compile_ms", "rss_mb", "base_mb", "size_mb"), 1.0),
+}
 AUTO = section("agent.runtimes", {"type": "auto"})
 
 
@@ -31,6 +39,7 @@ def test_each_artefact_is_measured_and_the_fastest_is_chosen(
     assert all(0 < one["p50_ms"] <= one["p95_ms"] <= one["p99_ms"] for one in measured)
     assert all(one["graph_ms"] > 0 and one["compile_ms"] > 0 and one["size_mb"] > 0 for one in measured)
     assert all(one["rss_mb"] >= one["base_mb"] > 0 for one in measured)
+    assert all((one["joules"] is None or one["joules"] >= 0) and one["energy"] for one in measured)  # as this machine tells
     best = min(measured, key=lambda one: one["p50_ms"])
     choice = json.loads((tmp_path / "state" / FILE).read_text())
     assert (choice["artifact"], choice["runtime"]["type"]) == (best["artifact"], best["runtime"]["type"])
@@ -77,6 +86,31 @@ def test_a_wrong_option_is_refused(small_bundle: Path, words: list[str], capsys:
         bench_command([str(small_bundle), *words])
 
     assert "expected at least 1" in (said := capsys.readouterr().err) or "--choose needs --state" in said
+
+
+def test_energy_is_told_for_one_image_where_the_machine_tells_it(tmp_path: Path) -> None:
+    zone = tmp_path / "class/powercap/intel-rapl:0"  # made up: see tests/agent/test_energy.py
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    counter = zone / "energy_uj"
+    counter.write_text("0\n")
+
+    joules, of = energy_of(lambda: counter.write_text(f"{int(counter.read_text()) + 250_000}\n"), 20, tmp_path)
+
+    assert (joules, of) == (pytest.approx(0.25), "package-0")  # 20 times a quarter, summed in floats
+
+
+def test_a_machine_that_tells_no_energy_has_none_and_the_table_says_why(tmp_path: Path) -> None:
+    joules, why = energy_of(lambda: None, 20, tmp_path)
+
+    figures = [msgspec.convert({**FIGURES, "joules": joules, "energy": why}, Measured) for _ in range(2)]
+
+    *_, first, second, reason = table(figures).splitlines()
+    assert joules is None
+    assert first.endswith("  -")
+    assert first == second
+    assert reason == f"J/image: {tmp_path / 'class'} has no powercap/intel-rapl and no hwmon with an INA sensor"
 
 
 def write_choice(state: Path, bundle_id: str, artifact: str) -> None:
