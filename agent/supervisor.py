@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Event as Stop
 from typing import IO
 
+from agent.end_with_parent import ending_with_me
+
 log = logging.getLogger(__name__)
 
 CONFIGURATION_ERROR = 2  # exit status of a process that will fail the same way again
@@ -30,7 +32,8 @@ def run_both(line_file: Path, travel_ms: float, stop: Stop, stderr: IO[bytes] | 
 
     travel_ms: how long parts in flight may still need to the gate. stderr: where the logs of both go, this process's own
     without it. beside: roles that run too and without which the line goes on, such as `web`. Returns 0, or the status of a
-    child that found its configuration wrong.
+    child that found its configuration wrong. Where the thread that runs this ends without a last word (SIGKILL), each child is
+    told to leave: the gate rejects what is in flight, switches off and ends.
     """
     children = [_start(role, line_file, stderr) for role in ("eject", "inspect", *beside)]
     status = 0
@@ -47,7 +50,7 @@ def _start(role: str, line_file: Path, stderr: IO[bytes] | None) -> _Child:
     program = importlib.util.find_spec("kensa")  # by its file: `-m` would look into the current folder first
     if program is None or program.origin is None:
         raise RuntimeError("kensa is not installed in this environment")
-    command = [sys.executable, program.origin, role, str(line_file)]
+    command = ending_with_me([sys.executable, program.origin, role, str(line_file)], signal.SIGTERM)
     return _Child(role, subprocess.Popen(command, stderr=stderr, start_new_session=True))
 
 

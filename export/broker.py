@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from agent.end_with_parent import ending_with_me
 
 HOST = "127.0.0.1"
 MOSQUITTO_PATH: str | None = None  # where to look for mosquitto; None is PATH and where Debian hides it from users
@@ -27,7 +30,8 @@ def broker(folder: Path) -> Iterator[tuple[str, int]]:
     mosquitto = shutil.which("mosquitto", path=everywhere if MOSQUITTO_PATH is None else MOSQUITTO_PATH)
     name = "mosquitto" if mosquitto else "amqtt"
     if mosquitto:
-        (folder / "mosquitto.conf").write_text(f"listener {port} {HOST}\nallow_anonymous true\n")
+        settings = f"listener {port} {HOST}\nallow_anonymous true\nuser root\n"  # heeded for root alone: see ending_with_me
+        (folder / "mosquitto.conf").write_text(settings)
         command = [mosquitto, "-c", str(folder / "mosquitto.conf")]
     else:
         plugin = "amqtt.plugins.authentication.AnonymousAuthPlugin"
@@ -35,7 +39,8 @@ def broker(folder: Path) -> Iterator[tuple[str, int]]:
         (folder / "amqtt.yaml").write_text(f"listeners: {{default: {bind}}}\nplugins: {{{plugin}: {{allow_anonymous: true}}}}\n")
         command = [str(Path(sys.executable).with_name("amqtt")), "-c", str(folder / "amqtt.yaml")]
     with (folder / "broker.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        ending = ending_with_me(command, signal.SIGTERM)
+        process = subprocess.Popen(ending, stdout=log, stderr=log, start_new_session=True)
     try:
         _wait_until_ready(process, port, folder / "broker.log")
         yield name, port

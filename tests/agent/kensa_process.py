@@ -75,5 +75,13 @@ def running(*arguments: str, log_file: Path) -> Iterator[Running]:
             started.kill()
 
 
+def is_at_work(process: int) -> bool:
+    """Whether it may still do anything: one that is dead and waits to be buried may not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}

@@ -1,8 +1,12 @@
 """What the tests of export share: the fitted RUN, and its bundle."""
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
+
 from fitted import dataset, run_folder
 
 from export.pack import export

@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from broker import Broker, mosquitto
+from broker import Broker, free_port, mosquitto
 from gate_end import gate_end
+from gate_line import COIL, PERMIT, pulses, send_trigger, state_of, write_gate_line
+from kensa_process import Running, is_at_work
+from kensa_process import running as kensa_running
+from libmodbus import Plc, plc
 from line_file import write_line
 from running_line import write_line as write_running_line
 from small_bundle import write_bundle, write_photographs
@@ -21,8 +25,9 @@ from waiting import wait_until
 
 from agent.config import load_line
 from agent.inspection import AnomalyMap, Image, Part
-from agent.loop import Station, inspect_forever
+from agent.loop import inspect_forever
 from agent.model import Model
+from agent.station import Station
 
 SECRET = "xyzzy-secret-42"
 
@@ -103,6 +108,42 @@ def test_s9_a_process_that_hangs_feeds_the_watchdog_no_more_whatever_its_other_t
 def _inspect(station: Station, stop: threading.Event) -> None:
     with contextlib.suppress(AssertionError):  # the runtime's, once released
         inspect_forever(station, stop)
+
+
+@contextlib.contextmanager
+def line_that_runs(file: Path, machine: Plc, log: Path) -> Iterator[Running]:
+    """`kensa run`, all of whose processes are at work."""
+    with kensa_running("-m", "kensa", "run", str(file), log_file=log) as run:
+        wait_until(lambda: machine.coils[PERMIT] and {"attached", "page"} <= {m.split()[0] for m in run.messages()}, 40)
+        yield run
+
+
+@pytest.mark.timeout(120)  # four processes start, twice
+def test_s8_of_a_killed_kensa_run_no_process_stays_its_parts_are_seen_through_and_the_next_one_starts(folder: Path) -> None:
+    write_photographs(folder / "parts", 3, defects=frozenset({0, 1, 2}))
+    with plc() as machine:
+        permit = f"permit: {{type: modbus, host: 127.0.0.1, port: {machine.port}, coil: {PERMIT}, timeout_ms: 300}}"
+        file = write_gate_line(folder, machine.port, more=f"{permit}\nweb: {{port: {free_port()}}}")
+        file.write_text(file.read_text().replace("bundle: none", "bundle: bundle").replace("path: none", "path: parts"))
+        with line_that_runs(file, machine, folder / "log") as run:
+            children = [int((folder / "state" / f"{role}.lock").read_text()) for role in ("eject", "inspect", "web")]
+            worked = [is_at_work(child) for child in children]
+            parts = [send_trigger(folder) for _ in range(3)]
+            wait_until(lambda: (state := state_of(folder)) and state.account.get("triggers") == len(parts))
+
+            run.kill()
+
+            wait_until(lambda: not any(map(is_at_work, children)), 30)
+        outputs_after = (machine.coils[COIL], machine.coils[PERMIT])
+        with line_that_runs(file, machine, folder / "next") as after:
+            status = after.terminate()
+
+    accounts = [entry["account"] for entry in run.entries() if "account" in entry]
+    assert worked == [True, True, True]
+    assert [(account["triggers"], account["reject"]) for account in accounts] == [(len(parts), len(parts))]
+    assert True in pulses(machine)
+    assert outputs_after == (0, 0)
+    assert status == 0
 
 
 @pytest.fixture
