@@ -45,6 +45,7 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     """
     from training.checkpoints import checkpoints_of
     from training.data import good_parts, input_contract, load_depth, load_original, load_original_depth
+    from training.golden import write_golden
     from training.graph import Deployed, TorchRuntime
     from training.methods import CPU, Parts
     from training.pretrained import Stated, load_backbone
@@ -57,7 +58,6 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
         refuse_existing,
         seal,
         unfinished,
-        write_golden,
         write_model,
     )
 

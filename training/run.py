@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +17,18 @@ from safetensors.torch import load_file, save_file
 from agent.bundle import Provenance, sha256
 from agent.calibration import Calibration
 from agent.drivers import SectionError, convert, driver
-from agent.inspection import Depth, Image
 from agent.preprocess import InputContract
 from agent.watch import Usual
 from agent.whole_file import sync, write_whole
 from training.backbone import Backbone, BackboneError
+from training.golden import GOLDEN, golden_of
 from training.graph import Deployed
 from training.methods import MethodConfig
 
 SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
-RECORD, MODEL, CALIBRATION, GOLDEN = "run.json", "model.safetensors", "calibration.npy", "golden"
+RECORD, MODEL, CALIBRATION = "run.json", "model.safetensors", "calibration.npy"
 CALIBRATION_DEPTH = "calibration_depth.npy"
 _UNFINISHED = ".unfinished-"
-_GOLDEN_GOOD, _GOLDEN_DAMAGED = 4, 2
 
 
 class RunError(Exception):
@@ -118,8 +116,7 @@ class Run:
     @property
     def golden(self) -> tuple[Path, ...]:
         """Photographs at their own size for parity and self-test, good ones first."""
-        found = sorted((self.folder / GOLDEN).glob("*.png"))
-        return tuple(sorted(found, key=lambda p: not p.name.startswith("good")))
+        return golden_of(self.folder)
 
 
 def method_config(name: str, settings: dict[str, Any]) -> MethodConfig:
@@ -186,44 +183,6 @@ def calibration_depth_file(folder: Path, n: int, contract: InputContract) -> Ite
     depths.flush()
 
 
-def write_golden(folder: Path, originals: Sequence[Image], depths: Sequence[Depth | None], seed: int) -> None:
-    """The first photographs as they are, and two of them with a painted defect, each with its depth beside it if it has any.
-
-    originals: 8 bit, own size.
-    """
-    random = np.random.default_rng(seed)
-    for k, image in enumerate(originals[:_GOLDEN_GOOD]):
-        _write_png(folder / GOLDEN / f"good_{k}.png", image)
-    for k, (image, paint) in enumerate(zip(originals[:_GOLDEN_DAMAGED], (paint_blob, paint_scratch), strict=False)):
-        _write_png(folder / GOLDEN / f"damaged_{k}.png", paint(image, random))
-    for k, depth in enumerate(depths[:_GOLDEN_GOOD]):
-        for name in (f"good_{k}.tiff", f"damaged_{k}.tiff")[: 2 if k < _GOLDEN_DAMAGED else 1]:
-            if depth is not None:
-                _write(folder / GOLDEN / name, depth)
-
-
-def paint_blob(image: Image, random: np.random.Generator) -> Image:
-    """The image with a spot near its middle, dark on bright ground and bright on dark."""
-    height, width = image.shape[:2]
-    center = (int(width * random.uniform(0.35, 0.65)), int(height * random.uniform(0.35, 0.65)))
-    axes = (max(3, int(width * random.uniform(0.05, 0.09))), max(3, int(height * random.uniform(0.04, 0.07))))
-    damaged = image.copy()
-    cv2.ellipse(damaged, center, axes, random.uniform(0, 180), 0, 360, _contrast(image, center), -1, cv2.LINE_AA)
-    return damaged
-
-
-def paint_scratch(image: Image, random: np.random.Generator) -> Image:
-    """The image with a crooked line across its middle."""
-    height, width = image.shape[:2]
-    x = np.linspace(0.25, 0.75, 8) + random.uniform(-0.03, 0.03, 8)
-    y = np.linspace(random.uniform(0.25, 0.75), random.uniform(0.25, 0.75), 8) + random.uniform(-0.03, 0.03, 8)
-    points = np.stack([x * width, y * height], axis=1).astype(np.int32)
-    damaged = image.copy()
-    color = _contrast(image, (width // 2, height // 2))
-    cv2.polylines(damaged, [points], False, color, max(2, min(width, height) // 60), cv2.LINE_AA)
-    return damaged
-
-
 def write_model(folder: Path, deployed: Deployed) -> None:
     """Every parameter and buffer of the graph, backbone included."""
     state = {key: value.contiguous() for key, value in deployed.state_dict().items()}
@@ -281,15 +240,3 @@ def read_record(folder: Path) -> Record:
     if MODEL not in record.content or CALIBRATION not in record.content:
         raise RunError(f"{folder / RECORD}: lists no {MODEL} or no {CALIBRATION}: fit again")
     return record
-
-
-def _contrast(image: Image, at: tuple[int, int]) -> tuple[int, int, int]:
-    return (20, 20, 20) if image[at[1], at[0]].mean() > 127 else (235, 235, 235)
-
-
-def _write_png(path: Path, image: Image) -> None:
-    _write(path, np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), dtype=np.uint8))
-
-
-def _write(path: Path, picture: Image | Depth) -> None:
-    path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())

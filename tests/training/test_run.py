@@ -5,15 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from small_dataset import plate, small_recipe
+from small_dataset import small_recipe
 
 from training.fit import fit
 from training.graph import TorchRuntime
 from training.progress import Lines
-from training.run import RunError, open_run, paint_blob, paint_scratch, refuse_existing, unfinished
+from training.run import RunError, open_run, refuse_existing, unfinished
 
 
 @pytest.fixture
@@ -38,25 +36,6 @@ def test_a_run_says_where_it_comes_from(run_folder: Path) -> None:
     assert record.weights_licence == "unknown"
     assert {"python", "torch", "timm", "numpy", "opencv", "kensa"} == set(record.versions)
     assert [f.role for f in record.files] == ["train"] * 6 + ["calibration"] * 6
-
-
-def test_golden_photographs_have_their_own_size_and_two_are_damaged(run_folder: Path) -> None:
-    golden = open_run(run_folder).golden
-
-    assert [p.name for p in golden] == [*(f"good_{k}.png" for k in range(4)), "damaged_0.png", "damaged_1.png"]
-    assert {cv2.imread(str(p)).shape for p in golden} == {(80, 96, 3)}
-
-
-@pytest.mark.parametrize("paint", [paint_blob, paint_scratch])
-def test_painted_defects_are_seeded_small_and_visible(paint) -> None:
-    image = plate(0, 200, 150)
-
-    damaged = paint(image, np.random.default_rng(1))
-
-    changed = (damaged != image).any(axis=2).mean()
-    assert np.array_equal(damaged, paint(image, np.random.default_rng(1)))
-    assert 0.002 < changed < 0.05
-    assert np.abs(damaged.astype(int) - image).max() > 80
 
 
 def change_a_byte(run: Path) -> None:
