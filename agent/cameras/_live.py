@@ -7,16 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 import msgspec
-from numpy.typing import NDArray
 
 from agent.cameras import CameraLostError
 from agent.cameras._pixels import to_rgb
+from agent.cameras._source import Exposes, Frame, Source, fresh
 from agent.inspection import Fault
 from agent.preprocess import Pixels
 from agent.watch import Repeats
@@ -31,44 +30,6 @@ _MISSED_IN_A_ROW = 2  # triggers without a frame, and the camera counts as lost
 _SHARE_OVER = 100  # frames over which the share of torn ones is told
 _TORN_TOLD = 0.01
 _LEAVE_WITHIN_S = 6.0  # a dead GigE camera holds each call for 2.5 s
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """What a source gave.
-
-    image: as the sensor gives it, in `layout` (agent/cameras/_pixels.py), or the Fault of a torn one. arrived_ns: on
-    CLOCK_MONOTONIC. stamps: the camera's own count and time, which never repeat; 0 or none where it has none.
-    """
-
-    image: NDArray[Any] | Fault
-    layout: str
-    arrived_ns: int
-    stamps: tuple[int, ...] = ()
-
-
-class Exposes(Enum):
-    """When a camera does: TOLD by `fire`, CABLED by a signal on its own input, FREE all the time."""
-
-    TOLD = "told"
-    CABLED = "cabled"
-    FREE = "free"
-
-
-class Source(Protocol):
-    """An opened device; used by one thread. Everything raises CameraLostError once it is gone."""
-
-    def fire(self) -> None:
-        """Exposes now; called for each trigger of a camera that is to be TOLD."""
-        ...
-
-    def next_frame(self, timeout_s: float) -> Frame | None:
-        """The next one; None when none came in time."""
-        ...
-
-    def look(self) -> None:
-        """Whether it is still there, asked while nothing is expected of it."""
-        ...
 
 
 class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -250,7 +211,7 @@ class LiveCamera:
             else:
                 frame = source.next_frame(self._config.timeout_ms / 1e3) if self._fired(source) else None
             if frame is not None:
-                self._put(_fresh(frame, stamps))
+                self._put(fresh(frame, stamps))
                 stamps = frame.stamps
             if time.monotonic_ns() - looked_ns > _LOOK_EVERY_S * 1e9:
                 source.look()
@@ -279,10 +240,3 @@ class LiveCamera:
                 self.counts.unasked += 1
             self._frames.append(frame)
             self._changed.notify_all()
-
-
-def _fresh(frame: Frame, before: tuple[int, ...]) -> Frame:
-    """The frame, or a Fault in the place of one that the camera has sent before."""
-    if any(stamp != 0 and stamp == old for stamp, old in zip(frame.stamps, before, strict=False)):
-        return replace(frame, image=Fault(f"stale frame: the camera's count and time stand at {frame.stamps}"))
-    return frame

@@ -14,8 +14,9 @@ from typing import IO, Any, NoReturn
 from numpy.typing import NDArray
 
 from agent.cameras import CameraLostError
-from agent.cameras._live import Frame
 from agent.cameras._pixels import array_of, bytes_of
+from agent.cameras._source import Frame
+from agent.end_with_parent import ending_with_me
 
 _CHUNK = 1 << 20
 _LAST_WORDS = 1000  # bytes of its standard error, for the message
@@ -153,11 +154,19 @@ def open_pipe(
     environment: dict[str, str] | None = None,
     name: str | None = None,
 ) -> Iterator[Pipe]:
-    """Starts the program; it has ended, with its children, when the block is left. See Pipe. name: the program's without one."""
+    """Starts the program; it has ended, with its children, when the block is left. See Pipe. name: the program's without one.
+
+    It ends with this process too, so that whoever comes next finds its device free; its children then as they notice.
+    """
     out = subprocess.PIPE
     try:
         process = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=environment
+            ending_with_me(command, signal.SIGKILL),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env=environment,
         )
     except OSError as e:
         raise CameraLostError(f"{command[0]} cannot be started: {e.strerror or e}") from e

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from agent.cameras import CameraLostError
 from agent.cameras._aravis import BUFFER_STATUS, BUFFER_SUCCESS, Aravis, aravis
-from agent.cameras._live import Exposes, Frame, LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera, LiveConfig
 from agent.cameras._pixels import array_of, bytes_of
+from agent.cameras._source import Exposes, Frame
 from agent.inspection import Fault
 
 log = logging.getLogger(__name__)

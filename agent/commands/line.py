@@ -108,8 +108,9 @@ def run(arguments: list[str]) -> int:
 
 def inspect(arguments: list[str]) -> int:
     """Runs the inspection process of a line: camera, model, outbox, MQTT."""
-    from agent.loop import Station, inspect_forever
+    from agent.loop import inspect_forever
     from agent.serving.hang import SHORTEST_S, hang_watch
+    from agent.station import Station
 
     file = _file(inspect, arguments, "kensa inspect line.yaml")
     start_log("inspect")

@@ -51,6 +51,11 @@ class Lost:
     kind: str = ""
     detail: str = ""
 
+    @property
+    def key(self) -> str:
+        """Of the alert that tells of it, the same each time."""
+        return f"lost/{self.reason}/{self.stream}/{self.first}-{self.last}"
+
 
 @dataclass(frozen=True, slots=True)
 class New:

@@ -1,20 +1,19 @@
-"""Parts from trigger to close: who is in flight, what the output does, what was counted, and when the line has to stand."""
+"""Parts from trigger to close: who is in flight, how each one ended, and what was counted."""
 
 import logging
 from collections import Counter
 
 from agent.ejectors import Ejector
-from agent.gate.actuation import Actuation
 from agent.gate.alarms import Alarms
 from agent.gate.belt import Belt
-from agent.gate.confirmation import Confirmation
+from agent.gate.ejection import Ejection
 from agent.gate.journal import Journal
-from agent.gate.line_stop import LineStop, Reason, Rules
-from agent.gate.orders import OrderBook, Orders
+from agent.gate.line_stop import Reason
+from agent.gate.orders import OrderBook
 from agent.gate.placing import Placing
 from agent.gate.plan import GatePlan
 from agent.gate.schedule import InFlight, Schedule
-from agent.gate.window import Windows, Wish
+from agent.gate.standstill import Standstill
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 
 log = logging.getLogger(__name__)
@@ -48,34 +47,30 @@ class Gate:
         self.account: Counter[str] = Counter()
         self.incidents: Counter[str] = Counter()
         self.alarms = Alarms(boot)
-        self.output = Actuation(ejector, plan)
-        self.confirmation = Confirmation(round(plan.confirm_ms * 1e6)) if confirms else None
         self.belt = Belt(1 if plan.travel_counts > 0 else -1) if plan.travel_counts is not None else None
         self._placing = Placing(self.belt) if self.belt is not None else None
-        self._windows = Windows(plan.window_counts, plan.lead_counts)
+        self._standstill = Standstill(plan.stop, self.alarms, orders)
+        self._ejection = Ejection(ejector, plan, self.belt, confirms, self._standstill, self.alarms)
+        self.output, self.confirmation = self._ejection.output, self._ejection.confirmation
         self._boot = boot
         self._plan = plan
         self._journal = journal
-        self._orders = orders
         self._schedule = Schedule(plan.delay_ns, plan.delay_counts)
         self._n = 0
-        self._known = orders.read() if orders else Orders()
-        of_last = (plan.stop.rejects, plan.stop.of_last) if plan.stop.rejects and plan.stop.of_last else None
-        self._line_stop = LineStop(Rules(plan.stop.in_a_row, of_last), dict(self._known.held))
 
     def __len__(self) -> int:
         """Parts in flight."""
-        return len(self._schedule) + (len(self.output) if self.belt is None else len(self._windows))
+        return len(self._schedule) + len(self._ejection)
 
     @property
     def held(self) -> dict[Reason, str]:
         """Why the line has to stand until a person has looked; while it has, each part is rejected."""
-        return self._line_stop.held
+        return self._standstill.held
 
     @property
     def in_maintenance(self) -> bool:
         """The outputs are inert."""
-        return self._known.maintenance
+        return self._standstill.in_maintenance
 
     @property
     def is_at_rest(self) -> bool:
@@ -116,15 +111,13 @@ class Gate:
     @property
     def of_a_recipe(self) -> int:
         """Parts in flight but those that came during a change-over."""
-        in_flight = [*self._schedule.parts, *(self.output.parts if self.belt is None else self._windows.parts)]
-        return sum(part.recipe is not None for part in in_flight)
+        return sum(part.recipe is not None for part in (*self._schedule.parts, *self._ejection.parts))
 
     def change(self, plan: GatePlan) -> None:
         """The plan of parts that come from now on; those in flight keep their way to the gate."""
         self._plan = plan
         self._schedule.change(plan.delay_ns, plan.delay_counts)
-        self._windows.change(plan.window_counts, plan.lead_counts)
-        self.output.pulse.change(round(plan.pulse_ms * 1e6), round(plan.gap_ms * 1e6))
+        self._ejection.change(plan)
 
     def inspection_lost(self) -> None:
         if given_up := self._schedule.give_up(_LOST):
@@ -137,13 +130,11 @@ class Gate:
         place = now_ns if self.belt is None else self.belt.place
         for in_flight in self._schedule.due(place) if place is not None else []:
             closed += self._arrive(in_flight, now_ns)
-        if self.belt is not None and place is not None:
-            self._follow_belt(self.belt, place, now_ns)
+        self._ejection.follow_belt(now_ns)
         closed += self._hear_ejector(now_ns)
-        closed += [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._windows.gone()]
-        self._end_pulse(now_ns)
-        for part in self.confirmation.overdue(now_ns) if self.confirmation else []:
-            self.hold(Reason.NOT_CONFIRMED, f"part {part} was ejected and never came by the sensor behind the gate", now_ns)
+        closed += [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._ejection.gone()]
+        self._ejection.end_pulse(now_ns, self._schedule.rejects_before)
+        self._ejection.look_for_unconfirmed(now_ns)
         return closed
 
     def switch_off(self, now_ns: int) -> None:
@@ -151,32 +142,21 @@ class Gate:
 
     def wake_ns(self) -> int | None:
         """When `act` has something to do next, as far as it is known by the clock."""
-        confirm_ns = self.confirmation.wake_ns() if self.confirmation else None
-        return min((ns for ns in (self._schedule.wake_ns(), self.output.wake_ns(), confirm_ns) if ns is not None), default=None)
+        return min((ns for ns in (self._schedule.wake_ns(), self._ejection.wake_ns()) if ns is not None), default=None)
 
     def hold(self, reason: Reason, detail: str, now_ns: int) -> None:
         """The line has to stand until a person has looked."""
-        if self._line_stop.hold(reason, detail):
-            self.alarms.add(reason.value, detail, now_ns)
-            self._remember()
+        self._standstill.hold(reason, detail, now_ns)
 
     def reset(self) -> None:
         """A person has looked: the line may go on."""
-        log.warning("gate reset by a person; it was held for: %s", ", ".join(r.value for r in self.held) or "nothing")
-        self._line_stop.reset()
-        self.alarms.reset()
+        self._standstill.reset()
         if self._placing is not None:
             self._placing.reset()
-        self._remember()
 
     def maintain(self, begin: bool, now_ns: int) -> None:
         """Maintenance begins: outputs go off and stay inert. It ends: they work again."""
-        if begin == self._known.maintenance:
-            return
-        log.warning("maintenance %s: the outputs are %s", *(("begins", "inert") if begin else ("ends", "live")))
-        self._known = Orders(begin, self._known.held)
-        self._remember()
-        if begin:
+        if self._standstill.maintain(begin) and begin:
             self.switch_off(now_ns)
 
     def encoder_lost(self, why: str, now_ns: int) -> None:
@@ -210,7 +190,7 @@ class Gate:
         if Reason.ENCODER not in self.held:
             return []
         self._placing.clear()
-        lost_parts = [*self._windows.clear(), *self._schedule.clear()]
+        lost_parts = [*self._ejection.lost(), *self._schedule.clear()]
         return [self._close(lost, now_ns, actual_ns=None, problem=_NO_PLACE) for lost in lost_parts]
 
     def _arrive(self, in_flight: InFlight, now_ns: int) -> list[Closed]:
@@ -221,65 +201,11 @@ class Gate:
             return [self._close(in_flight, now_ns, actual_ns=None)]
         if self.in_maintenance:
             return [self._close(in_flight, now_ns, actual_ns=None, problem=_MAINTENANCE)]
-        self.output.eject(in_flight, now_ns)
-        if self.belt is not None:
-            self._windows.reject(in_flight)
+        self._ejection.eject(in_flight, now_ns)
         return []
 
-    def _follow_belt(self, belt: Belt, place: int, now_ns: int) -> None:
-        """A part to be rejected is moving through the gate, as slowly as it likes: the output stays on, or comes on again."""
-        pulse, coming = self.output.pulse, belt.came(round(self._plan.lead_ms * 1e6)) if len(self._windows) else 0
-        match self._windows.moved(place, coming, pulse.is_on):
-            case Wish.OFF:
-                pulse.let_go()
-            case Wish.ON if pulse.is_on:
-                pulse.hold_over(now_ns + pulse.width_ns)
-            case Wish.ON if not self.in_maintenance and Reason.OUTPUT_TOO_LONG not in self.held:
-                self.output.go_on(now_ns)
-
     def _hear_ejector(self, now_ns: int) -> list[Closed]:
-        closed = []
-        for ejected in self.output.answers():
-            if ejected.error:
-                self.hold(Reason.EJECTOR, ejected.error, now_ns)
-            if (in_flight := ejected.in_flight) is None:
-                continue
-            if ejected.error:
-                self._windows.clear(in_flight)
-                closed.append(self._close(in_flight, now_ns, actual_ns=None, problem=ejected.error[:100]))
-                continue
-            if self.confirmation:
-                self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), ejected.at_ns)
-            problem = self._too_late(in_flight, ejected.at_ns)
-            if self.belt is None:
-                closed.append(self._close(in_flight, now_ns, ejected.at_ns, problem))
-            else:  # closed when it has gone through the gate, however long the belt takes
-                self._windows.answered(in_flight, ejected.at_ns, problem)
-        return closed
-
-    def _too_late(self, in_flight: InFlight, at_ns: int) -> str:
-        late_ns = at_ns - in_flight.planned_ns
-        if self.output.lateness.is_over(self._plan.late_ms):
-            self.alarms.add("pulses-late", f"limit {self._plan.late_ms} ms, found {self.output.lateness.figures()}", at_ns)
-        return f"pulse {late_ns / 1e6:.0f} ms late: the part may have gone by" if late_ns > self._plan.window_ms * 1e6 else ""
-
-    def _end_pulse(self, now_ns: int) -> None:
-        if not self.output.has_to_end(now_ns):
-            return
-        pulse = self.output.pulse
-        if pulse.is_too_long(now_ns):
-            detail = f"the output was wanted on for more than {self._plan.longest_on_ms} ms and was switched off"
-            self.hold(Reason.OUTPUT_TOO_LONG, detail, now_ns)
-        elif self._schedule.rejects_before(self._place_in(pulse.gap_ns, now_ns)):
-            pulse.hold_over(now_ns + pulse.gap_ns)
-            return
-        self.switch_off(now_ns)
-
-    def _place_in(self, later_ns: int, now_ns: int) -> int:
-        """The time so much later, or the place of the belt then if it goes on as before."""
-        if self.belt is None:
-            return now_ns + later_ns
-        return (self.belt.place or 0) + self.belt.came(later_ns)
+        return [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._ejection.answered(now_ns)]
 
     def _close(self, in_flight: InFlight, now_ns: int, actual_ns: int | None, problem: str = "") -> Closed:
         verdict = in_flight.final
@@ -295,11 +221,5 @@ class Gate:
             if self._plan.stop.part_went_by and not self.in_maintenance:
                 self.hold(Reason.WENT_BY, f"part {in_flight.part}: {problem}", now_ns)
         if in_flight.recipe is not None:  # what comes during a change-over says nothing about the process
-            for reason, detail in self._line_stop.broken_by(verdict):
-                self.hold(reason, detail, now_ns)
+            self._standstill.closed(verdict, now_ns)
         return closed
-
-    def _remember(self) -> None:
-        self._known = Orders(self._known.maintenance, dict(self.held))
-        if self._orders:
-            self._orders.write(self._known)

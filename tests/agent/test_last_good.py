@@ -11,7 +11,8 @@ from agent.config import load_line
 from agent.drivers import ConfigError
 from agent.inspection import Cause, Part
 from agent.last_good import load_or_last_good, remember
-from agent.loop import Station, inspect_forever
+from agent.loop import inspect_forever
+from agent.station import Station
 
 
 @pytest.fixture

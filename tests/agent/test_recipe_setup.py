@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gate_end import GateEnd, gate_end
+from inspecting import inspecting
 from line_file import write_line
 from small_bundle import edit_manifest, photograph
-from test_loop import inspecting
 from waiting import wait_until
 
 from agent.bundle import BundleError
@@ -23,9 +23,9 @@ from agent.cameras import CameraLostError
 from agent.config import Line, load_line
 from agent.inspection import Closed, Image, Part
 from agent.link import Attach, Changed, ChangeTo, Tell, Triggered
-from agent.loop import Station
 from agent.photographer import Standard
 from agent.recipe_setup import Cameras, RecipeSetup
+from agent.station import Station
 
 NOW_S = 1000.0
 

@@ -1,6 +1,8 @@
 """Fixtures of the fault tests: each has real parts and breaks one of them."""
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 
 from broker import ITS_OWN_LIMITS, Broker, mosquitto
 from proxy import Proxy, proxy
+from small_bundle import write_bundle
 from small_station import Notes
 from wall_clock import faked_by
 
@@ -55,3 +58,18 @@ def fake_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return file
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    write_bundle(folder)
+    return folder
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """An empty folder with a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="k"))
+    yield folder
+    shutil.rmtree(folder)

@@ -25,11 +25,12 @@ from agent.bundle import BundleError, open_bundle
 from agent.config import load_line
 from agent.drivers import section
 from agent.inspection import Cause, Fault, Outcome, Part, Prediction, Verdict
-from agent.loop import Station, inspect_forever
+from agent.loop import inspect_forever
 from agent.model import Here
 from agent.runtimes import InferenceError
 from agent.serving.local_calibration import LocalTable, artifact_sha256, keep
 from agent.serving.model_watch import ModelWatch
+from agent.station import Station
 
 GOOD = photograph(np.random.default_rng(1))
 

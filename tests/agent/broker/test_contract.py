@@ -14,16 +14,16 @@ from broker import Broker
 from cloudevents.core.formats.json import JSONFormat
 from commander import Commander, commander, order
 from gate_end import GateEnd, gate_end
+from inspecting import inspecting
 from jsonschema import Draft202012Validator, FormatChecker
 from line_file import write_line
 from subscriber import Subscriber, subscriber
-from test_loop import inspecting
 from waiting import wait_until
 
 from agent.broker.remote_command import TABLE
 from agent.config import load_line
 from agent.inspection import Closed, Part
-from agent.loop import Station
+from agent.station import Station
 
 FOLDER = Path(__file__).parents[3] / "docs" / "mqtt"
 SCHEMAS = {file.stem: json.loads(file.read_text()) for file in (FOLDER / "schemas").glob("*.json")}

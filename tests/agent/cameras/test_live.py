@@ -11,7 +11,8 @@ import pytest
 from waiting import wait_until
 
 from agent.cameras import CameraLostError
-from agent.cameras._live import Exposes, Frame, LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera, LiveConfig
+from agent.cameras._source import Exposes, Frame
 from agent.inspection import Fault
 
 MS = 1_000_000

@@ -1,101 +1,18 @@
-"""The gate in virtual time: encoders, holds, maintenance, outputs that fail, and what holds whatever happens."""
+"""The gate in virtual time: where parts are by the encoder, changes of recipe, and what holds whatever happens."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from virtual_gate import BY_COUNTS, BY_TIME, DELAY_NS, MS, PASS, REJECT, Output, acted, alarms, told
 
-from agent.ejectors import Switched
 from agent.gate.gate import Gate
 from agent.gate.journal import Journal
 from agent.gate.line_stop import Reason
-from agent.gate.orders import OrderBook
 from agent.gate.plan import GatePlan, StopRules
-from agent.inspection import Cause, Closed, Outcome, Part, Verdict
-
-MS = 1_000_000
-PASS = Verdict(Outcome.PASS, Cause.SCORE, "good")
-REJECT = Verdict(Outcome.REJECT, Cause.SCORE, "defect")
-BY_TIME = GatePlan(travel_ms=120, lead_ms=20, pulse_ms=30, gap_ms=10, longest_on_ms=200, window_ms=50)
-BY_COUNTS = GatePlan(travel_ms=120, lead_ms=20, pulse_ms=30, longest_on_ms=200, travel_counts=-1200)
-DELAY_NS, DELAY_COUNTS = 100 * MS, 1000
-
-
-class Output:
-    """An output in virtual time. answers_after: turns until it answers. error: what it answers with."""
-
-    def __init__(self) -> None:
-        self.on_since_ns: int | None = None
-        self.longest_ns = 0
-        self.on_at: list[int] = []
-        self.off_at: list[int] = []
-        self.error = ""
-        self.is_slow = False
-        self._answers: list[Switched] = []
-
-    def switch(self, on: bool, now_ns: int) -> None:
-        if not self.error:
-            (self.on_at if on else self.off_at).append(now_ns)
-            if on and self.on_since_ns is None:
-                self.on_since_ns = now_ns
-            if not on and self.on_since_ns is not None:
-                self.longest_ns = max(self.longest_ns, now_ns - self.on_since_ns)
-                self.on_since_ns = None
-        self._answers.append(Switched(on, now_ns, self.error))
-
-    def answers(self) -> list[Switched]:
-        if self.is_slow:
-            return []
-        answers, self._answers = self._answers, []
-        return answers
-
-    def answer_at(self, ns: int) -> None:
-        """A slow one has done what it was asked for, only now."""
-        self.is_slow = False
-        self._answers = [Switched(answer.on, ns) for answer in self._answers]
-
-    def problem(self) -> str | None:
-        return self.error or None
-
-    def filenos(self) -> list[int]:
-        return []
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "journal", "machine") as opened:
-        yield opened
-
-
-@pytest.fixture
-def output() -> Output:
-    return Output()
-
-
-def told(gate: Gate, ns: int, verdict: Verdict | None) -> Part:
-    """A part triggered then, and its verdict."""
-    part = gate.trigger(ns, attached=True).part
-    if verdict is not None:
-        gate.tell(part, verdict)
-    return part
-
-
-def alarms(gate: Gate) -> list[str]:
-    """Takes all that wait."""
-    names = []
-    while (alarm := gate.alarms.next()) is not None:
-        names.append(alarm.name)
-        gate.alarms.taken()
-    return names
-
-
-def acted(gate: Gate, until_ns: int, step_ns: int = MS) -> list[Closed]:
-    """What closes while the gate is looked at every millisecond."""
-    return [closed for ns in range(0, until_ns + 1, step_ns) for closed in gate.act(ns)]
-
+from agent.inspection import Cause, Closed, Outcome, Part
 
 # ---------------------------------------------------------------- by the encoder
 
@@ -117,36 +34,6 @@ def test_a_part_arrives_by_counts_whatever_time_that_takes(journal: Journal, out
     assert at_the_gate == []
     assert (closed.part, closed.planned_ns, closed.actual_ns, closed.problem) == (part, 10**12 + 3, 10**12 + 3, "")
     assert output.on_at == [10**12 + 3]
-
-
-def test_a_belt_that_runs_on_while_the_ejector_process_stands_still_is_told_of(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_COUNTS, output, journal)
-    assert gate.belt is not None
-    gate.belt.moved(0, 0)
-    told(gate, 0, REJECT)
-    gate.belt.moved(-1000, 10 * MS)
-    gate.act(10 * MS)
-    gate.act(100 * MS)  # the belt stands, the pulse is over
-
-    gate.belt.moved(-1000 - BY_COUNTS.window_counts, 900 * MS)
-    (closed,) = gate.act(900 * MS)
-
-    assert "500 counts through the gate with the output off" in closed.problem
-
-
-def test_a_belt_that_stood_at_the_gate_goes_on_with_the_output_on(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_COUNTS, output, journal)
-    assert gate.belt is not None
-    gate.belt.moved(0, 0)
-    told(gate, 0, REJECT)
-    gate.belt.moved(-1000, 10 * MS)
-    gate.act(10 * MS)
-    gate.act(100 * MS)
-
-    gate.belt.moved(-1010, 900 * MS)
-    gate.act(900 * MS)
-
-    assert output.on_at == [10 * MS, 900 * MS]
 
 
 def test_a_part_closes_with_the_instant_at_which_it_came_to_the_gate_between_two_readings(
@@ -214,166 +101,6 @@ def test_a_part_before_the_first_reading_of_the_encoder_is_not_taken_for_one_at_
 
     assert closed.problem
     assert Reason.ENCODER in gate.held
-
-
-# ---------------------------------------------------------------- holds
-
-
-def test_while_the_line_is_held_each_new_part_is_rejected_and_after_a_reset_judged(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    before = told(gate, 0, PASS)
-    gate.hold(Reason.CRASH_LOOP, "five restarts", 1)
-    while_held = told(gate, 2, PASS)
-    gate.reset()
-    after = told(gate, 3, PASS)
-
-    verdicts = {closed.part: closed.verdict for closed in gate.act(DELAY_NS + 3)}
-
-    assert (verdicts[before], verdicts[after]) == (PASS, PASS)
-    assert verdicts[while_held].outcome is Outcome.REJECT
-    assert "crash-loop" in verdicts[while_held].detail
-
-
-def test_a_hold_and_maintenance_outlive_the_process(tmp_path: Path, journal: Journal, output: Output) -> None:
-    book = OrderBook(tmp_path / "orders.json")
-    killed = Gate("killed", BY_TIME, output, journal, book)
-    killed.hold(Reason.EJECTOR, "coil 3", 0)
-    killed.maintain(True, 0)
-
-    after = Gate("after", BY_TIME, output, journal, book)
-
-    assert (after.held, after.in_maintenance) == ({Reason.EJECTOR: "coil 3"}, True)
-    after.reset()
-    after.maintain(False, 1)
-    assert (Gate("third", BY_TIME, output, journal, book).held, after.in_maintenance) == ({}, False)
-
-
-def test_a_rule_of_the_line_holds_it(journal: Journal, output: Output) -> None:
-    plan = GatePlan(travel_ms=120, lead_ms=20, stop=StopRules(rejects=2, of_last=10))
-    gate = Gate("boot", plan, output, journal)
-    for ns, verdict in [(0, REJECT), (1, PASS), (2, REJECT)]:
-        told(gate, ns, verdict)
-
-    gate.act(DELAY_NS + 2)
-
-    assert gate.held == {Reason.REJECTS_OF_LAST: "2 of the last 3 parts were rejected"}
-    assert alarms(gate) == ["rejects-of-last"]
-
-
-# ---------------------------------------------------------------- the output
-
-
-def test_neighbours_that_are_closer_than_the_gap_get_one_long_pulse(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    told(gate, 0, REJECT)
-    told(gate, 35 * MS, REJECT)  # 5 ms after the first pulse; the gap is 10
-
-    acted(gate, DELAY_NS + 200 * MS)
-
-    assert (len(output.on_at), output.off_at) == (2, [DELAY_NS + 65 * MS])
-    assert gate.output.pulse.short_gaps == 0
-
-
-def test_a_neighbour_that_passes_is_not_ejected_with_the_one_before_it(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    told(gate, 0, REJECT)
-    told(gate, 35 * MS, PASS)
-
-    acted(gate, DELAY_NS + 200 * MS)
-
-    assert output.off_at == [DELAY_NS + 30 * MS]
-
-
-def test_an_output_that_is_wanted_for_too_long_goes_off_and_holds_the_line(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    for k in range(20):
-        told(gate, 20 * MS * k, REJECT)
-
-    acted(gate, DELAY_NS + 1000 * MS)
-
-    assert output.longest_ns == 200 * MS
-    assert Reason.OUTPUT_TOO_LONG in gate.held
-    assert output.on_since_ns is None
-
-
-def test_a_part_whose_pulse_failed_is_told_of_and_holds_the_line(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    told(gate, 0, REJECT)
-    output.error = "coil 3 does not answer"
-
-    (closed,) = gate.act(DELAY_NS)
-
-    assert (closed.verdict, closed.actual_ns, closed.problem) == (REJECT, None, "coil 3 does not answer")
-    assert gate.held[Reason.EJECTOR] == "coil 3 does not answer"
-    assert gate.incidents["maybe_not_ejected"] == 1
-    assert set(alarms(gate)) == {"ejector-failed", "maybe-not-ejected"}
-
-
-def test_a_part_is_closed_when_its_output_has_answered_and_not_before(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    told(gate, 0, REJECT)
-    output.is_slow = True
-
-    while_asked = [gate.act(DELAY_NS), len(gate), gate.is_at_rest]
-    output.is_slow = False
-    (closed,) = gate.act(DELAY_NS + 5 * MS)
-
-    assert while_asked == [[], 1, False]
-    assert closed.actual_ns == DELAY_NS
-
-
-def test_a_slow_output_gets_its_whole_pulse_from_when_it_is_on(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    told(gate, 0, REJECT)
-    output.is_slow = True
-    waited = acted(gate, DELAY_NS + 59 * MS)
-    off_meanwhile, woken_for_nothing = list(output.off_at), gate.wake_ns()
-
-    output.answer_at(DELAY_NS + 60 * MS)
-    (closed,) = gate.act(DELAY_NS + 60 * MS)
-    until_off = [gate.act(DELAY_NS + ms * MS) for ms in range(61, 100)]
-
-    assert (waited, off_meanwhile, woken_for_nothing) == ([], [], None)
-    assert closed.actual_ns == DELAY_NS + 60 * MS
-    assert output.off_at == [DELAY_NS + 90 * MS]
-    assert not any(until_off)
-
-
-def test_in_maintenance_a_pulse_that_was_on_ends_at_once_and_none_begins(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", BY_TIME, output, journal)
-    told(gate, 0, REJECT)
-    told(gate, 50 * MS, REJECT)
-    gate.act(DELAY_NS)
-
-    gate.maintain(True, DELAY_NS + MS)
-    (second,) = gate.act(DELAY_NS + 50 * MS)
-
-    assert (output.on_at, output.off_at) == ([DELAY_NS], [DELAY_NS + MS])
-    assert (second.verdict, second.actual_ns) == (REJECT, None)
-    assert second.problem.startswith("maintenance")
-
-
-def test_a_pulse_so_late_that_its_part_may_have_gone_by_is_told_of(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", GatePlan(travel_ms=120, lead_ms=20, window_ms=50, stop=StopRules(part_went_by=True)), output, journal)
-    told(gate, 0, REJECT)
-
-    (closed,) = gate.act(DELAY_NS + 51 * MS)
-
-    assert closed.problem == "pulse 51 ms late: the part may have gone by"
-    assert closed.actual_ns == DELAY_NS + 51 * MS
-    assert Reason.WENT_BY in gate.held
-
-
-def test_a13_a_machine_too_slow_for_its_line_is_reported_as_such(journal: Journal, output: Output) -> None:
-    gate = Gate("boot", GatePlan(travel_ms=120, lead_ms=20, late_ms=5, window_ms=50, longest_on_ms=60_000), output, journal)
-
-    for k in range(100):
-        told(gate, k * 200 * MS, REJECT)
-        gate.act(k * 200 * MS + DELAY_NS + (6 if k % 50 == 49 else 1) * MS)
-        gate.act(k * 200 * MS + 199 * MS)
-
-    assert gate.output.lateness.figures() == {"pulses": 100, "p50_ms": 1.0, "p99_ms": 6.0, "max_ms": 6.0}
-    assert alarms(gate) == ["pulses-late"]
 
 
 def test_c16_an_idle_line_raises_no_alarm_and_switches_nothing_for_hours(journal: Journal, output: Output) -> None:

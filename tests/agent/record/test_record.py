@@ -1,100 +1,41 @@
-"""Images worth keeping are kept whole and within the budget, whatever happens to process and disk, and never cost a verdict."""
+"""Images worth keeping are kept whole, whatever happens to process and disk, and never cost a verdict."""
 
 import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from record_filler import kept
-from small_bundle import CONTRACT, photograph
+from small_bundle import CONTRACT
+from small_record import (
+    GOOD,
+    KEEP,
+    add,
+    album,
+    files,
+    judge,
+    listed,
+    offer,
+    offer_of_cameras,
+    reading,
+    rows,
+    seen,
+)
 from waiting import wait_until
 
-from agent.decide import Policy, decide, strictest
-from agent.inspection import Fault, Measured, Part, Prediction, Reading, Shot
-from agent.observation.picture import lossless
-from agent.observation.seen import Seen
-from agent.record.album import Album, NoRoomError, open_index, place
+from agent.decide import Policy, decide
+from agent.inspection import Fault, Part, Reading, Shot
+from agent.record.album import open_index
 from agent.record.gallery import Gallery
 from agent.record.index import RecordIndex
 from agent.record.record import Record, worth_keeping
-from agent.record.table import IMAGES, INDEX, Kept, Review, Worth
-from agent.sections import KeepImages
+from agent.record.table import IMAGES, INDEX, Worth
 
 FILLER = Path(__file__).parents[1] / "record_filler.py"
-GOOD = photograph(np.random.default_rng(1))
-PNG = lossless(GOOD)
-COST = Album.cost(PNG, b"")
-MAP = np.zeros((8, 8), np.float32)
-KEEP = KeepImages(mb=1000, leave_free_mb=0, one_of=10)
-UTC = "2026-11-21T09:30:00.000000Z"
-
-
-def reading(score: float) -> Prediction:
-    return Prediction(raw=score, score=score, p_value=0.5, anomaly_map=MAP)
-
-
-def shot(n: int, triggered_ns: int = 0) -> Shot:
-    return Shot(Part("boot", n), "top", triggered_ns, GOOD)
-
-
-def seen(shots: Sequence[Shot], readings: Sequence[Reading]) -> Seen:
-    """One part as the hot path hands it over."""
-    verdicts = [decide(read, Policy(1.0)) for read in readings]
-    return Seen(shots, readings, [Measured(one.camera) for one in shots], verdicts, strictest(verdicts))
-
-
-def offer(record: Record, n: int, read: Reading, triggered_ns: int = 0) -> None:
-    record.offer(seen([shot(n, triggered_ns)], [read]))
-
-
-def offer_of_cameras(record: Record, n: int, scores: dict[str, float]) -> None:
-    """A part that several cameras have seen."""
-    shots = [Shot(Part("boot", n), camera, 0, GOOD) for camera in scores]
-    record.offer(seen(shots, [reading(score) for score in scores.values()]))
-
-
-def files(folder: Path) -> list[Path]:
-    return sorted((folder / IMAGES).rglob("*.*"))
-
-
-def listed(folder: Path) -> list[tuple[str, str]]:
-    """Kind and part of all that is listed, newest first."""
-    return [(row.kind.name, row.part) for row in rows(folder)]
-
-
-def rows(folder: Path) -> list[Kept]:
-    """All that is listed, newest first."""
-    with Gallery(folder) as gallery:
-        return [row for row, _, _ in gallery.search(None, "", "", None, 10_000)[1]]
-
-
-def judge(folder: Path, number: int, judgment: str, defect: str = "") -> None:
-    with Gallery(folder) as gallery:
-        gallery.review(number, Review(judgment, defect, "", "Ada", UTC))
-
-
-@contextmanager
-def album(folder: Path, keep: KeepImages = KEEP) -> Iterator[tuple[Album, RecordIndex]]:
-    with open_index(folder) as index:
-        yield Album(folder, index, keep), index
-
-
-def add(one: Album, worth: Worth, produced_s: float = 0.0) -> int:
-    """One more image; its number."""
-    number = one.next_number()
-    file = place(number, worth, UTC, f"boot/{number}", "top")
-    one.add(kept(number, worth, COST, file, produced_s), PNG, b"")
-    return number
-
-
-# ---------------------------------------------------------------- what is kept
 
 
 @pytest.mark.parametrize(
@@ -144,8 +85,6 @@ def test_offers_beyond_what_memory_holds_are_dropped_and_counted_and_nobody_wait
         assert record.drops["record queue"] == 12  # 20 less the 8 that wait
         record.check()
 
-
-# ---------------------------------------------------------------- several cameras
 
 CAMERAS = {"top": 0.2, "side": 2.0, "back": 0.3}
 
@@ -210,82 +149,6 @@ def test_pictures_found_again_after_the_index_was_lost_belong_to_their_part(tmp_
 
     assert [row.part for row in rows(tmp_path)] == ["boot/8", "boot/7"]
     assert beside == ["top", "back"]
-
-
-# ---------------------------------------------------------------- the budget
-
-
-def test_the_budget_holds_and_what_is_worth_least_goes_first_the_oldest_before_the_newest(tmp_path: Path) -> None:
-    keep = replace(KEEP, mb=5 * COST / 1e6)
-    with album(tmp_path, keep) as (one, _):
-        [add(one, worth) for worth in (Worth.REJECT, Worth.PASS, Worth.NEAR, Worth.FAULT, Worth.PASS)]
-
-        [add(one, worth) for worth in (Worth.REJECT, Worth.REJECT, Worth.REJECT)]
-
-    assert listed(tmp_path) == [
-        ("REJECT", "boot/8"),
-        ("REJECT", "boot/7"),
-        ("REJECT", "boot/6"),
-        ("FAULT", "boot/4"),
-        ("REJECT", "boot/1"),
-    ]
-    assert len(files(tmp_path)) == 5
-
-
-def test_a_sample_takes_no_rejects_place(tmp_path: Path) -> None:
-    with album(tmp_path, replace(KEEP, mb=2 * COST / 1e6)) as (one, _):
-        [add(one, Worth.REJECT) for _ in range(2)]
-
-        with pytest.raises(NoRoomError, match="worth more than one more pass"):
-            add(one, Worth.PASS)
-
-    assert [kind for kind, _ in listed(tmp_path)] == ["REJECT", "REJECT"]
-
-
-def test_what_a_person_has_judged_goes_last(tmp_path: Path) -> None:
-    with album(tmp_path, replace(KEEP, mb=2 * COST / 1e6)) as (one, _):
-        numbers = [add(one, Worth.NEAR), add(one, Worth.REJECT)]
-        judge(tmp_path, numbers[0], "false")
-
-        add(one, Worth.REJECT)
-
-    assert listed(tmp_path) == [("REJECT", "boot/3"), ("NEAR", "boot/1")]
-
-
-def test_images_older_than_the_hours_of_production_go_but_those_that_a_person_has_judged_stay(tmp_path: Path) -> None:
-    with album(tmp_path, replace(KEEP, hours=10)) as (one, _):
-        [add(one, Worth.REJECT, hour * 3600) for hour in (0, 1, 5, 12)]
-        judge(tmp_path, 1, "true", "dent")
-
-        one.make_room_by_age(12 * 3600.0)
-
-    assert listed(tmp_path) == [("REJECT", "boot/4"), ("REJECT", "boot/3"), ("REJECT", "boot/1")]
-
-
-def test_hours_of_production_pass_with_parts_and_not_while_the_belt_stands(tmp_path: Path) -> None:
-    second, night = 1_000_000_000, 36_000_000_000_000
-
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
-        [offer(record, 1, reading(2.0), at_ns) for at_ns in (0, 30 * second, night, night + 30 * second)]
-
-    with RecordIndex(tmp_path) as index:
-        assert index.total()[2] == 60.0
-
-
-def test_a_restart_goes_on_with_the_hours_and_the_numbers(tmp_path: Path) -> None:
-    second = 1_000_000_000
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
-        [offer(record, n, reading(2.0), n * second) for n in range(3)]
-
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
-        [offer(record, n, reading(2.0), n * second) for n in range(3, 5)]
-
-    with RecordIndex(tmp_path) as index:
-        assert index.total()[2] == 3.0  # 2 s and 1 s
-    assert [row.id for row in rows(tmp_path)] == [5, 4, 3, 2, 1]
-
-
-# ---------------------------------------------------------------- S1, S3, S4, S5
 
 
 def test_s1_a_disk_too_full_costs_images_first_is_told_and_recovers_alone(tmp_path: Path) -> None:
@@ -375,92 +238,3 @@ def listed_files(folder: Path) -> list[Path]:
     """As the page would find them, before anything has been tidied up."""
     with sqlite3.connect(f"file:{folder / INDEX}?mode=ro", uri=True) as db:
         return [folder / IMAGES / row[0] for row in db.execute("SELECT file FROM kept WHERE state = 1")]
-
-
-def test_s3_files_whose_rows_a_power_cut_has_lost_are_taken_away(tmp_path: Path) -> None:
-    with album(tmp_path) as (one, _):
-        numbers = [add(one, Worth.REJECT) for _ in range(3)]
-    with sqlite3.connect(tmp_path / INDEX) as db:
-        db.execute("DELETE FROM kept WHERE id = ?", (numbers[-1],))
-        db.execute("UPDATE sqlite_sequence SET seq = ?", (numbers[-2],))
-
-    with album(tmp_path) as (one, _):
-        left = len(files(tmp_path))
-        add(one, Worth.REJECT)
-
-    assert left == 2
-    assert len(files(tmp_path)) == 3
-
-
-def test_s4_a_broken_index_is_set_aside_and_made_again_from_the_names_of_the_files(tmp_path: Path) -> None:
-    with album(tmp_path) as (one, index):
-        [add(one, worth) for worth in (Worth.REJECT, Worth.PASS, Worth.FAULT)]
-        before = index.total()
-    (tmp_path / INDEX).write_bytes(b"no database" * 1000)
-    (tmp_path / f"{INDEX}-wal").unlink(missing_ok=True)
-
-    with album(tmp_path) as (_, index):
-        after = index.total()
-    times = {row.time for row in rows(tmp_path)}
-
-    assert listed(tmp_path) == [("FAULT", "boot/3"), ("PASS", "boot/2"), ("REJECT", "boot/1")]
-    assert after[:2] == before[:2]
-    assert times == {UTC}
-    assert (tmp_path / f"{INDEX}.broken-0").exists()
-
-
-def test_s5_a_thousand_files_lie_in_one_folder_and_a_hundred_folders_in_one() -> None:
-    folders = {Path(place(n, Worth.PASS, UTC, "boot/1", "top")).parent for n in range(0, 1_000_000, 500)}
-
-    assert len(folders) == 1000  # a million files, a thousand in each
-    assert len({folder.parent for folder in folders}) == 10  # each holds 100
-
-
-def test_s5_pruning_takes_as_many_statements_however_many_are_kept(tmp_path: Path) -> None:
-    few, many = pruning_statements(tmp_path / "few", 400), pruning_statements(tmp_path / "many", 4000)
-
-    assert many == few  # a million: tests/bench_record.py
-
-
-def pruning_statements(folder: Path, n: int) -> int:
-    """What one more image costs in a record that is full with n."""
-    with album(folder, replace(KEEP, mb=n * COST / 1e6)) as (one, index):
-        fill(folder, index, n)
-        statements = statements_of(index, lambda: add(one, Worth.REJECT))
-        assert index.total()[1] <= n * COST
-    assert len(list((folder / IMAGES).rglob("*.png"))) < n
-    return statements
-
-
-def fill(folder: Path, index: RecordIndex, n: int) -> None:
-    """n rows with files of one byte, quickly."""
-    names = [place(k, Worth.PASS, UTC, f"boot/{k}", "top") for k in range(1, n + 1)]
-    [(folder / IMAGES / parent).mkdir(parents=True) for parent in {Path(name).parent for name in names}]
-    [(folder / IMAGES / name).write_bytes(b"x") for name in names]
-    index.found_again(kept(k, Worth.PASS, COST, name) for k, name in enumerate(names, start=1))
-
-
-def statements_of(index: RecordIndex, act: Callable[[], object]) -> int:
-    """How many SQL statements are run meanwhile, those for many rows once for each."""
-    told: list[str] = []
-    index.db.set_trace_callback(told.append)
-    act()
-    index.db.set_trace_callback(None)
-    return len([one for one in told if not one.startswith("--")])
-
-
-def test_reviews_may_be_written_while_images_are(tmp_path: Path) -> None:
-    with album(tmp_path) as (one, _):
-        add(one, Worth.REJECT)
-        done = threading.Event()
-
-        def judge_often() -> None:
-            with Gallery(tmp_path) as other:
-                [other.review(1, Review("true", "dent", str(k), "Ada", UTC)) for k in range(50)]
-            done.set()
-
-        threading.Thread(target=judge_often).start()
-        [add(one, Worth.REJECT) for _ in range(30)]
-        wait_until(done.is_set)
-
-    assert len(listed(tmp_path)) == 31

@@ -13,9 +13,9 @@ from agent.commands.calibrate import calibrate_command
 from agent.commands.line import reporting
 from agent.config import load_line
 from agent.drivers import section
-from agent.loop import Station
 from agent.model import Here, open_model
 from agent.serving.local_calibration import FOLDER, calibrated_here
+from agent.station import Station
 
 FLOAT32_SUM = 1e-5  # of a mean of 192 bytes in float32 against float64
 

@@ -1,0 +1,189 @@
+"""The thread that writes the outbox: in group commits, off every other thread's way."""
+
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from agent.clock import utc_now
+from agent.events.change import Change, Changes
+from agent.events.event import ALERT_TOPIC, lost_alert
+from agent.events.memory import Entry, EventMemory
+from agent.events.rows import Kind, Lost, New
+from agent.events.store import EventStore, suspect
+
+log = logging.getLogger(__name__)
+
+_QUEUE = 4096  # requests the writer may be behind; what does not fit stays in the ejector's journal
+_GROUP = 256  # requests in one commit
+_MARKS_WAIT_S = 0.5  # a delivery is written with the next event, or after so long: each commit wears the disk
+_RETRY_S = 1.0
+_EVICT_EVERY = 500
+
+
+class Writer:
+    """Owns the store from now on and closes it at its end; what no disk takes meanwhile goes to the memory.
+
+    trouble: why the disk takes nothing now, empty where it does. failure: what ended the thread, if it ended.
+    """
+
+    def __init__(self, file: Path, store: EventStore, memory: EventMemory) -> None:
+        self._file = file
+        self._store = store
+        self._memory = memory
+        self.trouble = ""
+        self.failure: Exception | None = None
+        self._requests: queue.Queue[Entry | Change] = queue.Queue(_QUEUE)
+        self._stop = threading.Event()
+        self._committed = threading.Condition()
+        self._generation = 0
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Once all that was handed over is written, as far as the disk takes it."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    @property
+    def stream(self) -> str:
+        """Names the sequence of the file's events; another one after a file put back from a backup was found out."""
+        return self._store.stream
+
+    def offer(self, entry: Entry) -> bool:
+        """An event to be written; False when there are too many already. Never waits."""
+        try:
+            self._requests.put_nowait(entry)
+        except queue.Full:
+            return False
+        return True
+
+    def change(self, change: Change) -> None:
+        """What has become of events, to be written; waits while there is too much already."""
+        self._requests.put(change)
+
+    def wait_for_commit(self, seen: int, timeout_s: float) -> int:
+        """Returns the number of the newest commit, at once if it is not `seen`, else after the next or the timeout."""
+        with self._committed:
+            self._committed.wait_for(lambda: self._generation != seen, timeout_s)
+            return self._generation
+
+    def _run(self) -> None:
+        try:
+            self._write_forever()
+        except sqlite3.DatabaseError as e:
+            self.failure = e
+            mark_suspect(self._file)
+        except Exception as e:  # noqa: BLE001 - raised in the loop by check()
+            self.failure = e
+        finally:
+            self._store.close()
+
+    def _write_forever(self) -> None:
+        self._report()
+        changes = Changes()
+        since_evict, retry_at_s = _EVICT_EVERY, 0.0
+        while not (self._stop.is_set() and self._requests.empty()):
+            entries = [] if self._memory.is_full else self._next_group(changes)
+            if (pause_s := retry_at_s - time.monotonic()) > 0 and not self._stop.is_set():
+                self._memory.keep(entries)
+                self._announce()
+                if self._memory.is_full:
+                    self._stop.wait(pause_s)
+                continue
+            untold = self._memory.untold()
+            if not untold and not entries and not changes:
+                continue
+            try:
+                changes = self._commit([*untold.values(), *entries], changes)
+                self._memory.forget(untold)
+            except sqlite3.OperationalError as e:  # full, read-only, locked: the line goes on
+                self._degrade(entries, e)
+                retry_at_s = time.monotonic() + _RETRY_S
+                if self._stop.is_set():
+                    return
+                continue
+            self.trouble = ""
+            self._report()
+            since_evict += len(entries)
+            if since_evict >= _EVICT_EVERY:
+                since_evict = 0
+                self._evict()
+
+    def _degrade(self, entries: Sequence[Entry], error: sqlite3.OperationalError) -> None:
+        """The disk takes nothing: events can be delivered from memory meanwhile."""
+        self._memory.keep(entries)
+        self._announce()
+        self.trouble = f"{self._file}: {error}"
+        log.error("%s: not written, tried again in %s s, %d events in memory: %s", self._file, _RETRY_S, len(self._memory), error)
+        with contextlib.suppress(sqlite3.Error):
+            self._store.rollback()
+
+    def _next_group(self, changes: Changes) -> list[Entry]:
+        """Events to be written together, those that came during the last commit; deliveries are added to `changes`."""
+        entries: list[Entry] = []
+        until_s = time.monotonic() + _MARKS_WAIT_S
+        with contextlib.suppress(queue.Empty):
+            while not entries and len(changes) < _GROUP and not self._stop.is_set():
+                _sort(self._requests.get(timeout=max(0.0, until_s - time.monotonic())), entries, changes)
+            while len(entries) < _GROUP:
+                _sort(self._requests.get_nowait(), entries, changes)
+        return entries
+
+    def _commit(self, entries: Iterable[Entry], changes: Changes) -> Changes:
+        """Gives those changes that need another commit."""
+        self._store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
+        left = changes.write(self._store)
+        self._store.commit()
+        for entry in entries:
+            entry.on_durable(entry.key)
+        self._announce()
+        return left
+
+    def _announce(self) -> None:
+        with self._committed:
+            self._generation += 1
+            self._committed.notify_all()
+
+    def _evict(self) -> None:
+        try:
+            self._tell(self._store.evict())
+            self._store.commit()
+        except sqlite3.OperationalError as e:  # as in _write_forever; there will be a next time
+            self._store.rollback()
+            log.error("%s: nothing is deleted yet: %s", self._file, e)
+
+    def _report(self) -> None:
+        try:
+            self._tell(self._store.lost)
+            self._store.lost = []
+        except sqlite3.OperationalError as e:  # told after the next commit
+            self._store.rollback()
+            log.error("%s: not reported yet: %s", self._file, e)
+
+    def _tell(self, lost: Sequence[Lost]) -> None:
+        """A number that nobody will see is itself an event, written together with what has made it so."""
+        if not lost:
+            return
+        for one in lost:
+            log.error("events lost: %s", one)
+            self._store.insert([New(one.key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
+        self._store.commit()
+        self._announce()
+
+
+def _sort(request: Entry | Change, entries: list[Entry], changes: Changes) -> None:
+    if isinstance(request, Entry):
+        entries.append(request)
+    else:
+        changes.add(request)
+
+
+def mark_suspect(file: Path) -> None:
+    """The next start looks at the whole file; so it does with a small one anyway, where not even this can be written."""
+    with contextlib.suppress(OSError):
+        suspect(file).touch()

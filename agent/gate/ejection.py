@@ -1,0 +1,142 @@
+"""What becomes of a part to be rejected from the gate on: its pulse, its way through the gate, the sensor behind it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from agent.ejectors import Ejector
+from agent.gate.actuation import Actuation
+from agent.gate.alarms import Alarms
+from agent.gate.belt import Belt
+from agent.gate.confirmation import Confirmation
+from agent.gate.line_stop import Reason
+from agent.gate.plan import GatePlan
+from agent.gate.schedule import InFlight
+from agent.gate.standstill import Standstill
+from agent.gate.window import Windows, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A part that is through. at_ns: when its output was on; None where nobody can say. problem: why it may not be ejected."""
+
+    in_flight: InFlight
+    at_ns: int | None
+    problem: str
+
+
+class Ejection:
+    """One output and the parts it is on for; len: how many of them have not gone by. `now_ns` is an argument.
+
+    By time a part has gone when the output has answered, with a belt when that has brought it through the gate. What goes wrong
+    holds the line. confirms: whether there is a sensor behind the gate.
+    """
+
+    def __init__(
+        self, ejector: Ejector, plan: GatePlan, belt: Belt | None, confirms: bool, standstill: Standstill, alarms: Alarms
+    ) -> None:
+        self.output = Actuation(ejector, plan)
+        self.confirmation = Confirmation(round(plan.confirm_ms * 1e6)) if confirms else None
+        self._plan = plan
+        self._belt = belt
+        self._windows = Windows(plan.window_counts, plan.lead_counts)
+        self._standstill = standstill
+        self._alarms = alarms
+
+    def __len__(self) -> int:
+        return len(self.output) if self._belt is None else len(self._windows)
+
+    @property
+    def parts(self) -> list[InFlight]:
+        """Not gone by."""
+        return self.output.parts if self._belt is None else self._windows.parts
+
+    def change(self, plan: GatePlan) -> None:
+        """For parts that come to the gate from now on."""
+        self._plan = plan
+        self._windows.change(plan.window_counts, plan.lead_counts)
+        self.output.pulse.change(round(plan.pulse_ms * 1e6), round(plan.gap_ms * 1e6))
+
+    def eject(self, in_flight: InFlight, now_ns: int) -> None:
+        """A part to be rejected is at the gate. Raises EjectorError."""
+        self.output.eject(in_flight, now_ns)
+        if self._belt is not None:
+            self._windows.reject(in_flight)
+
+    def answered(self, now_ns: int) -> Iterator[Gone]:
+        """What the output has answered since the last call; by time the part has gone with it."""
+        for ejected in self.output.answers():
+            if ejected.error:
+                self._standstill.hold(Reason.EJECTOR, ejected.error, now_ns)
+            if (in_flight := ejected.in_flight) is None:
+                continue
+            if ejected.error:
+                self._windows.clear(in_flight)
+                yield Gone(in_flight, None, ejected.error[:100])
+                continue
+            if self.confirmation:
+                self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), ejected.at_ns)
+            problem = self._too_late(in_flight, ejected.at_ns)
+            if self._belt is None:
+                yield Gone(in_flight, ejected.at_ns, problem)
+            else:  # gone when it is through the gate, however long the belt takes
+                self._windows.answered(in_flight, ejected.at_ns, problem)
+
+    def follow_belt(self, now_ns: int) -> None:
+        """A part to be rejected is moving through the gate, as slowly as it likes: the output stays on, or comes on again."""
+        if self._belt is None or self._belt.place is None:
+            return
+        pulse, coming = self.output.pulse, self._belt.came(round(self._plan.lead_ms * 1e6)) if len(self._windows) else 0
+        match self._windows.moved(self._belt.place, coming, pulse.is_on):
+            case Wish.OFF:
+                pulse.let_go()
+            case Wish.ON if pulse.is_on:
+                pulse.hold_over(now_ns + pulse.width_ns)
+            case Wish.ON if not self._standstill.in_maintenance and Reason.OUTPUT_TOO_LONG not in self._standstill.held:
+                self.output.go_on(now_ns)
+
+    def gone(self) -> list[Gone]:
+        """Those that the belt has brought through the gate."""
+        return [Gone(stretch.in_flight, stretch.at_ns, stretch.problem) for stretch in self._windows.gone()]
+
+    def lost(self) -> list[InFlight]:
+        """Takes all off the belt: nobody knows any more where they are."""
+        return self._windows.clear()
+
+    def end_pulse(self, now_ns: int, reject_comes_before: Callable[[int], bool]) -> None:
+        """The output goes off where its time is over, and stays on for another reject that comes before it could be on again.
+
+        reject_comes_before: that instant, with a belt that place of it.
+        """
+        if not self.output.has_to_end(now_ns):
+            return
+        pulse = self.output.pulse
+        if pulse.is_too_long(now_ns):
+            detail = f"the output was wanted on for more than {self._plan.longest_on_ms} ms and was switched off"
+            self._standstill.hold(Reason.OUTPUT_TOO_LONG, detail, now_ns)
+        elif reject_comes_before(self._place_in(pulse.gap_ns, now_ns)):
+            pulse.hold_over(now_ns + pulse.gap_ns)
+            return
+        self.output.switch_off(now_ns)
+
+    def look_for_unconfirmed(self, now_ns: int) -> None:
+        """A part that the sensor behind the gate should have seen by now holds the line."""
+        for part in self.confirmation.overdue(now_ns) if self.confirmation else []:
+            detail = f"part {part} was ejected and never came by the sensor behind the gate"
+            self._standstill.hold(Reason.NOT_CONFIRMED, detail, now_ns)
+
+    def wake_ns(self) -> int | None:
+        """When there is something to do next, as far as it is known by the clock."""
+        confirm_ns = self.confirmation.wake_ns() if self.confirmation else None
+        return min((ns for ns in (self.output.wake_ns(), confirm_ns) if ns is not None), default=None)
+
+    def _too_late(self, in_flight: InFlight, at_ns: int) -> str:
+        late_ns = at_ns - in_flight.planned_ns
+        if self.output.lateness.is_over(self._plan.late_ms):
+            self._alarms.add("pulses-late", f"limit {self._plan.late_ms} ms, found {self.output.lateness.figures()}", at_ns)
+        return f"pulse {late_ns / 1e6:.0f} ms late: the part may have gone by" if late_ns > self._plan.window_ms * 1e6 else ""
+
+    def _place_in(self, later_ns: int, now_ns: int) -> int:
+        """The time so much later, or the place of the belt then if it goes on as before."""
+        if self._belt is None:
+            return now_ns + later_ns
+        return (self._belt.place or 0) + self._belt.came(later_ns)

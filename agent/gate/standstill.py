@@ -1,0 +1,63 @@
+"""Why the line has to stand, and whether people work at it: told once, and kept over a restart."""
+
+import logging
+
+from agent.gate.alarms import Alarms
+from agent.gate.line_stop import LineStop, Reason, Rules
+from agent.gate.orders import OrderBook, Orders
+from agent.gate.plan import StopRules
+from agent.inspection import Verdict
+
+log = logging.getLogger(__name__)
+
+
+class Standstill:
+    """The reasons of one gate; a person takes them away. orders: where they are kept; without it they last as long as this."""
+
+    def __init__(self, stop: StopRules, alarms: Alarms, orders: OrderBook | None) -> None:
+        self._alarms = alarms
+        self._orders = orders
+        self._known = orders.read() if orders else Orders()
+        of_last = (stop.rejects, stop.of_last) if stop.rejects and stop.of_last else None
+        self._line_stop = LineStop(Rules(stop.in_a_row, of_last), dict(self._known.held))
+
+    @property
+    def held(self) -> dict[Reason, str]:
+        """While there is one, each part is rejected."""
+        return self._line_stop.held
+
+    @property
+    def in_maintenance(self) -> bool:
+        return self._known.maintenance
+
+    def hold(self, reason: Reason, detail: str, now_ns: int) -> None:
+        """From now on, if not already."""
+        if self._line_stop.hold(reason, detail):
+            self._alarms.add(reason.value, detail, now_ns)
+            self._remember()
+
+    def closed(self, verdict: Verdict, now_ns: int) -> None:
+        """A part has closed so: it may break a rule of the line."""
+        for reason, detail in self._line_stop.broken_by(verdict):
+            self.hold(reason, detail, now_ns)
+
+    def reset(self) -> None:
+        """A person has looked: the line may go on."""
+        log.warning("gate reset by a person; it was held for: %s", ", ".join(r.value for r in self.held) or "nothing")
+        self._line_stop.reset()
+        self._alarms.reset()
+        self._remember()
+
+    def maintain(self, begin: bool) -> bool:
+        """People begin to work at the line, or have ended; False where that is known already."""
+        if begin == self._known.maintenance:
+            return False
+        log.warning("maintenance %s: the outputs are %s", *(("begins", "inert") if begin else ("ends", "live")))
+        self._known = Orders(begin, self._known.held)
+        self._remember()
+        return True
+
+    def _remember(self) -> None:
+        self._known = Orders(self._known.maintenance, dict(self.held))
+        if self._orders:
+            self._orders.write(self._known)

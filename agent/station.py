@@ -1,0 +1,229 @@
+"""The inspection process around its hot path: opened in order, closed in reverse; what it judges by, and what it tells."""
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+from threading import Event as Stop
+from types import TracebackType
+
+from agent.broker.command_desk import CommandDesk
+from agent.broker.mqtt import Publisher
+from agent.bundle import BundleError
+from agent.clock import machine_boot, now
+from agent.config import Line
+from agent.decide import Policy
+from agent.events.event import alert, kind, payload, topic
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
+from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
+from agent.gate_link import GateLink, Readings
+from agent.health import notify
+from agent.inspection import Closed, Event, Fault, Shot
+from agent.link import Alarm, Wished
+from agent.model import self_test
+from agent.observation.observer import open_observer
+from agent.only_one import only_one
+from agent.photographer import Standard
+from agent.recipe_setup import RecipeSetup
+from agent.record.image import photograph_of
+from agent.record.record import FOLDER as RECORD
+from agent.reload import why_no_reload
+from agent.runtimes import InferenceError
+from agent.serving.hang import HangWatch
+from agent.serving.model_watch import Opened
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 5.0
+
+
+class Station:
+    """Everything `inspect_forever` works with, opened in order and closed in reverse; complete once constructed.
+
+    hang: ends the process where a part takes too long; without it nothing does. Raises BundleError, CameraLostError,
+    InferenceError, OutboxError, AlreadyRunningError.
+    """
+
+    def __init__(self, line: Line, hang: HangWatch | None = None) -> None:
+        self._hang = hang
+        self._line_trouble = line.trouble
+        with ExitStack() as devices:
+            devices.enter_context(only_one(line.state, "inspect"))
+            recipe, _ = recipe_of(line, RecipeBook(line.state / RECIPE_FILE))
+            self._recipes = devices.enter_context(RecipeSetup(line, recipe, lambda: self.gate.wake()))
+            opened, running = self._recipes.models.now, self._recipes.line
+            self.model, self.policy, self.readings = opened.model, Policy(opened.judge.threshold), Readings(opened.judge)
+            self._config_sha256 = line.sha256
+            self._boot = machine_boot()
+            self._product_of = {number: one.product for number, one in line.recipes.items()}
+            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot))
+            birth: dict[str, str | float] = {
+                "station": line.station,
+                "bundle_id": opened.judge.bundle_id,
+                "model": opened.judge.model,
+                "artifact": opened.artifact.name,
+                "computes_on": opened.model.runtime.executed_on,
+                "sensitivity": running.sensitivity,
+                "recipe": running.recipe,
+                "product": running.product,
+                "camera": ", ".join(line.cameras),
+                "boot_id": self._boot,
+                "config_sha256": line.sha256,
+            }
+            ordered = line.state / "commands.json"
+            self._desk = CommandDesk(
+                line.mqtt.commands,
+                ordered,
+                why_no_reload=lambda: why_no_reload(line),
+                tell=self._outbox.alert,
+                photograph=lambda event: photograph_of(line.state / RECORD, event),
+                products=self._product_of,
+                wish=lambda id, recipe: self.gate.wish(id, recipe),
+            )
+            self._publisher = devices.enter_context(
+                Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
+            )
+            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe)
+            self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox, self._trouble))
+            devices.enter_context(self.gate)
+            if hang is not None and hang.left:
+                log.error("the process before this one hung and was ended; it stood in: %s", hang.left)
+                self._tell("inspection-hung", f"the process was ended and started again; it stood in: {hang.left[-1500:]}")
+            self._devices = devices.pop_all()
+        if line.trouble:
+            self._outbox.alert(f"configuration/{uuid.uuid4().hex}", alert("configuration", line.trouble))
+        log.info("inspection ready", extra={"data": birth})
+
+    def __enter__(self) -> "Station":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Waits a little for judged parts to reach the gate, so that their events leave with their readings."""
+        notify("STOPPING=1")
+        until_s = time.monotonic() + _DRAIN_S
+        while len(self.readings) and self.gate.is_attached and time.monotonic() < until_s:
+            time.sleep(0.02)
+        self._devices.close()
+
+    def shots(self, stop: Stop) -> Iterator[tuple[Shot, ...]]:
+        """One of each camera for each trigger, none about once a second while the belt is empty; ends to reload, too."""
+        notify("READY=1")
+        while not (stop.is_set() or self._desk.wants_restart):
+            self._take_over()
+            trigger = self.gate.next_trigger(timeout_s=1.0)
+            if trigger is None:
+                self._test_if_asked()
+                yield ()
+                continue
+            manifest = self._recipes.models.now.bundle.manifest
+            shots = self._recipes.photographer.shoot(trigger, Standard(manifest.input.white_level, manifest.usual))
+            self._desk.saw(trigger.part, shots[0].image)
+            if (paused := self._desk.paused) is not None:
+                shots = tuple(replace(shot, image=Fault(f"not inspected: paused by {paused}")) for shot in shots)
+            yield shots
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Around the work on one part."""
+        return self._hang.limited() if self._hang is not None else nullcontext()
+
+    def check(self) -> None:
+        """A dead thread is loud here."""
+        self.gate.check()
+        self._outbox.check()
+        self._publisher.check()
+        self.observer.check()
+        self._recipes.models.check()
+
+    def progress(self) -> None:
+        """Feeds the watchdog; an idle belt is progress too."""
+        notify("WATCHDOG=1")
+
+    def _trouble(self) -> str:
+        """For the published state; asked by the publisher's thread."""
+        recipes = self._recipes
+        return "; ".join(filter(None, (self._line_trouble, recipes.photographer.trouble, recipes.models.ladder.trouble)))
+
+    def _take_over(self) -> None:
+        """Between two parts: the newly installed model, or the recipe asked for, if it is ready; what was refused is told."""
+        self._change_recipe()
+        models = self._recipes.models
+        while models.refusals:
+            self._tell("bundle-refused", models.refusals.popleft())
+        reopened = models.recover(time.monotonic())
+        while models.ladder.news:
+            self._tell("runtime", models.ladder.news.popleft())
+        if (fresh := models.take() or reopened) is not None:
+            self._judge_by(fresh)
+
+    def _change_recipe(self) -> None:
+        """As the gate orders, one after the other; it lets no part be judged meanwhile."""
+        before = self._recipes.line
+        changed = self._recipes.finished(self.progress, time.monotonic())
+        if changed is not None:
+            if (line := self._recipes.line) is not before:
+                self._judge_by(self._recipes.models.now)
+                instead = f"recipe {line.recipe} ({line.product}) instead of {before.recipe} ({before.product})"
+                judge, asked_by = self.readings.judge, self._recipes.asked_by
+                self._tell("recipe-changed", f"{instead}, asked for by {asked_by}: model {judge.model} {judge.bundle_id}")
+            self.gate.answer(changed)
+        if self.gate.orders and not self._recipes.is_preparing:
+            self._recipes.begin(self.gate.orders.popleft(), time.monotonic())
+
+    def _judge_by(self, fresh: Opened) -> None:
+        judge = self.readings.judge = fresh.judge
+        self.model, self.policy = fresh.model, Policy(judge.threshold)
+        place, artifact = fresh.model.runtime.executed_on, fresh.artifact.name
+        line = self._recipes.line
+        birth: dict[str, str | float] = {
+            "bundle_id": judge.bundle_id,
+            "model": judge.model,
+            "artifact": artifact,
+            "computes_on": place,
+            "sensitivity": line.sensitivity,
+            "recipe": line.recipe,
+            "product": line.product,
+        }
+        self.observer.judged_by(fresh.model, judge.bundle_id, birth, line.gate.delay_ns)
+        self._publisher.changed(**birth)
+        log.info("another model judges from now on", extra={"data": {"model": judge.model, "bundle_id": judge.bundle_id}})
+
+    def _test_if_asked(self) -> None:
+        """The belt is empty: a part that comes meanwhile may be late, and is rejected then."""
+        if self._desk.asks_for_self_test:
+            try:
+                now_judges = self._recipes.models.now
+                self_test(now_judges.bundle, now_judges.artifact, self.model)
+            except (BundleError, InferenceError) as e:
+                self._desk.self_tested(str(e))
+            else:
+                self._desk.self_tested("")
+
+    def _record(self, closed: Closed) -> None:
+        """A part has closed: its event goes to the outbox; if that is too far behind, the gate will report it again."""
+        self.observer.ended(closed)
+        judge = self.readings.judge_of(closed.part)
+        product = self._product_of.get(closed.recipe or 0, "")
+        which = (judge.bundle_id, judge.threshold, judge.model, self._config_sha256, product)
+        event, instant = Event(closed, self.readings.of(closed.part), *which), now(self._boot)
+
+        def durable(key: str) -> None:
+            self.readings.forget(closed.part)
+            self.gate.confirm(closed.part)
+
+        data = payload(event, self._boot, instant.clock, instant.mono_ns)
+        self._outbox.put(Entry(str(closed.part), kind(event), topic(event), instant.utc, data, durable))
+
+    def _tell(self, name: str, detail: str) -> None:
+        """An alert of its own."""
+        self._outbox.alert(f"{name}/{uuid.uuid4().hex}", alert(name, detail))
+
+    def _wished(self, wished: Wished) -> None:
+        """The gate says what became of a wish for another recipe."""
+        self._desk.wished(wished.id, wished.refusal)
+
+    def _alarm(self, alarm: Alarm) -> None:
+        """Something at the gate that people should know of; a second copy has the same key."""
+        self._outbox.alert(alarm.key, alert(alarm.name, alarm.detail))

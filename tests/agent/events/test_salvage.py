@@ -1,0 +1,128 @@
+"""A file that is broken, put back from a backup or cut off with the power: what can be saved is, and the gap is told of."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kensa_process import running
+from small_outbox import WRITES_UNTIL_KILLED, Durable, sequence
+from waiting import wait_until
+
+from agent.events.outbox import Outbox, OutboxError
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\1" * 5000], ids=["text", "damaged"])
+def test_a_file_that_is_no_outbox_is_set_aside_and_told_of(file: Path, content: bytes, durable: Durable) -> None:
+    file.parent.mkdir()
+    file.write_bytes(content)
+
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(1))
+        told, part = (json.loads(row.data) for row in outbox.waiting(0, 10))
+
+    assert file.with_name("outbox.db.broken-0").read_bytes() == content
+    assert (told["alert"], told["reason"], part) == ("events-lost", "corrupt", {})
+
+
+def test_what_can_be_read_of_a_damaged_file_is_saved_with_its_identity(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(2000))
+        lost_stream = outbox.stream
+    whole = file.read_bytes()
+    record = whole.index(b"part 1200result/pass")  # in the table, not in one of the indexes
+    file.write_bytes(whole[: record - 3000] + b"\xff" * 6000 + whole[record + 3000 :])
+
+    with Outbox(file) as outbox:
+        wait_until(lambda: any(row.topic == "alert" for row in outbox.waiting(0, 9000)))
+        saved = [row.key for row in outbox.waiting(0, 9000) if row.topic != "alert"]
+        (told,) = (json.loads(row.data) for row in outbox.waiting(0, 9000) if row.topic == "alert")
+
+    assert {"part 0", "part 1999"} <= set(saved)
+    assert "part 1200" not in saved
+    assert (told["reason"], told["stream"], told["last"]) == ("corrupt", lost_stream, 2001)
+    assert f"{len(saved)} waiting events saved" in told["detail"]
+
+
+def test_a_file_put_back_from_a_backup_never_gives_a_number_a_second_time(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(3))
+    backup = file.read_bytes()
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(3, 9))
+        before = outbox.stream
+    file.write_bytes(backup)
+
+    with Outbox(file) as outbox:
+        wait_until(lambda: outbox.backlog() == 4)
+        (told,) = (json.loads(row.data) for row in outbox.waiting(0, 10) if row.topic == "alert")
+
+        assert outbox.stream != before
+        assert (told["reason"], told["stream"]) == ("restored", before)
+
+
+def test_a_collector_that_has_more_than_was_given_out_shows_a_file_from_a_backup_and_begins_a_new_stream(
+    file: Path, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(4))
+        before = outbox.stream
+        [outbox.sent(row) for row in outbox.waiting(0, 2)]
+        wait_until(lambda: outbox.backlog() == 2)
+
+        outbox.acknowledged(9)
+        outbox.acknowledged(3)  # said of the stream that has just ended
+        wait_until(lambda: outbox.stream != before)
+        wait_until(lambda: outbox.backlog() == 5)
+        outbox.acknowledged(1)
+        wait_until(lambda: outbox.backlog() == 4)
+
+        (told,) = (json.loads(row.data) for row in outbox.waiting(0, 10) if row.topic == "alert")
+        assert sequence(outbox) == [2, 3, 4, 5]
+        assert (told["reason"], told["stream"], told["first"]) == ("restored", before, 5)
+    with Outbox(file) as again:
+        assert again.stream != before
+
+
+def test_numbers_that_are_no_longer_here_are_explained_in_a_new_stream(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(9))
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("DELETE FROM event WHERE seq IN (1, 2, 3, 6)")
+
+    with Outbox(file) as outbox:
+        outbox.acknowledged(100)
+        wait_until(lambda: outbox.backlog() == 5 + 3)
+        told = [json.loads(row.data) for row in outbox.waiting(0, 20) if row.topic == "alert"]
+        stream = outbox.stream
+
+    ranges = [(one["first"], one["last"], one["count"]) for one in told if one["stream"] == stream]
+    assert ranges == [(1, 3, 3), (4, 9, 1)]
+
+
+def test_a_power_cut_is_told_of_and_a_killed_process_is_not(file: Path, tmp_path: Path) -> None:
+    with running("-c", WRITES_UNTIL_KILLED, str(file), log_file=tmp_path / "writer.log") as writer:
+        wait_until(lambda: writer.text().count("\n") > 3)
+        writer.kill()
+
+    with Outbox(file, machine="") as same_boot:
+        alerts = [row for row in same_boot.waiting(0, 10_000) if row.topic == "alert"]
+    _leave_open(file)
+    with Outbox(file, machine="another boot") as other_boot:
+        wait_until(lambda: [row for row in other_boot.waiting(0, 10_000) if row.topic == "alert"])
+        (told,) = [json.loads(row.data) for row in other_boot.waiting(0, 10_000) if row.topic == "alert"]
+
+    assert alerts == []
+    assert told["reason"] == "power cut"
+
+
+def _leave_open(file: Path) -> None:
+    """As a process leaves it that never came to close it."""
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE stream SET is_closed = 0")
+
+
+def test_a_folder_in_the_place_of_the_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(OutboxError, match="cannot be opened as an outbox"):
+        Outbox(tmp_path)

@@ -1,0 +1,142 @@
+"""What the outbox called durable is on the disk, and a disk that takes nothing stops nobody."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from kensa_process import python, running
+from small_outbox import TIME, WRITES_UNTIL_KILLED, Durable, rows_in, sequence
+from waiting import wait_until
+
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox, OutboxError
+from agent.events.rows import Kind
+
+FILLS_THE_DISK = """
+import logging, resource, sys, threading
+from pathlib import Path
+from agent.events.rows import Kind
+from agent.events.memory import Entry
+from agent.events.outbox import Outbox
+logging.basicConfig(level=logging.ERROR)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+durable = []
+def entry(n):
+    return Entry(f"part {n}", Kind.PASS, "result/pass", "now", b"x" * 4000, durable.append)
+with Outbox(Path(sys.argv[1])) as outbox:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    for n in range(200):
+        assert outbox.put(entry(n))
+    threading.Event().wait(0.6)
+    outbox.check()
+    on_full_disk = len(durable)
+    assert on_full_disk < 200, on_full_disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    for _ in range(500):
+        if len(durable) == 200:
+            break
+        threading.Event().wait(0.02)
+    outbox.check()
+    print("durable", len(durable), "in order", durable == [f"part {n}" for n in range(200)])
+    print("waiting", [row.seq for row in outbox.waiting(0, 1000)] == list(range(1, 201)))
+"""
+
+
+def test_whoever_waits_for_a_commit_is_woken_by_it(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        seen = outbox.wait_for_commit(-1, timeout_s=0)
+        later = threading.Timer(0.05, lambda: outbox.put(durable.entry(1)))
+        later.start()
+
+        newest = outbox.wait_for_commit(seen, timeout_s=20)
+
+        later.join()
+        assert newest != seen
+
+
+def test_closing_the_outbox_writes_what_was_handed_over(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        accepted = [outbox.put(durable.entry(n)) for n in range(300)]
+
+    assert all(accepted)
+    assert len(rows_in(file)) == 300
+
+
+def test_a_process_killed_while_writing_loses_nothing_it_called_durable(file: Path, tmp_path: Path, durable: Durable) -> None:
+    with running("-c", WRITES_UNTIL_KILLED, str(file), log_file=tmp_path / "writer.log") as writer:
+        wait_until(lambda: writer.text().count("\n") > 30)
+        writer.kill()
+        claimed = writer.text().count("\n")
+
+    kept = rows_in(file)
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(100_000, 100_001))
+        numbers = sequence(outbox)
+
+    assert len(kept) >= claimed
+    assert [key for _, key in kept] == [f"part {n}" for n in range(len(kept))]
+    assert numbers == list(range(1, len(kept) + 2))
+
+
+def test_a_full_disk_keeps_events_in_memory_and_writes_them_when_there_is_room(file: Path) -> None:
+    ended = python("-c", FILLS_THE_DISK, str(file))
+
+    assert ended.returncode == 0, ended.stderr
+    assert "not written, tried again in 1.0 s" in ended.stderr
+    assert ended.stdout.splitlines() == ["durable 200 in order True", "waiting True"]
+
+
+def test_an_outbox_that_cannot_write_refuses_events_beyond_its_bound_and_waits_for_nobody(
+    file: Path, locked: sqlite3.Connection, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        accepted = sum(outbox.put(durable.entry(n)) for n in range(6000))
+        locked.rollback()
+
+        wait_until(lambda: len(durable.keys) == accepted)
+        outbox.check()
+
+        assert 4096 <= accepted < 6000
+        assert sequence(outbox) == list(range(1, accepted + 1))
+
+
+def test_a_mark_that_cannot_be_written_stops_nothing(file: Path, durable: Durable) -> None:
+    file.with_suffix(".mark").mkdir(parents=True)  # as good as a disk without a free block
+
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(3))
+        outbox.check()
+
+        assert sequence(outbox) == [1, 2, 3]
+
+
+def test_events_are_delivered_from_memory_while_the_disk_takes_nothing(
+    file: Path, locked: sqlite3.Connection, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        accepted = [outbox.put(durable.entry(n)) for n in range(3)]
+        wait_until(lambda: outbox.trouble)
+        rows = outbox.in_memory(0, 2)
+        outbox.delivered(rows[0])
+        trouble = outbox.trouble
+        locked.rollback()
+        wait_until(lambda: sorted(durable.keys) == ["part 0", "part 2"])
+
+        assert all(accepted)
+        assert "locked" in trouble
+        assert [row.key for row in rows] == ["part 0", "part 1"]
+        assert rows[0].stream != outbox.stream
+        assert [row.key for row in outbox.waiting(0, 10)] == ["part 2"]
+        assert [row.key for row in outbox.in_memory(0, 10)] == ["part 1"]  # told to somebody, not yet settled
+
+
+def test_a_writer_that_died_is_loud_in_check(file: Path, durable: Durable) -> None:
+    def breaks(key: str) -> None:
+        raise RuntimeError("nobody expected this")
+
+    with Outbox(file) as outbox:
+        outbox.put(Entry("part 1", Kind.PASS, "result/pass", TIME, b"{}", breaks))
+
+        with pytest.raises(OutboxError, match="writer stopped"):
+            wait_until(outbox.check)

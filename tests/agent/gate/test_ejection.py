@@ -1,0 +1,137 @@
+"""Pulses and their answers, in virtual time: the output is on for who is to be rejected, or what went wrong is told of."""
+
+from virtual_gate import BY_COUNTS, BY_TIME, DELAY_NS, MS, PASS, REJECT, Output, acted, alarms, told
+
+from agent.gate.gate import Gate
+from agent.gate.journal import Journal
+from agent.gate.line_stop import Reason
+from agent.gate.plan import GatePlan, StopRules
+
+
+def test_a_belt_that_runs_on_while_the_ejector_process_stands_still_is_told_of(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    assert gate.belt is not None
+    gate.belt.moved(0, 0)
+    told(gate, 0, REJECT)
+    gate.belt.moved(-1000, 10 * MS)
+    gate.act(10 * MS)
+    gate.act(100 * MS)  # the belt stands, the pulse is over
+
+    gate.belt.moved(-1000 - BY_COUNTS.window_counts, 900 * MS)
+    (closed,) = gate.act(900 * MS)
+
+    assert "500 counts through the gate with the output off" in closed.problem
+
+
+def test_a_belt_that_stood_at_the_gate_goes_on_with_the_output_on(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    assert gate.belt is not None
+    gate.belt.moved(0, 0)
+    told(gate, 0, REJECT)
+    gate.belt.moved(-1000, 10 * MS)
+    gate.act(10 * MS)
+    gate.act(100 * MS)
+
+    gate.belt.moved(-1010, 900 * MS)
+    gate.act(900 * MS)
+
+    assert output.on_at == [10 * MS, 900 * MS]
+
+
+def test_neighbours_that_are_closer_than_the_gap_get_one_long_pulse(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    told(gate, 35 * MS, REJECT)  # 5 ms after the first pulse; the gap is 10
+
+    acted(gate, DELAY_NS + 200 * MS)
+
+    assert (len(output.on_at), output.off_at) == (2, [DELAY_NS + 65 * MS])
+    assert gate.output.pulse.short_gaps == 0
+
+
+def test_a_neighbour_that_passes_is_not_ejected_with_the_one_before_it(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    told(gate, 35 * MS, PASS)
+
+    acted(gate, DELAY_NS + 200 * MS)
+
+    assert output.off_at == [DELAY_NS + 30 * MS]
+
+
+def test_an_output_that_is_wanted_for_too_long_goes_off_and_holds_the_line(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    for k in range(20):
+        told(gate, 20 * MS * k, REJECT)
+
+    acted(gate, DELAY_NS + 1000 * MS)
+
+    assert output.longest_ns == 200 * MS
+    assert Reason.OUTPUT_TOO_LONG in gate.held
+    assert output.on_since_ns is None
+
+
+def test_a_part_whose_pulse_failed_is_told_of_and_holds_the_line(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    output.error = "coil 3 does not answer"
+
+    (closed,) = gate.act(DELAY_NS)
+
+    assert (closed.verdict, closed.actual_ns, closed.problem) == (REJECT, None, "coil 3 does not answer")
+    assert gate.held[Reason.EJECTOR] == "coil 3 does not answer"
+    assert gate.incidents["maybe_not_ejected"] == 1
+    assert set(alarms(gate)) == {"ejector-failed", "maybe-not-ejected"}
+
+
+def test_a_part_is_closed_when_its_output_has_answered_and_not_before(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    output.is_slow = True
+
+    while_asked = [gate.act(DELAY_NS), len(gate), gate.is_at_rest]
+    output.is_slow = False
+    (closed,) = gate.act(DELAY_NS + 5 * MS)
+
+    assert while_asked == [[], 1, False]
+    assert closed.actual_ns == DELAY_NS
+
+
+def test_a_slow_output_gets_its_whole_pulse_from_when_it_is_on(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    output.is_slow = True
+    waited = acted(gate, DELAY_NS + 59 * MS)
+    off_meanwhile, woken_for_nothing = list(output.off_at), gate.wake_ns()
+
+    output.answer_at(DELAY_NS + 60 * MS)
+    (closed,) = gate.act(DELAY_NS + 60 * MS)
+    until_off = [gate.act(DELAY_NS + ms * MS) for ms in range(61, 100)]
+
+    assert (waited, off_meanwhile, woken_for_nothing) == ([], [], None)
+    assert closed.actual_ns == DELAY_NS + 60 * MS
+    assert output.off_at == [DELAY_NS + 90 * MS]
+    assert not any(until_off)
+
+
+def test_a_pulse_so_late_that_its_part_may_have_gone_by_is_told_of(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", GatePlan(travel_ms=120, lead_ms=20, window_ms=50, stop=StopRules(part_went_by=True)), output, journal)
+    told(gate, 0, REJECT)
+
+    (closed,) = gate.act(DELAY_NS + 51 * MS)
+
+    assert closed.problem == "pulse 51 ms late: the part may have gone by"
+    assert closed.actual_ns == DELAY_NS + 51 * MS
+    assert Reason.WENT_BY in gate.held
+
+
+def test_a13_a_machine_too_slow_for_its_line_is_reported_as_such(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", GatePlan(travel_ms=120, lead_ms=20, late_ms=5, window_ms=50, longest_on_ms=60_000), output, journal)
+
+    for k in range(100):
+        told(gate, k * 200 * MS, REJECT)
+        gate.act(k * 200 * MS + DELAY_NS + (6 if k % 50 == 49 else 1) * MS)
+        gate.act(k * 200 * MS + 199 * MS)
+
+    assert gate.output.lateness.figures() == {"pulses": 100, "p50_ms": 1.0, "p99_ms": 6.0, "max_ms": 6.0}
+    assert alarms(gate) == ["pulses-late"]

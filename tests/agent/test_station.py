@@ -1,0 +1,190 @@
+"""A whole inspection process against the gate's end: each part has its verdict and its event, and what dies is loud."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from gate_end import GateEnd, gate_end
+from inspecting import inspecting
+from line_file import write_line
+from small_bundle import raw_score, write_photographs
+from waiting import wait_until
+
+from agent.bundle import BundleError
+from agent.cameras import CameraLostError
+from agent.config import Line, load_line
+from agent.events.outbox import Outbox
+from agent.gate_link import GateLink
+from agent.inspection import Cause, Closed, Fault, Outcome, Part, Shot, Verdict
+from agent.loop import inspect_forever
+from agent.only_one import AlreadyRunningError
+from agent.station import Station
+
+PART = Part("boot", 1)
+
+
+@pytest.fixture
+def line(state: Path, small_bundle: Path) -> Line:
+    return load_line(write_line(state, small_bundle))
+
+
+@pytest.fixture
+def gate(line: Line) -> Iterator[GateEnd]:
+    with gate_end(line.socket) as end:
+        yield end
+
+
+def test_the_gate_is_told_to_pass_good_parts_and_to_reject_defects(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.trigger(Part("boot", 1))
+        gate.trigger(Part("boot", 2))
+        gate.trigger(Part("boot", 3))  # the third photograph has a defect
+
+        verdicts = [gate.verdict_on(Part("boot", n)) for n in (1, 2, 3)]
+        gate.report(*(Closed(Part("boot", n), verdict, 1, 2, None) for n, verdict in enumerate(verdicts, start=1)))
+        gate.wait_for_confirmation(Part("boot", 3))
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS, Outcome.PASS, Outcome.REJECT]
+
+
+def test_a_part_that_one_of_two_cameras_sees_a_defect_on_is_rejected(line: Line, gate: GateEnd, tmp_path: Path) -> None:
+    """The third photograph of the one camera has a defect, the first of the other."""
+    write_photographs(tmp_path / "side", 3, defects=frozenset({0}))
+    two = {"top": line.cameras["top"], "side": type(line.cameras["top"])(path=str(tmp_path / "side"))}  # type: ignore[call-arg]
+    with Station(dataclasses.replace(line, cameras=two)) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.trigger(Part("boot", 1))
+        gate.trigger(Part("boot", 2))
+        gate.trigger(Part("boot", 3))
+
+        verdicts = [gate.verdict_on(Part("boot", n)) for n in (1, 2, 3)]
+        gate.report(*(Closed(Part("boot", n), verdict, 1, 2, None) for n, verdict in enumerate(verdicts, start=1)))
+        gate.wait_for_confirmation(Part("boot", 3))
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.REJECT, Outcome.PASS, Outcome.REJECT]
+    assert {verdict.cause for verdict in verdicts} == {Cause.SCORE}
+
+
+def test_a_closed_part_is_confirmed_once_its_event_with_its_reading_is_in_the_outbox(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.trigger(PART)
+        verdict = gate.verdict_on(PART)
+
+        gate.report(Closed(PART, verdict, 1, 2, None))
+
+        gate.wait_for_confirmation(PART)
+    with Outbox(line.state / "outbox.db") as outbox:
+        (row,) = outbox.waiting(0, 10)
+    data = json.loads(row.data)
+    assert (row.topic, data["part"], data["outcome"]) == ("result/pass", {"boot": "boot", "n": 1}, "pass")
+    assert data["readings"][0]["raw"] == pytest.approx(raw_score_of_first_photograph(line), abs=1e-5)
+
+
+def test_a_part_that_another_process_judged_is_an_event_without_readings(line: Line, gate: GateEnd) -> None:
+    missed = Verdict(Outcome.REJECT, Cause.MISSED, "inspection was lost")
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+
+        gate.report(Closed(PART, missed, 1, 2, 3))
+
+        gate.wait_for_confirmation(PART)
+    with Outbox(line.state / "outbox.db") as outbox:
+        (row,) = outbox.waiting(0, 10)
+    assert json.loads(row.data)["readings"] == []
+
+
+def test_a_trigger_whose_moment_at_the_gate_has_passed_is_a_fault_and_takes_its_photograph_with_it(
+    line: Line, gate: GateEnd
+) -> None:
+    stop = threading.Event()
+    with Station(line) as station:
+        gate.wait_for_attach()
+        gate.trigger(Part("boot", 1), until_gate_ms=-1)
+        gate.trigger(Part("boot", 2), until_gate_ms=60_000)
+        shots = station.shots(stop)
+
+        (stale,), (fresh,) = next(shots), next(shots)
+        gate.drop()
+
+    assert isinstance(stale, Shot)
+    assert isinstance(stale.image, Fault)
+    assert "its moment at the gate had passed" in stale.image.reason
+    assert isinstance(fresh, Shot)
+    assert isinstance(fresh.image, np.ndarray)
+    assert (fresh.part, fresh.camera) == (Part("boot", 2), "top")
+
+
+def test_a_16_bit_photograph_is_windowed_by_the_white_level_of_the_bundle(line: Line, gate: GateEnd) -> None:
+    """The small bundle's contract has the default white level, 65535: a value of 25 700 is 100."""
+    photographs = Path(line.cameras["top"].path)
+    cv2.imwrite(str(photographs / "0000.png"), np.full((64, 64), 25_700, dtype=np.uint16))
+
+    with Station(line) as station:
+        gate.wait_for_attach()
+        gate.trigger(Part("boot", 1), until_gate_ms=60_000)
+        (shot,) = next(station.shots(threading.Event()))
+        gate.drop()
+
+    assert isinstance(shot, Shot)
+    assert isinstance(shot.image, np.ndarray)
+    assert (shot.image.dtype, shot.image[0, 0].tolist()) == (np.uint8, [100, 100, 100])
+
+
+def test_an_empty_belt_yields_none_so_that_the_watchdog_is_fed(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station:
+        assert next(station.shots(threading.Event())) == ()
+
+
+def test_a_dead_thread_ends_the_loop(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station:
+        gate.wait_for_attach()
+        station.gate._on_closed = None  # type: ignore[assignment] - the shortest way to a broken thread
+        gate.report(Closed(PART, Verdict(Outcome.PASS, Cause.SCORE, ""), 1, 2, None))
+        wait_until(lambda: not station.gate._thread.is_alive())
+
+        with pytest.raises(Exception, match="thread stopped"):
+            inspect_forever(station, threading.Event())
+
+
+def test_a_second_station_with_the_same_state_is_refused(line: Line, gate: GateEnd) -> None:
+    with Station(line), pytest.raises(AlreadyRunningError, match="kensa inspect"):
+        Station(line)
+
+
+@pytest.mark.parametrize("missing", ["bundle", "photographs"])
+def test_a_station_that_cannot_open_leaves_nothing_open(line: Line, missing: str, tmp_path: Path) -> None:
+    expected = {"bundle": BundleError, "photographs": CameraLostError}[missing]
+    broken = {
+        "bundle": dataclasses.replace(line, bundle=tmp_path / "nothing"),
+        "photographs": dataclasses.replace(line, cameras={"top": type(line.cameras["top"])(path=str(tmp_path))}),  # type: ignore[call-arg]
+    }[missing]
+    threads = threading.active_count()
+
+    with pytest.raises(expected):
+        Station(broken)
+
+    assert threading.active_count() == threads
+    with Station(line):
+        pass
+
+
+def test_the_link_is_the_last_thing_that_is_opened(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station:
+        gate.wait_for_attach()
+
+        assert isinstance(station.gate, GateLink)
+        assert station.policy.threshold == station.model.calibration.threshold
+
+
+def raw_score_of_first_photograph(line: Line) -> float:
+    with line.cameras["top"].open() as camera:
+        image = camera.shoot(0)
+    assert isinstance(image, np.ndarray)
+    return raw_score(image)
