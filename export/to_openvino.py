@@ -4,13 +4,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino
 from openvino import opset13
 
 from agent.bundle import BundleError
-
-_FEW = 64  # channels up to which the CPU brings a map from channels last to channels first by a slow loop
+from export.rearrange import rearranged
 
 
 def to_openvino(onnx_file: Path, file: Path, half_weights: bool = False) -> None:
@@ -44,27 +42,8 @@ def to_openvino_bf16(onnx_file: Path, file: Path, nodes: Collection[str]) -> Non
     _save(model, file, half_weights=False)
 
 
-def _permute_last(model: Any) -> None:
-    """Few channels are permuted where convolutions have them, last: moving them first costs more than such a convolution."""
-    for op in model.get_ordered_ops():
-        if op.get_type_name() == "Gather" and _permutes_few_channels(op):
-            last = opset13.transpose(op.input(0).get_source_output(), np.array([0, 2, 3, 1]))
-            taken = opset13.gather(last, op.input(1).get_source_output(), np.array(3))
-            back = opset13.transpose(taken, np.array([0, 3, 1, 2]))
-            for target in op.output(0).get_target_inputs():
-                target.replace_source_output(back.output(0))
-
-
-def _permutes_few_channels(op: Any) -> bool:
-    given, taken = op.get_input_partial_shape(0), op.get_output_partial_shape(0)
-    axis = op.input(2).get_source_output().get_node()
-    if not given.is_static or given != taken or len(given) != 4 or axis.get_type_name() != "Constant":
-        return False
-    return int(axis.get_data().item()) == 1 and given[1].get_length() <= _FEW
-
-
 def _save(model: Any, file: Path, half_weights: bool) -> None:
-    _permute_last(model)
+    rearranged(model)
     try:
         openvino.save_model(model, str(file), compress_to_fp16=half_weights)
     except RuntimeError as e:  # its only way to say that the disk is full

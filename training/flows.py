@@ -38,13 +38,19 @@ class OneSidedCoupling(nn.Module):
         self.register_buffer("permutation", permutation)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) to as many, and the log-determinant (B, H, W)."""
-        first, second = torch.split(features, self._halves, dim=1)  # (B, C1, H, W), (B, C2, H, W)
-        raw_scale, shift = (_DAMPING * self.subnet(first)).chunk(2, dim=1)  # (B, C2, H, W) each
+        """(B, C, H, W) to as many, and the log-determinant (B, H, W).
+
+        Outside of the subnet all places are one axis: of such channels a runtime splits, joins and permutes whole rows.
+        """
+        places = features.shape[2:]
+        first, second = torch.split(features.flatten(2), self._halves, dim=1)  # (B, C1, H*W), (B, C2, H*W)
+        answer = self.subnet(first.reshape(len(first), -1, *places)).flatten(2)
+        raw_scale, shift = (_DAMPING * answer).chunk(2, dim=1)  # (B, C2, H*W) each
         log_scale = _BOUND * raw_scale.tanh()
-        gain = _GAIN * F.softplus(self.raw_gain, beta=_BETA)
-        scaled = torch.cat([first, second * log_scale.exp() + shift], dim=1) * gain + self.offset
-        return scaled.index_select(1, self.permutation), log_scale.sum(dim=1) + gain.log().sum()
+        gain = (_GAIN * F.softplus(self.raw_gain, beta=_BETA)).flatten(2)  # (1, C, 1)
+        scaled = torch.cat([first, second * log_scale.exp() + shift], dim=1) * gain + self.offset.flatten(2)
+        log_det = log_scale.sum(dim=1) + gain.log().sum()
+        return scaled.index_select(1, self.permutation).view_as(features), log_det.view(-1, *places)
 
 
 class TwoSidedCoupling(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-_CHUNK = 2000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach
+_CHUNK = 1000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach
 _ENERGY = (0.9, 0.95)  # of the bank, held by the leading directions of a narrow search: few columns, and if they do not do, more
 _PRODUCTS = 1_000_000  # per patch, half of what a ResNet-18 costs: with fewer, only the map would be worse
 _STEP = 16  # columns by which processors work

@@ -50,21 +50,6 @@ def test_a_place_that_cannot_be_written_is_named(bundle_folder: Path, tmp_path: 
         to_openvino(bundle_folder / "artifacts" / "model.onnx", tmp_path / "model.xml")
 
 
-@pytest.mark.parametrize(("channels", "axis"), [(64, 3), (65, 1)], ids=["few are last", "many are first"])
-def test_channels_are_permuted_where_it_is_quick(tmp_path: Path, channels: int, axis: int) -> None:
-    random = np.random.default_rng(0)
-    permutation, values = random.permutation(channels), random.random((1, channels, 4, 4), np.float32)
-    nodes = [onnx.helper.make_node("Gather", ["given", "permutation"], ["wanted"], axis=1)]
-    graph = saved(tmp_path, channels, nodes, permutation=permutation)
-
-    to_openvino(graph, tmp_path / "model.xml")
-
-    (gather,) = (op for op in openvino.Core().read_model(tmp_path / "model.xml").get_ops() if op.get_type_name() == "Gather")
-    assert gather.input_value(2).get_node().get_data().item() == axis
-    computed = openvino.Core().compile_model(tmp_path / "model.xml", "CPU")({"given": values})["wanted"]
-    np.testing.assert_array_equal(computed, values[:, permutation])
-
-
 def test_a_layer_in_bfloat16_stays_so_where_its_result_is_scaled(tmp_path: Path) -> None:
     weight, tenth = np.ones((8, 8, 1, 1), np.float32), np.float32([0.1])
     nodes = [

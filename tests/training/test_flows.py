@@ -67,6 +67,15 @@ def test_a_one_sided_step_can_be_undone() -> None:
     assert torch.allclose(undone, features, atol=1e-10)  # float64 through one exponential
 
 
+def test_a_one_sided_step_permutes_whole_rows() -> None:
+    step = OneSidedCoupling(torch.tensor([3, 0, 4, 1, 2]), hidden=4, kernel=3)
+
+    traced = torch.export.export(step, (seeded(4, 1, CHANNELS, 6, 7),))
+
+    (permuted,) = (node for node in traced.graph.nodes if "index_select" in str(node.target))
+    assert permuted.meta["val"].shape == (1, CHANNELS, 6 * 7)  # one by one, places would be moved in pieces
+
+
 def test_a_one_sided_step_starts_with_gain_one() -> None:
     step = OneSidedCoupling(torch.randperm(6), hidden=4, kernel=1)
 

@@ -20,7 +20,7 @@ def vectors(n: int, seed: int, dimensions: int = 96) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def bank() -> torch.Tensor:
-    found = vectors(2100, seed=1)  # two chunks
+    found = vectors(2100, seed=1)  # several chunks
     return found - found.mean(dim=0)
 
 

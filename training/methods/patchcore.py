@@ -118,7 +118,7 @@ class PatchCore(Method):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalized to (B, h, w): distance of each patch to the nearest one of the bank."""
-        return self._map(self._exact, self.patches(images))
+        return _map(self._exact, self._centred(self.patches(images)))
 
     @property
     def searches(self) -> tuple[int, ...]:
@@ -140,14 +140,14 @@ class PatchCore(Method):
         alone = self._config.neighbors == 1 or len(self.memory_bank) == 1  # the weight of a lone vector would be zero
         if self.search is None and alone:
             return super().judge(images)
-        embedding = self.patches(images)
+        centred = self._centred(self.patches(images))
         if self.search is None:
-            anomaly_map = self.shown(self._map(self._exact, embedding))
+            anomaly_map = self.shown(_map(self._exact, centred))
             place = anomaly_map.flatten(1).argmax(dim=1, keepdim=True)  # (B, 1)
         else:
-            approximate = self._map(self.search, embedding)
+            approximate = _map(self.search, centred)
             anomaly_map, place = self.shown(approximate), self._farthest(approximate)  # (B, 32)
-        exact, bracket, strangest = self._measured(embedding, place)
+        exact, bracket, strangest = self._measured(centred, place)
         score, first = exact.max(dim=1)  # s* and which of the places: (B,), (B,)
         if alone:
             return score, anomaly_map
@@ -157,19 +157,18 @@ class PatchCore(Method):
         squared = bracket.gather(1, neighborhood) + strangest.square().sum(dim=1, keepdim=True)
         return reweighted(score, squared.clamp(min=0.0).sqrt()), anomaly_map
 
-    def _map(self, distances: Callable[[Tensor], Tensor], embedding: Tensor) -> Tensor:
-        """(B, D, h, w) to (B, h, w). distances: of the patches (N, D), centred, to (N,)."""
-        B, _, h, w = embedding.shape  # noqa: N806 - the papers' capitals
-        return distances(_rows(embedding) - self.bank_mean).view(B, h, w)
+    def _centred(self, embedding: Tensor) -> Tensor:
+        """(B, D, h, w) to (B, h, w, D), as the bank is."""
+        B, D, h, w = embedding.shape  # noqa: N806 - the papers' capitals
+        return (embedding.permute(0, 2, 3, 1).reshape(-1, D) - self.bank_mean).view(B, h, w, D)  # of rows: quickest in runtimes
 
     def _exact(self, patches: Tensor) -> Tensor:
         return nearest_distances(patches, self.memory_bank, self.bank_norms)
 
-    def _measured(self, embedding: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the patches at some places (B, n) of the embedding (B, D, h, w), in float32: the distance (B, n) to the bank, to
-        each vector of it the squared one less |x|^2 (B, n, K), and the patches, centred (B, n, D)."""
-        B, D = embedding.shape[:2]  # noqa: N806 - the papers' capitals
-        taken = embedding.flatten(2).gather(2, place[:, None, :].expand(B, D, -1)).transpose(1, 2) - self.bank_mean
+    def _measured(self, centred: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the patches at some places (B, n) of all (B, h, w, D), in float32: the distance (B, n) to the bank, to each vector
+        of it the squared one less |x|^2 (B, n, K), and these patches (B, n, D)."""
+        taken = torch.take_along_dim(centred.flatten(1, 2), place[:, :, None], dim=1)
         bracket = self.bank_norms - 2.0 * taken @ self.memory_bank.T
         squared = bracket.amin(dim=2) + taken.square().sum(dim=2)
         return squared.clamp(min=0.0).sqrt(), bracket, taken
@@ -218,6 +217,11 @@ def reweighted(score: Tensor, distances: Tensor) -> Tensor:
     tensor([4.0684])
     """
     return (1.0 - distances.softmax(dim=1)[:, 0]) * score
+
+
+def _map(distances: Callable[[Tensor], Tensor], centred: Tensor) -> Tensor:
+    """(B, h, w, D) to (B, h, w). distances: of the patches (N, D), centred, to (N,)."""
+    return distances(centred.flatten(0, 2)).view(centred.shape[:3])
 
 
 def _rows(embedding: Tensor) -> Tensor:
