@@ -1,11 +1,12 @@
-"""Teachers to EfficientAD's PDN-S or PDN-M: what it describes each 4 px is what they say there of a picture twice as large.
+"""Teachers to EfficientAD's PDN-S or PDN-M: what it describes each 4 px is what they say there.
 
 Batzner et al., arXiv 2303.14535, Algorithm 3.
 
 Differs from the paper:
 - Teachers are any networks with features of stride 8, not one WideResNet-101; each channel is brought to mean 0 and deviation
-  1, and each teacher weighs the same, however many channels it has. What the paper takes from stride 16 as well looks at so
-  much of the picture that 33 px can hardly tell it: in a thousand steps it is noise in the loss.
+  1, and each teacher weighs the same, however many channels it has.
+- They see the picture as it is, not at twice its side, and their features are not averaged over 3x3: as patches of their own
+  these find more (docs/decisions.md 20). Stride 16 looks at so much of the picture that 33 px can hardly tell it.
 - Channels are reduced to 384 by a seeded random projection, orthonormal where it reduces, not by averaging neighbors: channels
   next to each other have nothing in common, and a projection keeps distances, which is what the description is for.
 - Statistics come from some hundred crops instead of 10 000 pictures, and the optimizer is AdamW on one cycle with a four times
@@ -17,8 +18,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,7 +31,7 @@ from training.pretrained import IMAGENET_MEAN, IMAGENET_STD
 
 PDNS: dict[str, type[PdnS | PdnM]] = {PDN_S: PdnS, PDN_M: PdnM}
 NAMES = {PDN_S: "PDN-S", PDN_M: "PDN-M"}
-_LEVELS = (8,)  # of the teachers, at twice the side: one place sees about as far as PDN's 33 px
+_LEVELS = (8,)  # of the teachers
 _EVERY = 2  # places between those that statistics are taken from
 
 
@@ -75,11 +74,10 @@ class PdnLesson(Lesson):
         return (features - self.learner.get_buffer(f"{name}_mean")) / self.learner.get_buffer(f"{name}_deviation")
 
     def _lecture(self, images: Any) -> Tensor:
-        """(B, all channels, H/4, W/4): the teachers' features of the images at twice their side, locally averaged."""
-        height, width = images.shape[1:3]
-        larger = np.stack([cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR) for image in images])
-        (level,) = self.lecture(larger)
-        return F.avg_pool2d(level, 3, stride=1, padding=1)
+        """(B, all channels, H/4, W/4): the teachers' features, between their places interpolated."""
+        (level,) = self.lecture(images)
+        grid = [side // STRIDE for side in images.shape[1:3]]
+        return F.interpolate(level, size=grid, mode="bilinear", align_corners=False)
 
     def _mixed(self, told: Tensor) -> Tensor:
         """(B, 384, h, w) of (B, all channels, h, w)."""

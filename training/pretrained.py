@@ -41,7 +41,7 @@ EMBEDDED, EMBEDDED_PDN = "embedded", "embedded-pdn"
 _PYRAMID = "pyramid-r18.safetensors"
 _EMBEDDED = {
     EMBEDDED: _Embedded("resnet18", _PYRAMID, "8138a9db571302fffaef621d221207bdf38e7d9677c6e500ea85bfba389ec77e"),
-    EMBEDDED_PDN: _Embedded(PDN_S, "pdn-s.safetensors", "07e0cc4a7fb86e2805da0ca4a600cb3adc9dff930e01cadcf2e57f6c145d4d82"),
+    EMBEDDED_PDN: _Embedded(PDN_S, "pdn-s.safetensors", "68545855ff4586be237fe23a27ad1843f6eea329314dace7cbd9ec3e30b6e470"),
 }
 
 
