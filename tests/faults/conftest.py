@@ -69,7 +69,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """An empty folder with a short path."""
+    """An empty folder with a path short enough for a Unix socket in it."""
     folder = Path(tempfile.mkdtemp(prefix="k"))
     yield folder
     shutil.rmtree(folder)

@@ -263,6 +263,7 @@ def test_a8_a_belt_that_stands_or_turns_back_brings_no_part_and_a_lost_encoder_s
             wait_until(lambda: line.ask().place == -36)
             (part,) = line.trigger()
             line.tell(part, REJECT)
+            wait_until(lambda: line.ask().in_flight == 1)  # placed: the encoder was read since
             counter.inputs[0] = 65200
             wait_until(lambda: line.ask().place == -336)
             turned_back = (line.ask().in_flight, pulses(machine).count(True))

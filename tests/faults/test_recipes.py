@@ -1,8 +1,6 @@
 """Changes of product on a running belt: whatever is killed, broken or asked wrongly, one recipe runs and no part has two."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,14 +20,6 @@ from agent.link import Changed, ChangeTo, Tell
 
 PASS = Verdict(Outcome.PASS, Cause.SCORE, "good")
 DRAINS, PREPARES = "on their way", "prepares"
-
-
-@pytest.fixture
-def state() -> Iterator[Path]:
-    """A folder with a path short enough for a Unix socket in it."""
-    folder = Path(tempfile.mkdtemp(prefix="k"))
-    yield folder
-    shutil.rmtree(folder)
 
 
 def number_in(folder: Path) -> int:
