@@ -10,6 +10,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Kensa trains on Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=python3.11 ...")'
+	@test -d $(VENV) || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free >> 30; sys.exit(0 if free >= 12 else f"torch and what it needs take 7 GB, and 4 more while they are installed: expected 12 GB free on the disk of this folder, found {free}")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade-strategy only-if-needed -c constraints.txt -e '.[train,export,dev]'
 	@touch $(STAMP)
