@@ -30,32 +30,39 @@ Change = Mark | Acknowledged
 
 
 class Changes:
-    """Those that no disk has taken yet, oldest first."""
+    """Those that no disk has taken yet, joined as they come: few, however long there is no disk."""
 
     def __init__(self) -> None:
-        self._waiting: list[Change] = []
+        self._marks: list[Mark] = []
+        self._acknowledged: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    def __bool__(self) -> bool:
+        return bool(self._marks or self._acknowledged)
 
     def add(self, change: Change) -> None:
-        """Joined with the newest where both are one."""
-        newest = self._waiting[-1] if self._waiting else None
-        if isinstance(change, Mark) and isinstance(newest, Mark) and change.follows(newest):
-            self._waiting[-1] = Mark(newest.first, change.last, change.state)
-        elif isinstance(change, Acknowledged) and isinstance(newest, Acknowledged) and change.stream == newest.stream:
-            self._waiting[-1] = Acknowledged(change.stream, max(change.last, newest.last))
-        else:
-            self._waiting.append(change)
+        match change:
+            case Acknowledged(stream=stream, last=last):
+                self._acknowledged[stream] = max(last, self._acknowledged.get(stream, 0))
+            case Mark() if self._marks and change.follows(self._marks[-1]):
+                self._marks[-1] = Mark(self._marks[-1].first, change.last, change.state)
+            case Mark():
+                self._marks.append(change)
+
+    def add_all(self, others: "Changes") -> None:
+        for mark in others._marks:
+            self.add(mark)
+        for stream, last in others._acknowledged.items():
+            self.add(Acknowledged(stream, last))
 
     def write(self, store: EventStore) -> "Changes":
-        """Not yet committed. Gives those that need another commit. Raises sqlite3.Error; then all are still here."""
+        """Not yet committed. Gives those that need another commit. Raises sqlite3.Error; then all are still here.
+
+        Marks first: they are of the stream that an acknowledgement may end.
+        """
+        for mark in self._marks:
+            store.mark(mark.first, mark.last, mark.state)
         left = Changes()
-        for change in self._waiting:
-            match change:
-                case Mark(first=first, last=last, state=state):
-                    store.mark(first, last, state)
-                case Acknowledged(stream=stream, last=last):
-                    if not store.acknowledge(stream, last):
-                        left.add(change)
+        for stream, last in self._acknowledged.items():
+            if not store.acknowledge(stream, last):
+                left.add(Acknowledged(stream, last))
         return left

@@ -6,7 +6,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.clock import utc_now
@@ -18,8 +18,8 @@ from agent.events.store import EventStore, suspect
 
 log = logging.getLogger(__name__)
 
-_QUEUE = 4096  # requests the writer may be behind; what does not fit stays in the ejector's journal
-_GROUP = 256  # requests in one commit
+_QUEUE = 4096  # events the writer may be behind; what does not fit stays in the ejector's journal
+_GROUP = 256  # events in one commit
 _MARKS_WAIT_S = 0.5  # a delivery is written with the next event, or after so long: each commit wears the disk
 _RETRY_S = 1.0
 _EVICT_EVERY = 500
@@ -37,7 +37,9 @@ class Writer:
         self._memory = memory
         self.trouble = ""
         self.failure: Exception | None = None
-        self._requests: queue.Queue[Entry | Change] = queue.Queue(_QUEUE)
+        self._entries: queue.Queue[Entry] = queue.Queue(_QUEUE)
+        self._changes = Changes()
+        self._changing = threading.Lock()
         self._stop = threading.Event()
         self._committed = threading.Condition()
         self._generation = 0
@@ -57,14 +59,15 @@ class Writer:
     def offer(self, entry: Entry) -> bool:
         """An event to be written; False when there are too many already. Never waits."""
         try:
-            self._requests.put_nowait(entry)
+            self._entries.put_nowait(entry)
         except queue.Full:
             return False
         return True
 
     def change(self, change: Change) -> None:
-        """What has become of events, to be written; waits while there is too much already."""
-        self._requests.put(change)
+        """What has become of events, to be written. Never waits."""
+        with self._changing:
+            self._changes.add(change)
 
     def wait_for_commit(self, seen: int, timeout_s: float) -> int:
         """Returns the number of the newest commit, at once if it is not `seen`, else after the next or the timeout."""
@@ -85,10 +88,9 @@ class Writer:
 
     def _write_forever(self) -> None:
         self._report()
-        changes = Changes()
         since_evict, retry_at_s = _EVICT_EVERY, 0.0
-        while not (self._stop.is_set() and self._requests.empty()):
-            entries = [] if self._memory.is_full else self._next_group(changes)
+        while not (self._stop.is_set() and self._entries.empty() and not self._changes):
+            entries = [] if self._memory.is_full else self._next_group()
             if (pause_s := retry_at_s - time.monotonic()) > 0 and not self._stop.is_set():
                 self._memory.keep(entries)
                 self._announce()
@@ -96,10 +98,10 @@ class Writer:
                     self._stop.wait(pause_s)
                 continue
             untold = self._memory.untold()
-            if not untold and not entries and not changes:
+            if not untold and not entries and not self._changes:
                 continue
             try:
-                changes = self._commit([*untold.values(), *entries], changes)
+                self._commit([*untold.values(), *entries])
                 self._memory.forget(untold)
             except sqlite3.OperationalError as e:  # full, read-only, locked: the line goes on
                 self._degrade(entries, e)
@@ -123,26 +125,32 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             self._store.rollback()
 
-    def _next_group(self, changes: Changes) -> list[Entry]:
-        """Events to be written together, those that came during the last commit; deliveries are added to `changes`."""
+    def _next_group(self) -> list[Entry]:
+        """Events to be written together: those that came during the last commit, or within the time that changes may wait."""
         entries: list[Entry] = []
-        until_s = time.monotonic() + _MARKS_WAIT_S
         with contextlib.suppress(queue.Empty):
-            while not entries and len(changes) < _GROUP and not self._stop.is_set():
-                _sort(self._requests.get(timeout=max(0.0, until_s - time.monotonic())), entries, changes)
+            if not self._stop.is_set():
+                entries.append(self._entries.get(timeout=_MARKS_WAIT_S))
             while len(entries) < _GROUP:
-                _sort(self._requests.get_nowait(), entries, changes)
+                entries.append(self._entries.get_nowait())
         return entries
 
-    def _commit(self, entries: Iterable[Entry], changes: Changes) -> Changes:
-        """Gives those changes that need another commit."""
-        self._store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
-        left = changes.write(self._store)
-        self._store.commit()
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        """With all changes; what the disk did not take is a change still to be written."""
+        with self._changing:
+            left, self._changes = self._changes, Changes()
+        try:
+            self._store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
+            still = left.write(self._store)
+            self._store.commit()
+            left = still
+        finally:
+            with self._changing:
+                left.add_all(self._changes)
+                self._changes = left
         for entry in entries:
             entry.on_durable(entry.key)
         self._announce()
-        return left
 
     def _announce(self) -> None:
         with self._committed:
@@ -174,13 +182,6 @@ class Writer:
             self._store.insert([New(one.key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
         self._store.commit()
         self._announce()
-
-
-def _sort(request: Entry | Change, entries: list[Entry], changes: Changes) -> None:
-    if isinstance(request, Entry):
-        entries.append(request)
-    else:
-        changes.add(request)
 
 
 def mark_suspect(file: Path) -> None:

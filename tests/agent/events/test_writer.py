@@ -1,5 +1,6 @@
 """What the outbox called durable is on the disk, and a disk that takes nothing stops nobody."""
 
+import itertools
 import sqlite3
 import threading
 from pathlib import Path
@@ -11,12 +12,12 @@ from waiting import wait_until
 
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox, OutboxError
-from agent.events.rows import Kind
+from agent.events.rows import Kind, Row
 
 FILLS_THE_DISK = """
 import logging, resource, sys, threading
 from pathlib import Path
-from agent.events.rows import Kind
+from agent.events.rows import Kind, Row
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 logging.basicConfig(level=logging.ERROR)
@@ -41,6 +42,10 @@ with Outbox(Path(sys.argv[1])) as outbox:
     print("durable", len(durable), "in order", durable == [f"part {n}" for n in range(200)])
     print("waiting", [row.seq for row in outbox.waiting(0, 1000)] == list(range(1, 201)))
 """
+
+
+def memory_is_full(outbox: Outbox) -> bool:
+    return len(outbox.in_memory(0, 5000)) >= 4000
 
 
 def test_whoever_waits_for_a_commit_is_woken_by_it(file: Path, durable: Durable) -> None:
@@ -140,3 +145,35 @@ def test_a_writer_that_died_is_loud_in_check(file: Path, durable: Durable) -> No
 
         with pytest.raises(OutboxError, match="writer stopped"):
             wait_until(outbox.check)
+
+
+def test_what_becomes_of_events_is_told_without_waiting_for_a_disk_that_takes_nothing(
+    file: Path, locked: sqlite3.Connection, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        numbers = itertools.count()
+        wait_until(lambda: sum(outbox.put(durable.entry(next(numbers))) for _ in range(5000)) == 0 and memory_is_full(outbox))
+        told = threading.Thread(target=outbox.acknowledged, args=(1,), daemon=True)
+        told.start()
+        told.join(timeout=5)
+        waits = told.is_alive()
+        locked.rollback()
+
+    assert not waits
+
+
+def test_many_changes_that_no_disk_takes_do_not_keep_a_core_busy(
+    file: Path, locked: sqlite3.Connection, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        outbox.put(durable.entry(1))
+        wait_until(lambda: outbox.trouble)
+        for seq in range(2, 1200, 2):  # with gaps, so that no two are one change
+            outbox.delivered(Row(outbox.stream, seq, f"part {seq}", "result/pass", TIME, b"{}"))
+            outbox.acknowledged(seq)
+        before = outbox.wait_for_commit(-1, timeout_s=0)
+        threading.Event().wait(1.0)
+        rounds = outbox.wait_for_commit(-1, timeout_s=0) - before
+        locked.rollback()
+
+    assert rounds < 100  # one each half second; a loop that does not wait takes thousands
