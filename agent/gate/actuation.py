@@ -9,6 +9,8 @@ from agent.gate.plan import GatePlan
 from agent.gate.pulse import Pulse
 from agent.gate.schedule import InFlight
 
+_OFF_AGAIN_NS = 100_000_000  # after an output did not go off
+
 
 @dataclass(frozen=True, slots=True)
 class Ejected:
@@ -27,6 +29,7 @@ class Actuation:
         self.lateness = Lateness()
         self._ejector = ejector
         self._asked: deque[InFlight | None] = deque()
+        self._off_again_ns: int | None = None  # when it is told to go off once more; None while it has not failed to
 
     def __len__(self) -> int:
         return sum(asked is not None for asked in self._asked)
@@ -45,16 +48,19 @@ class Actuation:
         """Asks for a pulse. Raises EjectorError."""
         self._ejector.switch(on=True, now_ns=now_ns)
         self._asked.append(in_flight)
+        self._off_again_ns = None
         self.pulse.reject(now_ns)
 
     def go_on(self, now_ns: int) -> None:
         """Asks for a pulse once more for a part that has been ejected already, as far as anybody knows."""
         self._ejector.switch(on=True, now_ns=now_ns)
         self._asked.append(None)
+        self._off_again_ns = None
         self.pulse.reject(now_ns)
 
     def switch_off(self, now_ns: int) -> None:
         self.pulse.ended(now_ns)
+        self._off_again_ns = None
         self._asked.append(None)
         self._ejector.switch(on=False, now_ns=now_ns)
 
@@ -66,13 +72,22 @@ class Actuation:
             if asked is not None and not answer.error:
                 self.pulse.confirmed(answer.at_ns)
                 self.lateness.add(answer.at_ns - asked.planned_ns)
+            if answer.error and not answer.on and not self.pulse.is_on:
+                self._off_again_ns = answer.at_ns + _OFF_AGAIN_NS
             heard.append(Ejected(asked, answer.at_ns, answer.error))
         return heard
 
     def has_to_end(self, now_ns: int) -> bool:
-        """Whether the pulse is over. Asked to go off before it has said that it is on, the output would give none at all."""
+        """Whether the pulse is over, or the output did not go off at its end.
+
+        Asked to go off before it has said that it is on, the output would give no pulse at all.
+        """
+        if self._off_again_ns is not None:
+            return now_ns >= self._off_again_ns
         return self.pulse.is_over(now_ns) and (not len(self) or self.pulse.is_too_long(now_ns))
 
     def wake_ns(self) -> int | None:
-        """When the pulse ends, as far as it is known."""
+        """When the pulse ends, as far as it is known, or the output is told once more to go off."""
+        if self._off_again_ns is not None:
+            return self._off_again_ns
         return None if len(self) else self.pulse.off_ns

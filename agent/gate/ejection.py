@@ -113,7 +113,7 @@ class Ejection:
         if pulse.is_too_long(now_ns):
             detail = f"the output was wanted on for more than {self._plan.longest_on_ms} ms and was switched off"
             self._standstill.hold(Reason.OUTPUT_TOO_LONG, detail, now_ns)
-        elif reject_comes_before(self._place_in(pulse.gap_ns, now_ns)):
+        elif pulse.is_on and reject_comes_before(self._place_in(pulse.gap_ns, now_ns)):
             pulse.hold_over(now_ns + pulse.gap_ns)
             return
         self.output.switch_off(now_ns)

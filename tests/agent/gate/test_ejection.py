@@ -84,6 +84,39 @@ def test_a_part_whose_pulse_failed_is_told_of_and_holds_the_line(journal: Journa
     assert set(alarms(gate)) == {"ejector-failed", "maybe-not-ejected"}
 
 
+def test_an_output_that_did_not_go_off_is_told_to_until_it_has(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    [gate.act(ns * MS) for ns in range(0, 110, 10)]
+    output.error = "no answer"
+    [gate.act(ns * MS) for ns in range(110, 1000, 10)]
+    stays_on = output.on_since_ns
+    output.error = ""
+
+    [gate.act(ns * MS) for ns in range(1000, 1200, 10)]
+
+    assert stays_on == DELAY_NS
+    assert output.on_since_ns is None
+    assert len(output.off_at) == 1
+    assert Reason.EJECTOR in gate.held
+
+
+def test_maintenance_switches_off_an_output_that_answers_only_later(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    [gate.act(ns * MS) for ns in range(0, 110, 10)]
+    output.error = "no answer"
+    gate.maintain(True, 110 * MS)
+    gate.act(110 * MS)
+    output.error = ""
+
+    woken_ns = gate.wake_ns()
+    gate.act(210 * MS)
+
+    assert woken_ns == 210 * MS
+    assert (output.on_since_ns, output.off_at) == (None, [210 * MS])
+
+
 def test_a_part_is_closed_when_its_output_has_answered_and_not_before(journal: Journal, output: Output) -> None:
     gate = Gate("boot", BY_TIME, output, journal)
     told(gate, 0, REJECT)
