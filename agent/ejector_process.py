@@ -157,11 +157,11 @@ class GateLoop:
         return Station(attached, bool(gate.held), gate.in_maintenance, len(gate) > 0, may_run, code, is_changing)
 
     def _follow_the_belt(self, now_ns: int) -> None:
-        encoder, belt = self._devices.encoder, self._gate.belt
-        if encoder is None or belt is None:
+        encoder = self._devices.encoder
+        if encoder is None or self._gate.belt is None:
             return
         for read_ns, count in encoder.readings():
-            belt.moved(count, read_ns)
+            self._gate.belt_read(count, read_ns, now_ns)
         if (why := encoder.problem()) is not None:
             self._gate.encoder_lost(why, now_ns)
 

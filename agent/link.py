@@ -84,9 +84,10 @@ class Wish(msgspec.Struct, frozen=True, tag="wish"):
 
 
 class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
-    """Inspection to ejector: these parts are in the outbox, durably."""
+    """Inspection to ejector: these parts are in the outbox, durably; and these alarms, by their keys."""
 
     parts: tuple[Part, ...]
+    alarms: tuple[str, ...] = ()
 
 
 Message = Triggered | Report | Alarm | ChangeTo | Wished | Attach | Tell | Changed | Wish | Confirm

@@ -1,7 +1,6 @@
-"""What people should know of the gate: kept until an inspection process has taken it, and never a storm."""
+"""What people should know of the gate: kept until an inspection process has it in its outbox, and never a storm."""
 
 import logging
-from collections import deque
 
 from agent.link import Alarm
 
@@ -23,7 +22,8 @@ class Alarms:
         self._boot = boot
         self._n = 0
         self._last_ns: dict[str, int] = {}
-        self._kept: deque[Alarm] = deque()
+        self._kept: dict[str, Alarm] = {}  # by key, oldest first
+        self._told: set[str] = set()
 
     def add(self, name: str, detail: str, now_ns: int) -> None:
         """Into the log, and to the inspection process when there is one."""
@@ -34,18 +34,32 @@ class Alarms:
         self._last_ns[name] = now_ns
         self._n += 1
         log.error("%s: %s", name, detail)
-        self._kept.append(Alarm(f"{self._boot}/alarm/{self._n}", name, detail[:500]))
+        alarm = Alarm(f"{self._boot}/alarm/{self._n}", name, detail[:500])
+        self._kept[alarm.key] = alarm
         if len(self._kept) > _MOST_KEPT:
-            self._kept.popleft()
-            self.dropped += 1
+            oldest = next(iter(self._kept))
+            self.dropped += oldest not in self._told
+            self.heeded((oldest,))
 
     def reset(self) -> None:
         """A person has looked: what comes again is told at once."""
         self._last_ns.clear()
 
     def next(self) -> Alarm | None:
-        """The oldest that nobody has taken."""
-        return self._kept[0] if self._kept else None
+        """The oldest that nobody has been told of."""
+        return next((alarm for key, alarm in self._kept.items() if key not in self._told), None)
 
     def taken(self) -> None:
-        self._kept.popleft()
+        """That one is on its way to somebody; who may be killed before it is safe."""
+        if (alarm := self.next()) is not None:
+            self._told.add(alarm.key)
+
+    def heeded(self, keys: tuple[str, ...]) -> None:
+        """They are safe."""
+        for key in keys:
+            self._kept.pop(key, None)
+            self._told.discard(key)
+
+    def tell_again(self) -> None:
+        """Somebody else is there now: what is not safe begins anew."""
+        self._told.clear()

@@ -3,6 +3,7 @@
 from collections import deque
 
 _READINGS = 512
+_JITTER_NS = 10_000_000  # so much later than another may a reading come (agent/encoders/modbus.py)
 
 
 class Belt:
@@ -22,12 +23,32 @@ class Belt:
         """The newest forward count; None before the first reading."""
         return self._readings[-1][1] if self._readings else None
 
+    @property
+    def count(self) -> int | None:
+        """The same in the encoder's own direction."""
+        return self._direction * self.place if self.place is not None else None
+
     def moved(self, count: int, now_ns: int) -> None:
         """Takes in what the encoder says, in its own direction."""
         place = self._direction * count
         if len(self._readings) > 1 and self._readings[-1][1] == self._readings[-2][1] == place:
             self._readings.pop()  # a belt that stands needs only its first and its newest reading
         self._readings.append((now_ns, place))
+
+    def is_jump(self, count: int, now_ns: int, fastest: float) -> bool:
+        """Whether no belt comes so far since the newest reading: the counter was set. fastest: of a belt, in counts per ns.
+
+        >>> belt = Belt(1); belt.moved(20_000, 0); [belt.is_jump(count, 5_000_000, 1e-5) for count in (20_150, 19_850, 20_151, 0)]
+        [False, False, True, True]
+        """
+        if not self._readings:
+            return False
+        newest_ns, place = self._readings[-1]
+        return abs(self._direction * count - place) > fastest * (now_ns - newest_ns + _JITTER_NS)
+
+    def begin_anew(self) -> None:
+        """What was read counts from elsewhere than what will be."""
+        self._readings.clear()
 
     def knows(self, ns: int) -> bool:
         """Whether the encoder has been read since that instant: what `at` says of it is no guess."""

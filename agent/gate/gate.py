@@ -135,6 +135,7 @@ class Gate:
         closed += [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._ejection.gone()]
         self._ejection.end_pulse(now_ns, self._schedule.rejects_before)
         self._ejection.look_for_unconfirmed(now_ns)
+        self._standstill.look_after(now_ns)
         return closed
 
     def switch_off(self, now_ns: int) -> None:
@@ -158,6 +159,18 @@ class Gate:
         """Maintenance begins: outputs go off and stay inert. It ends: they work again."""
         if self._standstill.maintain(begin) and begin:
             self.switch_off(now_ns)
+
+    def belt_read(self, count: int, read_ns: int, now_ns: int) -> None:
+        """The encoder stood there. One whose counter was set tells of the parts that are on the belt nothing any more."""
+        if self.belt is None:
+            return
+        if self.belt.is_jump(count, read_ns, self._plan.fastest_counts):
+            why = f"the encoder went from {self.belt.count} to {count} at once: its counter was set"
+            log.warning("%s; %d parts on the belt", why, len(self))
+            if len(self):
+                self.encoder_lost(why, now_ns)
+            self.belt.begin_anew()
+        self.belt.moved(count, read_ns)
 
     def encoder_lost(self, why: str, now_ns: int) -> None:
         self.hold(Reason.ENCODER, why, now_ns)

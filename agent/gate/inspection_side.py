@@ -78,20 +78,24 @@ class InspectionSide:
 
     def serve(self, now_ns: int) -> None:
         """Takes in what the inspection process said and tells it what it may know."""
+        self._listen(now_ns)  # the last words of one that is replaced count, too
         if (newcomer := self._listener.accept()) is not None:
             self._lose("replaced by a new one")
             self._channel = newcomer
-        try:
-            while self._channel and (message := self._channel.receive(wait=False)) is not None:
-                self._hear(message, now_ns)
-        except LinkLostError as e:
-            self._lose(str(e))
+            self._listen(now_ns)
         self._report(now_ns)
 
     def close(self) -> None:
         if self._channel:
             self._channel.close()
         self._listener.close()
+
+    def _listen(self, now_ns: int) -> None:
+        try:
+            while self._channel and (message := self._channel.receive(wait=False)) is not None:
+                self._hear(message, now_ns)
+        except LinkLostError as e:
+            self._lose(str(e))
 
     def _hear(self, message: object, now_ns: int) -> None:
         match message:
@@ -100,6 +104,7 @@ class InspectionSide:
                 self.is_attached = True
                 self._changes.attached(recipe)
                 self._count_restart(now_ns)
+                self._gate.alarms.tell_again()
                 self._report_again(now_ns)
             case Tell(part=part, verdict=verdict, recipe=recipe):
                 self._gate.tell(part, verdict, recipe)
@@ -108,10 +113,12 @@ class InspectionSide:
                 self._changes.answered(wanted, recipe, why, now_ns)
             case Wish():
                 self._wishes.append(message)
-            case Confirm(parts=parts):
-                self._journal.confirmed(parts)
-                self._under_way = max(0, self._under_way - len(parts))
-                self._progress_ns = now_ns
+            case Confirm(parts=parts, alarms=alarms):
+                self._gate.alarms.heeded(alarms)
+                if parts:
+                    self._journal.confirmed(parts)
+                    self._under_way = max(0, self._under_way - len(parts))
+                    self._progress_ns = now_ns
 
     def _count_restart(self, now_ns: int) -> None:
         self._attached_ns.append(now_ns)

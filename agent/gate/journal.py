@@ -2,11 +2,12 @@
 
 Appended to files with one write() a record and no fsync: a killed process loses nothing, and nothing here waits for a disk.
 Segments are rotated by size and deleted as a whole once each of their parts is confirmed. A disk that is full or read-only
-costs the memory of a kill, counted, and never the line.
+costs the memory of a kill for as long as it is, counted, and never the line: what it did not take is written when it takes more.
 """
 
+import errno
 import logging
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +18,7 @@ from agent.inspection import Closed, Part
 log = logging.getLogger(__name__)
 
 _SEGMENT_BYTES = 1 << 22
+_MOST_WAITING = 1000  # records that no disk has taken; then older ones are given up
 
 
 class _Boot(msgspec.Struct, frozen=True, tag="boot"):
@@ -53,6 +55,7 @@ class Journal:
         self.unconfirmed: dict[Part, Closed] = {}
         self.given_up = 0
         self.unwritten = 0
+        self._waiting: deque[bytes] = deque()
         self._folder = folder
         self._machine = machine
         self._capacity = capacity
@@ -101,8 +104,16 @@ class Journal:
         """Each record begins and ends a line, so that one cut short by a full disk spoils no other."""
         if self._written > self._segment_bytes:  # before writing: a record belongs to the segment that is current after it
             self._rotate()
+        self._waiting.append(b"\n" + msgspec.json.encode(record) + b"\n")
+        if len(self._waiting) > _MOST_WAITING:
+            del self._waiting[1]  # the first may say to which boot the times of the others belong
         try:
-            self._written += self._file.write(b"\n" + msgspec.json.encode(record) + b"\n")
+            taken = self._file.write(b"".join(self._waiting))
+            self._written += taken
+            while self._waiting and taken >= len(self._waiting[0]):
+                taken -= len(self._waiting.popleft())
+            if self._waiting:
+                raise OSError(errno.ENOSPC, "cut short")
         except OSError as e:
             self._degraded("a record was not written", e)
 

@@ -21,7 +21,8 @@ UNREADABLE = Orders(maintenance=True, held={Reason.UNREADABLE: "what was ordered
 
 
 class OrderBook:
-    """One small file, replaced as a whole. A disk that refuses it costs the memory of a restart, loudly, and never the line."""
+    """One small file, replaced as a whole. A disk that refuses it costs the memory of a restart, loudly, and never the line; who
+    writes tries again."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -36,10 +37,13 @@ class OrderBook:
             log.error("%s: %s; outputs stay inert until maintenance is ended and the gate reset", self._file, e)
             return UNREADABLE
 
-    def write(self, orders: Orders) -> None:
+    def write(self, orders: Orders) -> bool:
+        """Whether a restart will know of it."""
         fresh = self._file.with_suffix(".new")
         try:
             fresh.write_bytes(msgspec.json.encode(orders))
             fresh.replace(self._file)
         except OSError as e:
             log.error("%s: a restart will not know of this: %s (%s)", self._file, orders, e.strerror)
+            return False
+        return True

@@ -77,6 +77,11 @@ class GatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(1, round(abs(self.travel_counts) * (1 - self.lead_ms / self.travel_ms)))
 
     @property
+    def fastest_counts(self) -> float:
+        """Counts of the encoder in a ns that no belt exceeds, either way: four times the nominal speed; 0 without one."""
+        return 4 * abs(self.travel_counts or 0) / (self.travel_ms * 1e6)
+
+    @property
     def lead_counts(self) -> int:
         """Forward counts of the encoder in lead_ms at nominal speed; 0 without one."""
         return abs(self.travel_counts or 0) - (self.delay_counts or 0)

@@ -10,6 +10,8 @@ from agent.inspection import Verdict
 
 log = logging.getLogger(__name__)
 
+_AGAIN_NS = 10_000_000_000
+
 
 class Standstill:
     """The reasons of one gate; a person takes them away. orders: where they are kept; without it they last as long as this."""
@@ -18,6 +20,7 @@ class Standstill:
         self._alarms = alarms
         self._orders = orders
         self._known = orders.read() if orders else Orders()
+        self._again_ns: int | None = None  # when the disk is asked again; None while it has all
         of_last = (stop.rejects, stop.of_last) if stop.rejects and stop.of_last else None
         self._line_stop = LineStop(Rules(stop.in_a_row, of_last), dict(self._known.held))
 
@@ -57,7 +60,17 @@ class Standstill:
         self._remember()
         return True
 
+    def look_after(self, now_ns: int) -> None:
+        """What the disk has not taken is tried again, and told of as long as a restart would not know it."""
+        if self._again_ns is None or now_ns < self._again_ns:
+            return
+        self._remember()
+        if self._again_ns is not None:
+            self._again_ns = now_ns + _AGAIN_NS
+            detail = "the disk does not take it: a restart would not know of maintenance and halts, or of their end"
+            self._alarms.add("orders-not-kept", detail, now_ns)
+
     def _remember(self) -> None:
         self._known = Orders(self._known.maintenance, dict(self.held))
-        if self._orders:
-            self._orders.write(self._known)
+        is_kept = self._orders is None or self._orders.write(self._known)
+        self._again_ns = None if is_kept else 0

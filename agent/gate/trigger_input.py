@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 
 class TriggerInput:
-    """Edges in, parts out; in ns. debounce_ns: an edge sooner after the last part's is a bounce. stuck_ns: see `is_stuck`."""
+    """Edges in, parts out; in ns. debounce_ns: an edge closer to the last part's is a bounce; one that is told of late is a part.
+    stuck_ns: see `is_stuck`."""
 
     def __init__(self, debounce_ns: int, stuck_ns: int) -> None:
         self.bounces = 0
@@ -19,10 +20,10 @@ class TriggerInput:
         """
         parts = []
         for edge_ns in edges:
-            if self._last_ns is not None and edge_ns - self._last_ns < self._debounce_ns:
+            if self._last_ns is not None and abs(edge_ns - self._last_ns) < self._debounce_ns:
                 self.bounces += 1
                 continue
-            self._last_ns = edge_ns
+            self._last_ns = max(edge_ns, self._last_ns or edge_ns)
             parts.append(edge_ns)
         return parts
 

@@ -51,6 +51,10 @@ class GateEnd:
     def wait_for_confirmation(self, part: Part) -> None:
         wait_until(lambda: self._hear() and part in self.confirmed)
 
+    def wait_for_heed(self, alarm: str) -> None:
+        """That an alarm is safe, by its key."""
+        wait_until(lambda: self._hear() and any(isinstance(one, Confirm) and alarm in one.alarms for one in self.heard))
+
     @property
     def told(self) -> dict[Part, Verdict]:
         return {message.part: message.verdict for message in self.heard if isinstance(message, Tell)}

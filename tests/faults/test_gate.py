@@ -17,7 +17,7 @@ from libmodbus import Master, Plc, plc
 from waiting import wait_until
 
 from agent.inspection import Cause, Outcome
-from agent.link import Triggered
+from agent.link import Alarm, Confirm, Triggered
 from agent.plc._words import WORDS
 
 
@@ -43,6 +43,26 @@ def machine() -> Iterator[Plc]:
 def line(folder: Path, machine: Plc) -> Iterator[GateLine]:
     with gate_line(folder, machine) as running:
         yield running
+
+
+# ---------------------------------------------------------------- what people are told
+
+
+def test_an_alarm_in_the_hands_of_an_inspection_process_that_is_killed_is_told_to_the_next(folder: Path, machine: Plc) -> None:
+    with gate_line(folder, machine, gate=", stop: {in_a_row: 1}") as line:
+        line.rejected()
+        line.wait_for_alarm("rejects-in-a-row")
+        line.inspector.close()  # killed before it was written
+
+        with closing(Inspector(folder / "state" / "gate.sock")) as second:
+            second.listen_until(lambda: "rejects-in-a-row" in second.alarms)
+            (key,) = [told.key for told in second.heard if isinstance(told, Alarm)]
+            second.send(Confirm((), (key,)))
+        with closing(Inspector(folder / "state" / "gate.sock")) as third:
+            third.listen_until(lambda: third.closed)  # reported after the alarms
+            told_to_the_third = third.alarms
+
+    assert told_to_the_third == []
 
 
 # ---------------------------------------------------------------- verdicts
@@ -254,26 +274,41 @@ def test_the_plc_triggers_a_part_and_gets_its_result_by_number(folder: Path, mac
 # ---------------------------------------------------------------- the belt
 
 
+def test_a10_a_counter_of_parts_that_is_set_back_is_told_of_and_brings_no_parts(folder: Path, machine: Plc) -> None:
+    with plc() as counter:
+        counter.inputs[0] = 5000
+        trigger = f"{{type: modbus, host: 127.0.0.1, port: {counter.port}, counter: 0, timeout_ms: 300}}"
+        with gate_line(folder, machine, trigger=trigger) as line:
+            counter.inputs[0] = 30
+            line.wait_for_alarm("device-trigger")
+            set_back = line.ask()
+            wait_until(lambda: line.ask().ready)
+            counter.inputs[0] = 31
+            line.inspector.listen_until(lambda: line.inspector.triggered)
+            after = line.ask()
+
+    assert "counter went from 5000 to 30: it was reset" in set_back.problems["trigger"]
+    assert (set_back.ready, set_back.account.get("triggers", 0)) == (False, 0)
+    assert after.account["triggers"] == 1
+
+
 def test_a8_a_belt_that_stands_or_turns_back_brings_no_part_and_a_lost_encoder_stops_the_line(folder: Path, machine: Plc) -> None:
     with plc() as counter:
         where = f"host: 127.0.0.1, port: {counter.port}, counter: 0, bits: 16"
         more = f"encoder: {{type: modbus, {where}, timeout_ms: 300, lost_ms: 1500}}"
         with gate_line(folder, machine, gate=", travel_counts: 1000", more=more) as line:
-            counter.inputs[0] = 65500  # 36 counts back from 0; wraps on the way
-            wait_until(lambda: line.ask().place == -36)
+            move(line, counter, 0, -36)  # wraps on the way
             (part,) = line.trigger()
             line.tell(part, REJECT)
             wait_until(lambda: line.ask().in_flight == 1)  # placed: the encoder was read since
-            counter.inputs[0] = 65200
-            wait_until(lambda: line.ask().place == -336)
+            move(line, counter, -36, -336)
             turned_back = (line.ask().in_flight, pulses(machine).count(True))
-            counter.inputs[0] = 800
-            wait_until(lambda: line.ask().place == 800)
+            move(line, counter, -336, 800)
             stands = (line.ask().in_flight, pulses(machine).count(True))
 
-            counter.inputs[0] = 905
+            move(line, counter, 800, 905)
             wait_until(lambda: pulses(machine).count(True) == 1)
-            counter.inputs[0] = 1300
+            move(line, counter, 905, 1300)
             (closed,) = line.closed([part])
             (stranded,) = line.trigger()
             counter.close()
@@ -284,6 +319,34 @@ def test_a8_a_belt_that_stands_or_turns_back_brings_no_part_and_a_lost_encoder_s
     assert closed.actual_ns is not None
     assert (lost.verdict.outcome, lost.actual_ns) == (Outcome.REJECT, None)
     assert "encoder was lost" in lost.problem
+
+
+def test_a8_an_encoder_that_is_set_to_0_under_way_holds_the_line_and_its_parts_are_told_of(folder: Path, machine: Plc) -> None:
+    with plc() as counter:
+        counter.inputs[0] = 20_000
+        more = f"encoder: {{type: modbus, host: 127.0.0.1, port: {counter.port}, counter: 0, bits: 16, timeout_ms: 300}}"
+        with gate_line(folder, machine, gate=", travel_counts: 1000", more=more) as line:
+            (part,) = line.trigger()
+            line.tell(part, REJECT)
+            wait_until(lambda: line.ask().in_flight == 1)
+
+            counter.inputs[0] = 0
+            (lost,) = line.closed([part])
+            line.wait_for_alarm("encoder-lost")
+            held = line.ask()
+            after = line.ask("reset")
+
+    assert (lost.verdict.outcome, lost.actual_ns) == (Outcome.REJECT, None)
+    assert "encoder was lost" in lost.problem
+    assert (held.ready, "its counter was set" in held.held["encoder-lost"]) == (False, True)
+    assert (after.ready, after.held) == (True, {})
+
+
+def move(line: GateLine, counter: Plc, start: int, end: int) -> None:
+    """The belt, as its encoder counts in 16 bits; no faster than one does."""
+    for place in [*range(start, end, 100 if end > start else -100), end]:
+        counter.inputs[0] = place % (1 << 16)
+        wait_until(lambda place=place: line.ask().place == place)  # type: ignore[misc]
 
 
 # ---------------------------------------------------------------- the output and its sensor

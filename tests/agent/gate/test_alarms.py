@@ -31,6 +31,22 @@ def test_an_alarm_that_was_not_taken_is_there_again_with_the_same_key() -> None:
     assert alarms.next() == alarms.next()
 
 
+def test_an_alarm_is_told_to_each_who_comes_until_it_is_safe() -> None:
+    alarms = Alarms("boot")
+    alarms.add("a", "once", 0)
+    told = alarms.next()
+    assert told is not None
+    to_the_first = taken(alarms)
+
+    alarms.tell_again()
+    to_the_next = taken(alarms)
+    alarms.heeded((told.key,))
+    alarms.tell_again()
+
+    assert to_the_first == to_the_next == [("a", "once")]
+    assert taken(alarms) == []
+
+
 def test_no_two_alarms_have_one_key() -> None:
     alarms = Alarms("boot")
     alarms.add("a", "", 0)

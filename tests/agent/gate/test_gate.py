@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from virtual_gate import BY_COUNTS, BY_TIME, DELAY_NS, MS, PASS, REJECT, Output, acted, alarms, told
 
@@ -89,6 +89,35 @@ def test_parts_that_come_while_the_encoder_stands_are_rejected_as_lost_and_hold_
     assert all("encoder was lost" in one.problem for one in closed)
     assert Reason.ENCODER in gate.held
     assert gate.trigger(500, attached=True).final.outcome is Outcome.REJECT
+
+
+def test_a_counter_that_is_set_while_the_belt_is_empty_holds_nothing_and_the_next_part_goes_by_the_new_count(
+    journal: Journal, output: Output
+) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    [gate.belt_read(-20_000 - 50 * n, 5 * n * MS, 5 * n * MS) for n in range(4)]
+    [gate.belt_read(-50 * n, (20 + 5 * n) * MS, (20 + 5 * n) * MS) for n in range(3)]
+    told(gate, 30 * MS, REJECT)  # the belt is at 100
+
+    [gate.belt_read(-50 * n, (20 + 5 * n) * MS, (20 + 5 * n) * MS) for n in range(3, 22)]
+    gate.act(125 * MS)
+    too_early = list(output.on_at)
+    gate.belt_read(-1100, 130 * MS, 130 * MS)
+    gate.act(130 * MS)
+
+    assert gate.held == {}
+    assert (too_early, output.on_at) == ([], [130 * MS])
+
+
+def test_a_belt_four_times_as_fast_as_planned_is_still_a_belt(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    gate.belt_read(0, 0, 0)
+    told(gate, 0, REJECT)
+
+    [gate.belt_read(-200 * n, 5 * n * MS, 5 * n * MS) for n in range(1, 5)]
+    gate.act(20 * MS)
+
+    assert gate.held == {}
 
 
 def test_a_part_before_the_first_reading_of_the_encoder_is_not_taken_for_one_at_the_gate(
@@ -195,6 +224,7 @@ class Run:
 
 @pytest.mark.parametrize("plan", [BY_TIME, BY_COUNTS], ids=["by time", "by counts"])
 @given(happenings=steps)
+@example(happenings=[("trigger", False), ("time", 100), ("output fails", True), ("maintain", True)])
 def test_each_part_closes_exactly_once_passes_only_by_a_verdict_in_time_and_the_output_is_off_at_the_end(
     plan: GatePlan, happenings: list[tuple]
 ) -> None:

@@ -228,6 +228,54 @@ print(len(journal.unconfirmed), journal.unwritten > 0)
     assert 1 <= len(found) < 100
 
 
+def test_what_a_full_disk_did_not_take_is_there_after_a_kill_once_it_takes_more(tmp_path: Path) -> None:
+    """Full just as a segment begins, and free again for weeks: the next process must know which parts are still on the belt."""
+    code = f"""
+import os, resource, signal
+from pathlib import Path
+from gate.test_journal import MACHINE, Journal, close_unheard, part
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+journal = Journal(Path({str(tmp_path)!r}), MACHINE)
+close_unheard(journal, range(1, 11))
+journal.confirmed(tuple(map(part, range(1, 11))))
+journal.opened(part(11), 1100)
+resource.setrlimit(resource.RLIMIT_FSIZE, before)
+journal.opened(part(12), 1200)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, check=False)
+    with Journal(tmp_path, MACHINE) as after:
+        found = after.left_open, list(after.unconfirmed)
+
+    assert found == ({part(11): (1100, True), part(12): (1200, True)}, [])
+
+
+def test_of_what_a_full_disk_does_not_take_the_oldest_is_given_up_but_not_to_which_boot_the_times_belong(tmp_path: Path) -> None:
+    code = f"""
+import resource, signal
+from pathlib import Path
+from gate.test_journal import MACHINE, Journal, part
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+journal = Journal(Path({str(tmp_path)!r}), MACHINE)
+[journal.opened(part(n), n) for n in range(1, 2000)]
+resource.setrlimit(resource.RLIMIT_FSIZE, before)
+journal.opened(part(2000), 2000)
+print(journal.unwritten)
+"""
+
+    finished = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    with Journal(tmp_path, MACHINE) as after:
+        found = after.left_open
+
+    assert int(finished.stdout) == 2000  # the segment's first line, and 1999 parts
+    assert found == {part(n): (n, True) for n in range(1002, 2001)}
+
+
 def test_a_closed_parts_recipe_outlives_a_kill(tmp_path: Path) -> None:
     of_a_recipe = Closed(part(1), Verdict(Outcome.PASS, Cause.SCORE, ""), 1, 2, None, recipe=2)
     during_a_change_over = Closed(part(2), Verdict(Outcome.REJECT, Cause.FAULT, ""), 1, 2, 2, recipe=None)

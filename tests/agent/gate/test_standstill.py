@@ -41,6 +41,25 @@ def test_a_hold_and_maintenance_outlive_the_process(tmp_path: Path, journal: Jou
     assert (Gate("third", BY_TIME, output, journal, book).held, after.in_maintenance) == ({}, False)
 
 
+def test_an_order_that_a_full_disk_refused_is_told_of_and_outlives_the_process_once_there_is_room(
+    tmp_path: Path, journal: Journal, output: Output
+) -> None:
+    """Or the next process would move an output with people's hands in the machine."""
+    book, in_the_way = OrderBook(tmp_path / "orders.json"), tmp_path / "orders.new"
+    in_the_way.mkdir()
+    killed = Gate("killed", BY_TIME, output, journal, book)
+    killed.maintain(True, 0)
+    killed.act(1)
+    told_of = alarms(killed)
+    in_the_way.rmdir()
+    killed.act(10_000 * MS + 1)
+
+    after = Gate("after", BY_TIME, output, journal, book)
+
+    assert told_of == ["orders-not-kept"]
+    assert after.in_maintenance
+
+
 def test_a_rule_of_the_line_holds_it(journal: Journal, output: Output) -> None:
     plan = GatePlan(travel_ms=120, lead_ms=20, stop=StopRules(rejects=2, of_last=10))
     gate = Gate("boot", plan, output, journal)

@@ -37,6 +37,15 @@ def test_it_does_not_matter_in_how_many_pieces_the_edges_come(seen: list[int], d
     assert pieces.parts(seen[:cut]) + pieces.parts(seen[cut:]) == whole.parts(seen)
 
 
+def test_a_part_that_is_announced_after_a_later_one_is_no_bounce() -> None:
+    trigger = TriggerInput(debounce_ns=10, stuck_ns=1000)
+
+    parts = [trigger.parts([edge_ns]) for edge_ns in (1000, 500, 1001)]
+
+    assert parts == [[1000], [500], []]
+    assert trigger.bounces == 1
+
+
 @pytest.mark.parametrize(
     ("active_since_ns", "now_ns", "stuck"),
     [(None, 10**12, False), (100, 1100, False), (100, 1101, True)],
