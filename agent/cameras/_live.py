@@ -7,15 +7,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Annotated
 
 import msgspec
 
 from agent.cameras import CameraLostError
+from agent.cameras._arrival import Arrival, OnceAPart, Stream
 from agent.cameras._pixels import to_rgb
-from agent.cameras._source import Exposes, Frame, Source, fresh
+from agent.cameras._source import Exposes, Frame, Source, fresh, since
 from agent.inspection import Fault
 from agent.preprocess import Pixels
 from agent.watch import Repeats
@@ -26,7 +27,7 @@ _KEPT = 8  # frames that no trigger has asked for yet; the oldest go first
 _LISTEN_S = 0.1
 _LOOK_EVERY_S = 0.5  # at a camera that has nothing to do: is it still there?
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0  # a camera that is back is looked for soon enough to give images within 5 s
-_MISSED_IN_A_ROW = 2  # triggers without a frame, and the camera counts as lost
+_MISSED_IN_A_ROW = 2  # triggers without a frame, and a camera that exposes all the time counts as lost
 _SHARE_OVER = 100  # frames over which the share of torn ones is told
 _TORN_TOLD = 0.01
 _LEAVE_WITHIN_S = 6.0  # a dead GigE camera holds each call for 2.5 s
@@ -80,6 +81,8 @@ class LiveCamera:
         self._config = config
         self._exposes = exposes
         self._frames: deque[Frame] = deque()
+        look_ms = 1e3 * _LISTEN_S + (config.timeout_ms if exposes is Exposes.TOLD else 0)
+        self._arrival: Arrival = Stream() if exposes is Exposes.FREE else OnceAPart(round(look_ms * 1e6))
         self._to_fire: deque[int] = deque(maxlen=_KEPT)
         self._repeats = Repeats()
         self._recent: deque[bool] = deque(maxlen=_SHARE_OVER)
@@ -118,6 +121,8 @@ class LiveCamera:
         last_ns = triggered_ns + round(self._config.timeout_ms * 1e6)
         with self._changed:
             if self._exposes is Exposes.TOLD:
+                if time.monotonic_ns() > last_ns:
+                    return Fault(f"camera {self._name}: the trigger was heard more than {self._config.timeout_ms:g} ms late")
                 self._to_fire.append(triggered_ns)
                 self._changed.notify_all()
             while (frame := self._of(first_ns, last_ns)) is None:
@@ -137,13 +142,16 @@ class LiveCamera:
         while self._frames and self._frames[0].arrived_ns < first_ns:
             self._frames.popleft()
             self.counts.unasked += 1
-        return self._frames.popleft() if self._frames and self._frames[0].arrived_ns <= last_ns else None
+        if not self._frames or self._frames[0].arrived_ns > last_ns:
+            return None
+        return since(first_ns, self._frames.popleft())
 
     def _miss(self) -> None:
-        """A camera that was told to expose and gave nothing may still do so; then its frames would be taken for later parts'."""
+        """A camera that was to expose and gave nothing may still do so; then its frames would be taken for later parts'."""
         self.counts.missed += 1
         self._missed_in_a_row += 1
-        if self._exposes is Exposes.TOLD or self._missed_in_a_row >= _MISSED_IN_A_ROW:
+        if self._exposes is not Exposes.FREE or self._missed_in_a_row >= _MISSED_IN_A_ROW:
+            self._frames.clear()
             self._lose(f"{self._missed_in_a_row} trigger(s) in a row without a frame")
 
     def _image_of(self, frame: Frame) -> Pixels | Fault:
@@ -185,6 +193,7 @@ class LiveCamera:
 
     def _found(self) -> None:
         log.info("camera %s opened", self._name)
+        self._arrival.opened()
         with self._changed:
             self._frames.clear()
             self._to_fire.clear()
@@ -206,12 +215,14 @@ class LiveCamera:
         while not self._stop.is_set():
             if self._lost is not None:
                 raise CameraLostError(self._lost)
+            asked_ns = time.monotonic_ns()
             if self._exposes is not Exposes.TOLD:
                 frame = source.next_frame(_LISTEN_S)
             else:
                 frame = source.next_frame(self._config.timeout_ms / 1e3) if self._fired(source) else None
+            self._arrival.looked(asked_ns, time.monotonic_ns())
             if frame is not None:
-                self._put(fresh(frame, stamps))
+                self._put(replace(fresh(frame, stamps), earliest_ns=self._arrival.earliest_ns(frame.arrived_ns)))
                 stamps = frame.stamps
             if time.monotonic_ns() - looked_ns > _LOOK_EVERY_S * 1e9:
                 source.look()
@@ -232,6 +243,8 @@ class LiveCamera:
 
     def _put(self, frame: Frame) -> None:
         with self._changed:
+            if self._lost is not None:
+                return  # of before, and it is opened anew
             self.counts.frames += 1
             self.counts.torn += isinstance(frame.image, Fault)
             self._recent.append(isinstance(frame.image, Fault))

@@ -14,13 +14,15 @@ class Frame:
     """What a source gave.
 
     image: as the sensor gives it, in `layout` (agent/cameras/_pixels.py), or the Fault of a torn one. arrived_ns: on
-    CLOCK_MONOTONIC. stamps: the camera's own count and time, which never repeat; 0 or none where it has none.
+    CLOCK_MONOTONIC; earliest_ns: since when it may have been there (agent/cameras/_arrival.py), None where nobody has looked
+    after that. stamps: the camera's own count and time, which never repeat; 0 or none where it has none.
     """
 
     image: NDArray[Any] | Fault
     layout: str
     arrived_ns: int
     stamps: tuple[int, ...] = ()
+    earliest_ns: int | None = None
 
 
 class Exposes(Enum):
@@ -51,4 +53,11 @@ def fresh(frame: Frame, before: tuple[int, ...]) -> Frame:
     """The frame, or a Fault in the place of one that the camera has sent before."""
     if any(stamp != 0 and stamp == old for stamp, old in zip(frame.stamps, before, strict=False)):
         return replace(frame, image=Fault(f"stale frame: the camera's count and time stand at {frame.stamps}"))
+    return frame
+
+
+def since(trigger_ns: int, frame: Frame) -> Frame:
+    """The frame, or a Fault in the place of one that may be from before the trigger."""
+    if frame.earliest_ns is not None and frame.earliest_ns < trigger_ns:
+        return replace(frame, image=Fault("its frame came after a pause, and may be from before the trigger"))
     return frame

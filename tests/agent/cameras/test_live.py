@@ -2,9 +2,11 @@
 
 import contextlib
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +26,16 @@ class Scripted:
     def __init__(self) -> None:
         self.frames: queue.Queue[Frame | Exception] = queue.Queue()
         self.fired = 0
+        self.arrive_now = False
+        self._may_look = threading.Event()
+        self._may_look.set()
+
+    def stand_still(self) -> None:
+        """Whoever asks for a frame gets no answer until `go_on`."""
+        self._may_look.clear()
+
+    def go_on(self) -> None:
+        self._may_look.set()
 
     def fire(self) -> None:
         self.fired += 1
@@ -32,13 +44,14 @@ class Scripted:
         pass
 
     def next_frame(self, timeout_s: float) -> Frame | None:
+        self._may_look.wait()
         try:
             frame = self.frames.get(timeout=timeout_s)
         except queue.Empty:
             return None
         if isinstance(frame, Exception):
             raise frame
-        return frame
+        return replace(frame, arrived_ns=time.monotonic_ns()) if self.arrive_now else frame
 
 
 def frame(level: int, arrived_ns: int) -> Frame:
@@ -95,16 +108,62 @@ def test_with_a_delay_a_frame_that_left_the_camera_before_the_trigger_is_not_tak
         assert level(camera.shoot(now_ns)) == 2
 
 
-def test_a_frame_that_is_later_than_the_timeout_is_not_this_parts_and_stays_for_the_next() -> None:
+def test_a_frame_that_is_later_than_the_timeout_is_nobodys_and_the_camera_is_opened_anew() -> None:
+    """The next part would be judged by it, and the one after that by the next part's."""
     long_ago_ns = time.monotonic_ns() - 1000 * MS
     with cabled(timeout_ms=300) as (camera, source):
-        put(camera, source, frame(2, long_ago_ns + 400 * MS))
+        put(camera, source, frame(1, long_ago_ns + 400 * MS), frame(2, long_ago_ns + 410 * MS))
 
         first = level(camera.shoot(long_ago_ns))
         second = level(camera.shoot(long_ago_ns + 350 * MS))
 
     assert first == "camera top: no frame within 300 ms of the trigger"
-    assert second == 2
+    assert second == "camera top lost: 1 trigger(s) in a row without a frame"
+
+
+def test_a_trigger_heard_too_late_to_expose_for_it_is_a_fault_and_the_camera_is_not_lost() -> None:
+    source = Scripted()
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=100), Exposes.TOLD) as camera:
+        wait_until(lambda: not camera.trouble)
+
+        taken = level(camera.shoot(time.monotonic_ns() - 200 * MS))
+
+        assert camera.trouble == ""
+    assert taken == "camera top: the trigger was heard more than 100 ms late"
+    assert source.fired == 0
+
+
+def test_a_picture_that_was_held_up_on_its_way_is_not_that_of_a_part_that_came_meanwhile() -> None:
+    source, began_ns = Scripted(), time.monotonic_ns()
+    source.frames.put(frame(0, 0))
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=60_000), Exposes.FREE) as camera:
+        wait_until(lambda: not camera.trouble)
+        put(camera, source, *(frame(n, began_ns + n * 50 * MS) for n in range(1, 9)))  # twenty a second ...
+        put(camera, source, *(frame(n, began_ns + 1400 * MS + n * 2 * MS) for n in range(9, 12)))  # ... and a second of nothing
+
+        held_up = level(camera.shoot(began_ns + 1000 * MS))
+        put(camera, source, frame(12, began_ns + 1500 * MS))
+        at_its_pace = level(camera.shoot(began_ns + 1450 * MS))
+
+    assert held_up == "its frame came after a pause, and may be from before the trigger"
+    assert at_its_pace == 12
+
+
+def test_frames_that_waited_while_the_cameras_thread_stood_still_are_no_later_parts() -> None:
+    with cabled(timeout_ms=60_000) as (camera, source):
+        source.stand_still()
+        before_ns = time.monotonic_ns()
+        for n in (1, 2):
+            source.frames.put(frame(n, before_ns))  # of a part that nobody has heard of, and of ours
+        wait_until(lambda: time.monotonic_ns() > before_ns + 500 * MS)
+        triggered_ns = time.monotonic_ns()
+        source.arrive_now = True
+        source.go_on()
+        wait_until(lambda: camera.counts.frames == 2)
+
+        taken = level(camera.shoot(triggered_ns))
+
+    assert taken == "its frame came after a pause, and may be from before the trigger"
 
 
 def test_frames_that_nobody_asks_for_are_bounded_and_the_oldest_go() -> None:
@@ -122,9 +181,10 @@ def test_two_triggers_in_a_row_without_a_frame_are_a_lost_camera_which_is_opened
     @contextmanager
     def opens() -> Iterator[Scripted]:
         opened.append(Scripted())
+        opened[-1].frames.put(frame(0, 0))
         yield opened[-1]
 
-    with LiveCamera("top", opens, LiveConfig(timeout_ms=20), Exposes.CABLED) as camera:
+    with LiveCamera("top", opens, LiveConfig(timeout_ms=20), Exposes.FREE) as camera:
         wait_until(lambda: not camera.trouble)
 
         taken = [level(camera.shoot(time.monotonic_ns())) for _ in range(2)]
