@@ -82,6 +82,7 @@ class Session:
         self.unheard = 0
         self._row_of: dict[int, Row] = {}
         self._progress_s = time.monotonic()
+        self._passed_over_s: float | None = None
         self._client = self._connect(config, station)
 
     def __enter__(self) -> "Session":
@@ -107,6 +108,9 @@ class Session:
             raise BrokerLostError(f"the connection's thread has ended: {self._client.failure!r}")
         if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
             raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
+        if self._passed_over_s is not None and time.monotonic() - self._passed_over_s > self._progress_within_s:
+            seq = next(iter(self._row_of.values())).seq
+            raise BrokerLostError(f"event {seq} was passed over: later ones are acknowledged, it is not")
 
     def say(self, topic: str, content: Any, wait_s: float = 0.0, qos: int = 1, expiry_s: int | None = None) -> None:
         """Publishes a retained message about the station itself; waits so long for the broker to take it over."""
@@ -156,7 +160,15 @@ class Session:
             pass
         if found:
             self._progress_s = time.monotonic()
-        return [_answer(self._row_of.pop(mid), reason) for mid, reason in found if mid in self._row_of]
+        return [self._answered(mid, reason) for mid, reason in found if mid in self._row_of]
+
+    def _answered(self, mid: int, reason: ReasonCode) -> Answer:
+        """Brokers answer in order (MQTT 5.0, 4.6): one that leaves an event out will not come back to it on this connection."""
+        if mid == next(iter(self._row_of)):
+            self._passed_over_s = None
+        elif self._passed_over_s is None:
+            self._passed_over_s = time.monotonic()
+        return _answer(self._row_of.pop(mid), reason)
 
     def heard(self) -> list[Heard]:
         """Messages to the station since the last call."""

@@ -1,6 +1,7 @@
 """An output of a soft PLC over MQTT: {"on": true, "n": 7} on a topic, answered by the same on another topic when it is done.
 
-A broker that took a message over proves nothing, so a switch counts as done only when the soft PLC has said so.
+A broker that took a message over proves nothing, so a switch counts as done only when the soft PLC has said so. After opening and
+where its answer is missing it is told to go off again and again until it has: an order lost on its way leaves no output on.
 """
 
 import json
@@ -19,6 +20,7 @@ from agent.sections import Topic
 
 _MOST_SAID = 64
 _NOT_ANSWERED = "the soft PLC did not answer in time"
+_AGAIN_NS = 500_000_000
 
 
 class Config(Broker, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,11 +47,13 @@ class MqttEjector:
         self._asked: deque[tuple[int, bool, int]] = deque()  # number, on, until_ns
         self._said: deque[tuple[int, bool, int]] = deque(maxlen=_MOST_SAID)  # number, on, instant
         self._problem: str | None = None
+        self._is_off_owed = True  # nobody knows that it is off
+        self._owed_from = 1  # number of the first order that may settle that
+        self._again_ns = 0
 
     def switch(self, on: bool, now_ns: int) -> None:
-        self._n += 1
-        said = self.soft_plc.say(self._config.topic, {"on": on, "n": self._n})
-        within_ns = round(self._config.within_ms * 1e6) if said else 0
+        self._is_off_owed = False  # what comes of this order tells
+        within_ns = round(self._config.within_ms * 1e6) if self._say(on) else 0
         self._asked.append((self._n, on, time.monotonic_ns() + within_ns))
 
     def answers(self) -> Sequence[Switched]:
@@ -66,7 +70,23 @@ class MqttEjector:
             self._problem = None if at_ns is not None else _NOT_ANSWERED
             answers.append(Switched(on, at_ns or until_ns, self._problem or ""))
             self._asked.popleft()
+            if at_ns is None and not self._asked:
+                self._is_off_owed, self._owed_from, self._again_ns = True, self._n + 1, 0
+        if self._is_off_owed:
+            self._go_off(time.monotonic_ns())
         return answers
+
+    def _say(self, on: bool) -> bool:
+        self._n += 1
+        return self.soft_plc.say(self._config.topic, {"on": on, "n": self._n})
+
+    def _go_off(self, now_ns: int) -> None:
+        """Until it has said that it is."""
+        if any(n >= self._owed_from and not on for n, on, _ in self._said.copy()):
+            self._is_off_owed, self._problem = False, None
+        elif now_ns >= self._again_ns and self.soft_plc.is_listening:
+            self._say(on=False)
+            self._again_ns = now_ns + _AGAIN_NS
 
     def problem(self) -> str | None:
         return self._problem if self.soft_plc.is_listening else "not connected to the soft PLC's broker"

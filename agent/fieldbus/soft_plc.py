@@ -44,10 +44,11 @@ class SoftPlc:
         self.thread = DriverThread("soft plc", lambda stop: client.loop_forever(retry_first_connection=True))
 
     def say(self, topic: str, content: dict[str, Any]) -> bool:
-        """False when the broker is not there: nothing is kept for later, a late pulse is worse than none."""
+        """False when the broker is not there: nothing is kept for later, a late pulse is worse than none. So it is QoS 0: any
+        other is sent anew with the next connection; who needs an answer has to ask for one."""
         if not self.is_listening:
             return False
-        return self._client.publish(topic, json.dumps(content), qos=1).rc == paho.MQTT_ERR_SUCCESS
+        return self._client.publish(topic, json.dumps(content), qos=0).rc == paho.MQTT_ERR_SUCCESS
 
     def leave(self) -> None:
         self._client.disconnect()

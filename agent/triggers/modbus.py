@@ -20,6 +20,7 @@ from agent.triggers import TriggerError
 _MOST_KEPT = 1024
 _REGISTER = 1 << 16
 _AFTER_ERROR_S = 0.1
+_TOLD_NS = 5_000_000_000  # what is over at once would be told to nobody
 
 
 class Config(Peer, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +54,7 @@ class ModbusTrigger:
         self._polled_ns = 0
         self._active_since_ns: int | None = None
         self._problem: str | None = "not reached yet"
+        self._unseen, self._told_until_ns = "", 0
 
     def take(self, now_ns: int) -> Sequence[int]:
         try:
@@ -71,7 +73,7 @@ class ModbusTrigger:
         return self._active_since_ns
 
     def problem(self) -> str | None:
-        return self._problem
+        return self._problem or (self._unseen if time.monotonic_ns() < self._told_until_ns else None)
 
     def _work(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -108,5 +110,7 @@ class ModbusTrigger:
         self._count, self._polled_ns = count, now_ns
         parts = 0 if before is None else (count - before) % _REGISTER
         if parts > _MOST_KEPT:
-            raise ModbusError(f"counter went from {before} to {count}: it was reset, or {parts} parts came by unseen")
+            self._unseen = f"counter went from {before} to {count}: it was reset, or {parts} parts came by unseen"
+            self._told_until_ns = now_ns + _TOLD_NS
+            return []
         return [now_ns - since_ns * (parts - k) // (parts + 1) for k in range(parts)]

@@ -1,16 +1,19 @@
 """Faults N6, N7, N9, N10, N11: the client's own thread, its name, its rights, its messages, and its death at a bad moment."""
 
+import itertools
 import re
 import shutil
 import sqlite3
 import subprocess
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from broker import Broker, mosquitto
 from collected import events_in
+from forgetful_broker import forgetful_broker
 from kensa_process import running
 from proxy import Proxy, proxy
 from small_station import Notes, alerts, collector, complete, publisher_to, put
@@ -171,3 +174,33 @@ def test_a_station_put_back_from_a_backup_gives_no_number_twice_once_the_collect
 
             wait_until(lambda: complete(events, 36), timeout_s=50)  # 35 parts and the alert
             wait_until(lambda: outbox.backlog() == 0 and outbox.unacknowledged(100) == [], timeout_s=30)
+
+
+@contextmanager
+def producing(outbox: Outbox, first: int) -> Iterator[None]:
+    """A part every 100 ms, from that number on."""
+    stop = threading.Event()
+
+    def run() -> None:
+        for n in itertools.count(first):
+            if stop.wait(0.1):
+                return
+            put(outbox, range(n, n + 1))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_n10_an_event_that_is_passed_over_while_later_ones_are_acknowledged_is_sent_anew(outbox: Outbox, notes: Notes) -> None:
+    with forgetful_broker(forgets=2) as broker, publisher_to(broker.port, outbox, keepalive_s=2):
+        put(outbox, range(1, 4))
+        wait_until(lambda: broker.taken == [b"part 1", b"part 3"])
+        with producing(outbox, first=4):
+            wait_until(lambda: b"part 2" in broker.taken, timeout_s=20)
+
+    assert "event 2 was passed over: later ones are acknowledged, it is not" in notes.lost()[0]

@@ -9,6 +9,7 @@ import paho.mqtt.client as paho
 import pytest
 from broker import Broker
 from paho.mqtt.enums import CallbackAPIVersion
+from proxy import proxy
 from waiting import wait_until
 
 from agent.ejectors import EjectorError, Switched, gpio
@@ -87,6 +88,34 @@ def test_without_a_broker_a_switch_fails_at_once_and_is_not_sent_later(broker: B
 
         assert answer.error
         assert soft_plc.orders == []
+
+
+def test_an_order_that_was_lost_with_its_connection_is_not_carried_out_later_and_the_output_is_told_to_go_off(
+    broker: Broker, soft_plc: SoftPlc
+) -> None:
+    with proxy(broker.port) as network:
+        config = Config(host=broker.host, port=network.port, topic="plc/valve", answers="plc/valve/done", within_ms=100)
+        with config.open() as ejector:
+            wait_until(lambda: ejector.problem() is None)
+            network.freeze()
+            (lost,) = answers_to(ejector, True)
+            network.cut()
+            wait_until(lambda: "not connected" in (ejector.problem() or ""))
+            answers_to(ejector, False)
+            network.thaw()
+
+            wait_until(lambda: not ejector.answers() and ejector.problem() is None)
+            orders = list(soft_plc.orders)
+
+    assert lost.error
+    assert set(orders) == {False}
+
+
+def test_the_output_of_a_process_that_was_killed_is_off_once_the_next_one_is_there(broker: Broker, soft_plc: SoftPlc) -> None:
+    with ejector_at(broker) as ejector:
+        wait_until(lambda: not ejector.answers() and soft_plc.orders)
+
+        assert soft_plc.orders == [False]
 
 
 def test_its_output_is_switched_off_when_it_closes(broker: Broker, soft_plc: SoftPlc) -> None:
