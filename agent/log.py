@@ -2,10 +2,12 @@
 
 import json
 import logging
+import select
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from typing import IO
 
 from agent.clock import utc_now
 
@@ -83,18 +85,38 @@ class Repeats:
 
 
 class _Counting(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes lines, fewer of those that repeat."""
+    """Writes lines, fewer of those that repeat, and waits for nobody who does not read them: the gate writes here too."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
         self._repeats = Repeats()
+        self._unread = 0
         self._one_at_a_time = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         with self._one_at_a_time:
             is_told, summaries = self._repeats.take(record, time.monotonic())
             for line in (*summaries, *((record,) if is_told else ())):
-                super().emit(line)
+                self._write(line)
+
+    def _write(self, line: logging.LogRecord) -> None:
+        """A terminal that was stopped, a pager, a journal whose disk hangs: what they do not take is counted."""
+        if self._unread and _takes_more(self.stream):
+            words = "%d lines were not written: nobody read what stood before them"
+            super().emit(logging.LogRecord("agent.log", logging.WARNING, "", 0, words, (self._unread,), None))
+            self._unread = 0
+        if _takes_more(self.stream):
+            super().emit(line)
+        else:
+            self._unread += 1
+
+
+def _takes_more(stream: IO[str]) -> bool:
+    """Whether a line can be written without waiting."""
+    try:
+        return bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):  # no file, or closed: writing says so itself
+        return True
 
 
 def start_log(role: str, level: int = logging.INFO) -> None:

@@ -33,6 +33,7 @@ class EventMemory:
         self.stream = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._keys: set[str] = set()
         self._newest = self._told = 0
 
     def __len__(self) -> int:
@@ -43,10 +44,13 @@ class EventMemory:
         return len(self._entries) >= _CAPACITY
 
     def keep(self, entries: Iterable[Entry]) -> None:
+        """Those that are not here yet: what nobody confirms, the gate reports again and again."""
         with self._lock:
             for entry in entries:
-                self._newest += 1
-                self._entries[self._newest] = entry
+                if entry.key not in self._keys:
+                    self._newest += 1
+                    self._entries[self._newest] = entry
+                    self._keys.add(entry.key)
 
     def waiting(self, after: int, limit: int) -> Sequence[Row]:
         with self._lock:
@@ -64,11 +68,12 @@ class EventMemory:
         with self._lock:
             for seq in written:
                 if seq > self._told:
-                    del self._entries[seq]
+                    self._keys.discard(self._entries.pop(seq).key)
             self._newest = max([self._told, *self._entries])
 
     def settle(self, seq: int) -> None:
         with self._lock:
             entry = self._entries.pop(seq, None)
+            self._keys.discard(entry.key if entry is not None else "")
         if entry is not None:
             entry.on_durable(entry.key)

@@ -6,7 +6,7 @@ that the ejector's journal keeps them until then.
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,9 +84,9 @@ class Outbox:
             lost = Lost("refused", row.stream, row.seq, row.seq, 1, detail=f"{row.key}: {reason}")
             self.alert(lost.key, lost_alert(lost))
 
-    def alert(self, key: str, data: bytes) -> None:
+    def alert(self, key: str, data: bytes, on_durable: Callable[[str], None] = lambda key: None) -> None:
         """An alert among the events, once for each key; where the writer is too far behind there is only the log."""
-        self.put(Entry(key, Kind.ALERT, ALERT_TOPIC, utc_now(), data, lambda key: None))
+        self.put(Entry(key, Kind.ALERT, ALERT_TOPIC, utc_now(), data, on_durable))
 
     def sent(self, row: Row) -> None:
         """The broker has taken the event over; the collector that must have it has not said so yet."""

@@ -2,7 +2,11 @@
 
 import json
 import logging
+import os
+import select
+import subprocess
 import sys
+from subprocess import PIPE
 
 import pytest
 from kensa_process import python
@@ -118,3 +122,32 @@ def test_s12_a_process_that_fails_at_each_part_writes_little() -> None:
     )
 
     assert len(ended.stderr.splitlines()) == 20
+
+
+def test_a_log_that_nobody_reads_makes_nobody_wait_and_says_later_what_it_lacks() -> None:
+    """The gate writes here: a terminal stopped with Ctrl-S would let parts by."""
+    code = """
+import logging, sys
+from agent.log import start_log
+start_log("eject")
+for n in range(900):
+    logging.getLogger("agent.gate").warning(f"kind {n}: " + "x" * 200)
+print("went on", flush=True)
+sys.stdin.readline()
+logging.getLogger("agent.gate").warning("read again")
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        went_on = bool(select.select([process.stdout], [], [], 20)[0])
+
+        waited = os.read(process.stderr.fileno(), 1 << 20).decode()  # all that a pipe holds
+        _, came_later = process.communicate("\n", timeout=20)
+
+    messages = [json.loads(line)["message"] for line in (waited + came_later).splitlines()]
+    kept = len(messages) - 2
+    assert went_on
+    assert messages[-2:] == [f"{900 - kept} lines were not written: nobody read what stood before them", "read again"]
+    assert [int(message.split()[1].rstrip(":")) for message in messages[:-2]] == list(range(kept))
+    assert 0 < kept < 900

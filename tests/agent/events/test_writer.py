@@ -136,6 +136,24 @@ def test_events_are_delivered_from_memory_while_the_disk_takes_nothing(
         assert [row.key for row in outbox.in_memory(0, 10)] == ["part 1"]  # told to somebody, not yet settled
 
 
+def test_an_event_that_is_offered_again_and_again_is_in_memory_once(
+    file: Path, locked: sqlite3.Connection, durable: Durable
+) -> None:
+    """As the gate does with parts that nobody confirms: without disk and broker their copies would fill the memory."""
+    with Outbox(file) as outbox:
+        [outbox.put(durable.entry(n)) for n in (1, 2, 1, 2, 3, 1)]
+        wait_until(lambda: len(outbox.in_memory(0, 10)) == 3)
+        rows = outbox.in_memory(0, 10)
+        outbox.delivered(rows[0])
+        outbox.put(durable.entry(1))
+        wait_until(lambda: len(outbox.in_memory(0, 10)) == 3)
+        after = outbox.in_memory(0, 10)
+        locked.rollback()
+
+    assert [row.key for row in rows] == ["part 1", "part 2", "part 3"]
+    assert [row.key for row in after] == ["part 2", "part 3", "part 1"]
+
+
 def test_a_writer_that_died_is_loud_in_check(file: Path, durable: Durable) -> None:
     def breaks(key: str) -> None:
         raise RuntimeError("nobody expected this")
