@@ -13,13 +13,12 @@ from agent.calibration import CalibrationError, calibrate, explain
 from agent.clock import utc_now
 from agent.drivers import ConfigError, SectionError, section
 from agent.model import Model
-from agent.preprocess import RefusedImageError, read_depth, read_image, to_8_bit
+from agent.preprocess import IMAGE_SUFFIXES, RefusedImageError, read_depth, read_image, to_8_bit
 from agent.runtimes import RuntimeConfig
 from agent.serving.compiled import compiled_folder
 from agent.serving.local_calibration import LocalTable, artifact_sha256, keep
 from agent.tiled import tiled
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 _GOLDEN_WITHIN = 0.1  # as `Calibration.deviation` has it: another device rounds differently, it does not judge differently
 
 
@@ -31,15 +30,14 @@ def calibrate_command(arguments: list[str]) -> int:
         epilog="example: kensa calibrate bundles/cap --images good-parts --state state --runtime '{type: openvino, device: GPU}'",
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--images", type=Path, required=True, help="folder of photographs of good parts, taken here")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of photographs of good parts, taken here; not those of the fit"
+    )
     parser.add_argument("--state", type=Path, required=True, help="the station's state folder, as in its line.yaml")
     parser.add_argument("--runtime", help="a runtime section as in line.yaml; all artefacts in their own runtime without it")
     chosen = parser.parse_args(arguments)
     bundle = open_bundle(chosen.bundle)
-    suffixes = _SUFFIXES - {".tiff"} if bundle.manifest.input.depth else _SUFFIXES  # .tiff: depth, beside its photograph
-    photographs = sorted(file for file in chosen.images.rglob("*") if file.suffix.lower() in suffixes)
-    if not photographs:
-        raise BundleError(f"{chosen.images}: expected photographs of good parts, found none")
+    photographs = _photographs(chosen.images, bundle.manifest.input.depth)
     for content in _sections(chosen.runtime, bundle):
         runtime: RuntimeConfig = section("agent.runtimes", content)
         for artifact in bundle.manifest.artifacts:
@@ -48,6 +46,21 @@ def calibrate_command(arguments: list[str]) -> int:
                 print(f"{artifact.name} on {table.executed_on}, in {table.executed_precision}: {keep(chosen.state, table)}")
                 print(explain(table.calibration))
     return 0
+
+
+def _photographs(folder: Path, with_depth: bool) -> list[Path]:
+    """The different ones that lie in the folder itself: below it there may be defects, as in a data set's test/, and a copy
+    vouches for nothing. Raises BundleError where there are none."""
+    suffixes = IMAGE_SUFFIXES - {".tiff"} if with_depth else IMAGE_SUFFIXES  # .tiff: depth, beside its photograph
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder, expected photographs of good parts in it")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    different = {sha256(photograph): photograph for photograph in reversed(found)}
+    if not different:
+        raise BundleError(f"{folder}: expected photographs of good parts, found none in it (sub-folders are not looked into)")
+    if len(different) < len(found):
+        print(f"{len(found) - len(different)} left out, equal to another photograph")
+    return sorted(different.values())
 
 
 def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, photographs: list[Path], state: Path) -> LocalTable:

@@ -86,6 +86,35 @@ def test_photographs_that_are_copies_of_one_another_make_no_table(
     assert "copies of one another" in capsys.readouterr().err
 
 
+def test_a_part_that_lies_there_twice_vouches_once(
+    small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(3):
+        (photographs / f"copy{k}.png").write_bytes((photographs / f"{k:04d}.png").read_bytes())
+
+    assert calibrated(small_bundle, photographs, tmp_path / "state") == 0
+
+    told = capsys.readouterr().out
+    assert "3 left out, equal to another photograph" in told
+    assert "from 70 good parts" in told
+
+
+def test_defects_in_sub_folders_never_decide_a_threshold(
+    small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photographs(photographs / "test" / "scratch", 5, defects=frozenset(range(5)), seed=4)
+
+    assert calibrated(small_bundle, photographs, tmp_path / "state") == 0
+    assert "from 70 good parts" in capsys.readouterr().out
+    assert calibrated(small_bundle, photographs / "test", tmp_path / "state") == 2
+    assert "sub-folders are not looked into" in capsys.readouterr().err
+
+
+def test_a_missing_folder_is_named(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrated(small_bundle, tmp_path / "nowhere", tmp_path / "state") == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
 def test_an_empty_folder_is_named(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good").mkdir()
 
