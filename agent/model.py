@@ -16,6 +16,7 @@ from agent.preprocess import InputContract, RefusedImageError, prepare, prepare_
 from agent.runtimes import InferenceError, Runtime, RuntimeConfig
 from agent.serving.compiled import compiled_folder
 from agent.serving.local_calibration import calibrated_here
+from agent.shrink import Shrink, alone, helpers_here
 from agent.tiled import tiled
 
 
@@ -25,6 +26,7 @@ class Model:
 
     golden_raw: the golden images' scores at this place, where they are not those of the export.
     lost: why the runtime failed twice in a row, until somebody takes it out and does something about it.
+    shrink: who shrinks photographs.
     """
 
     contract: InputContract
@@ -32,13 +34,14 @@ class Model:
     calibration: Calibration
     golden_raw: tuple[float, ...] = ()
     lost: deque[str] = field(default_factory=lambda: deque(maxlen=1))
+    shrink: Shrink = alone
 
     def predict(self, image: Image, depth: Depth | None = None) -> Prediction:
         """image: (H, W, 3) uint8 RGB; depth: (H, W) metres, for a model that needs it; another does not look at it.
 
         Raises RefusedImageError and InferenceError.
         """
-        prepared = prepare(image, self.contract)
+        prepared = prepare(image, self.contract, self.shrink)
         if not self.contract.depth:
             raw, anomaly_map = self._tried_twice(lambda: self.runtime.infer(prepared))
         elif depth is None:
@@ -90,13 +93,13 @@ def open_model(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, here:
     Raises BundleError and InferenceError.
     """
     cache = compiled_folder(here.state) if here.state else None
-    with runtime.open(bundle.path(artifact.files[0]), cache) as opened:
+    with runtime.open(bundle.path(artifact.files[0]), cache) as opened, helpers_here() as helpers:
         own = calibrated_here(bundle, artifact, opened.executed_on, here.state)
         try:
             table = own.calibration.moved(here.sensitivity, bundle.manifest.sensitivity_limits)
         except CalibrationError as e:
             raise BundleError(f"{bundle.folder}: {e}") from e
-        model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), table, own.golden_raw)
+        model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), table, own.golden_raw, shrink=helpers)
         self_test(bundle, artifact, model)
         yield model
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from agent.inspection import AnomalyMap, Depth, Image
 from agent.roi import Roi
+from agent.shrink import Shrink, alone
 from agent.tiles import Tiles
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -147,10 +148,11 @@ def to_8_bit(image: Pixels, white_level: int) -> Image:
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
-def prepare(image: Image, contract: InputContract) -> Image:
+def prepare(image: Image, contract: InputContract, shrink: Shrink = alone) -> Image:
     """The network's input, (contract.height, contract.width, 3) uint8 RGB.
 
-    image: (H, W, 3) uint8 RGB. Raises RefusedImageError for any other array and for a size outside the contract.
+    image: (H, W, 3) uint8 RGB. shrink: who does that, with the same result. Raises RefusedImageError for any other array and for
+    a size outside the contract.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise RefusedImageError(f"expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
@@ -160,13 +162,13 @@ def prepare(image: Image, contract: InputContract) -> Image:
         image = contract.roi.hide(image)
     target = (contract.width, contract.height)
     if contract.fit == "stretch":
-        return _resize(image, target)
+        return _resize(image, target, shrink)
     if contract.fit == "crop":
         x, y, w, h = _crop_box(width, height, contract)
-        return _resize(image[y : y + h, x : x + w], target)
+        return _resize(image[y : y + h, x : x + w], target, shrink)
     x, y, w, h = _pad_box(width, height, contract)
     padded = np.full((contract.height, contract.width, 3), _FILL, dtype=np.uint8)
-    padded[y : y + h, x : x + w] = _resize(image, (w, h))
+    padded[y : y + h, x : x + w] = _resize(image, (w, h), shrink)
     return padded
 
 
@@ -234,12 +236,12 @@ def _over_photograph(anomaly_map: AnomalyMap, size: tuple[int, int], contract: I
     return whole
 
 
-def _resize(image: Image, size: tuple[int, int]) -> Image:
+def _resize(image: Image, size: tuple[int, int], shrink: Shrink) -> Image:
     """Shrinking axes by area, then growing axes bilinearly: INTER_AREA does not antialias when one axis grows."""
     height, width = image.shape[:2]
     smaller = (min(width, size[0]), min(height, size[1]))
     if smaller != (width, height):
-        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        image = shrink(image, smaller)
     if smaller != size:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return image

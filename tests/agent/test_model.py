@@ -1,6 +1,7 @@
 """A model proves itself on its own golden images before it judges a part."""
 
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from agent.bundle import Bundle, BundleError, open_bundle
 from agent.drivers import section
 from agent.model import open_model, self_test
 from agent.preprocess import RefusedImageError
+from agent.shrink import Helpers
 
 both = pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 
@@ -89,3 +91,12 @@ class GivesNothing:
 
     def infer(self, image: np.ndarray) -> tuple[float, np.ndarray]:
         return math.nan, np.zeros((8, 8), dtype=np.float32)
+
+
+def test_a_model_that_is_closed_leaves_no_thread_that_shrinks(small_bundle: Path) -> None:
+    bundle = open_bundle(small_bundle)
+    with open_model(bundle, bundle.artifact_for(["onnxruntime"]), section("agent.runtimes", {"type": "onnxruntime"})) as model:
+        open_with = model.shrink
+
+    assert isinstance(open_with, Helpers)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shrink")]
