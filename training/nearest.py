@@ -6,15 +6,19 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+CANDIDATES = 32  # patches that are the farthest by a search
 _CHUNK = 1000  # rows of the bank per product, so that the (patches, rows) temporary stays in the cache's reach
 _ENERGY = (0.9, 0.95)  # of the bank, held by the leading directions of a narrow search: few columns, and if they do not do, more
 _PRODUCTS = 1_000_000  # per patch, half of what a ResNet-18 costs: with fewer, only the map would be worse
 _STEP = 16  # columns by which processors work
 _WORTHWHILE = 0.75  # of all dimensions: a search that is hardly narrower only loses
+_MEASURED = 8  # of the candidates, the farthest by a product with all columns
+_NEIGHBORS, _GROUPS = 16, 8  # vectors of a group, and groups whose vectors are measured for each of these patches
 
 
 def nearest_distances(patches: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
@@ -24,6 +28,22 @@ def nearest_distances(patches: Tensor, bank: Tensor, norms: Tensor) -> Tensor:
     chunks = zip(torch.split(bank, _CHUNK), torch.split(norms, _CHUNK), strict=True)
     nearest = _together(torch.minimum, [torch.addmm(n, minus_twice, rows.T).amin(dim=1) for rows, n in chunks])
     return (nearest + patches.square().sum(dim=1)).clamp(min=0.0).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Some patches (B, n, D), their distances (B, n), exact in float32, and where in the bank the nearest vectors are (B, n)."""
+
+    patches: Tensor
+    distances: Tensor
+    nearest: Tensor
+
+
+def measured(patches: Tensor, bank: Tensor, norms: Tensor) -> Measured:
+    """patches: (B, n, D), few. bank: (K, D), centred as the patches are. norms: (K,), squared."""
+    bracket = norms - 2.0 * patches @ bank.T  # (B, n, K)
+    squared = bracket.amin(dim=2) + patches.square().sum(dim=2)
+    return Measured(patches, squared.clamp(min=0.0).sqrt(), bracket.argmin(dim=2))
 
 
 def nearest_rows(vectors: Tensor, count: int) -> Tensor:
@@ -63,6 +83,7 @@ class CandidateSearch(nn.Module):
         narrow = columns < bank.shape[1]
         self.register_buffer("directions", _leading(bank, columns - 1) if narrow else None, persistent=False)
         norms = bank.square().sum(dim=1)
+        self.ranking = Ranking(bank)
         rows = torch.split(self._seen(bank), _CHUNK)
         self.chunks = nn.ModuleList(_Product(*chunk) for chunk in zip(rows, torch.split(-0.5 * norms, _CHUNK), strict=True))
         self._slope, self._offset = 1.0, 0.0
@@ -88,6 +109,38 @@ class CandidateSearch(nn.Module):
         return torch.cat([leading, left.clamp(min=0.0).sqrt()], dim=1)
 
 
+class Ranking(nn.Module):
+    """Measures the farthest of a few patches, exactly, where a product in low precision says that they and their vectors are.
+
+    To read all of the bank in float32 takes longer than the arithmetic. The product is a layer, as those of the search are.
+    """
+
+    grouped: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        """bank: (K, D), centred."""
+        super().__init__()
+        self._last = len(bank) - 1
+        filled = torch.cat([bank, bank[-1:].expand(-len(bank) % _NEIGHBORS, -1)])  # whole groups
+        self.product = _Product(filled, filled.square().sum(dim=1))
+        self.register_buffer("grouped", filled.view(-1, _NEIGHBORS, filled.shape[1]), persistent=False)  # (K / 16, 16, D)
+
+    def forward(self, patches: Tensor) -> Measured:
+        """patches: (B, n, D), centred as the bank is. Returns at most 8 of them."""
+        bracket = self.product(-2.0 * patches)  # (B, n, K): of a tensor of its own, or what is measured would be rounded with it
+        squared = bracket.unflatten(2, (-1, _NEIGHBORS)).amin(dim=3)  # of groups, less |x|^2: (B, n, K / 16)
+        far = patches.square().sum(dim=2) + squared.amin(dim=2)
+        place = far.topk(min(_MEASURED, far.shape[1]), dim=1).indices  # (B, 8)
+        taken = torch.take_along_dim(patches, place[:, :, None], dim=1)  # (B, 8, D)
+        squared = torch.take_along_dim(squared, place[:, :, None], dim=1)
+        groups = squared.topk(min(_GROUPS, squared.shape[2]), dim=2, largest=False).indices  # (B, 8, 8)
+        vectors = self.grouped[groups].flatten(2, 3)  # (B, 8, 8 * 16, D)
+        exact = (vectors - taken[:, :, None]).square().sum(dim=3)
+        which = exact.argmin(dim=2, keepdim=True)
+        nearest = groups.gather(2, which // _NEIGHBORS) * _NEIGHBORS + which % _NEIGHBORS
+        return Measured(taken, exact.amin(dim=2).sqrt(), nearest.squeeze(2).clamp(max=self._last))
+
+
 class _Product(nn.Module):
     """With some rows of the bank."""
 
@@ -100,7 +153,7 @@ class _Product(nn.Module):
         self.register_buffer("bias", bias, persistent=False)  # (rows,)
 
     def forward(self, seen: Tensor) -> Tensor:
-        """(N, columns) to (N, rows)."""
+        """(..., columns) to (..., rows)."""
         return seen @ self.weight + self.bias
 
 

@@ -81,11 +81,11 @@ def test_openvino_itself_says_that_all_layers_are_integer(lenient: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "most"), [("openvino-int8", 1.0), ("onnx-int8", 0.99)], ids=["and the search", "of layers"])
-def test_the_share_of_integer_work_is_all_but_what_is_measured_in_float(lenient: Path, name: str, most: float) -> None:
+def test_the_share_of_integer_work_is_all_products_that_the_runtime_can(lenient: Path, name: str, most: float) -> None:
     (artifact,) = (a for a in manifest(lenient).artifacts if a.name == name)
 
     assert artifact.gate is not None
-    assert most - 0.01 < artifact.gate.low_macs < most  # the search in fifty vectors is a hundredth
+    assert most - 0.01 < artifact.gate.low_macs <= most  # the search in fifty vectors is a hundredth
     assert artifact.parity.executed_precision == f"int8 {100 * artifact.gate.low_macs:.0f} %, f32"
 
 
@@ -98,13 +98,21 @@ def test_onnxruntime_computes_a_float_file_without_integers(lenient: Path) -> No
 
 def test_the_search_is_low_where_the_processor_can_and_what_it_finds_is_measured_in_float32(lenient: Path) -> None:
     compiled = openvino.Core().compile_model(lenient / "artifacts/model.bf16.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    products = [
-        (tuple(node.get_output_shape(0)), node.get_rt_info()["runtimePrecision"].astype(str))
+    nodes = [
+        (
+            node.get_rt_info()["layerType"].astype(str),
+            tuple(node.get_output_shape(0)),
+            node.get_rt_info()["runtimePrecision"].astype(str),
+        )
         for node in compiled.get_runtime_model().get_ops()
-        if node.get_rt_info()["layerType"].astype(str) == "FullyConnected"
+        if node.get_output_size() == 1
     ]
+    products = [(shape, precision) for kind, shape, precision in nodes if kind == "FullyConnected"]
+    differences = {precision for kind, shape, precision in nodes if kind == "Subgraph" and shape == (1, 8, 64, 384)}
 
-    assert sorted(products) == sorted([((1, 32, 50), "f32"), ((64, 50), "bf16" if CPU_HAS_BF16 else "f32")])
+    low = "bf16" if CPU_HAS_BF16 else "f32"
+    assert sorted(products) == sorted([((1, 32, 64), low), ((64, 50), low)])  # candidates and whole groups; patches and vectors
+    assert differences == {"f32"}  # of the farthest patches to all vectors of the nearest groups
     assert set(of_products(lenient / "artifacts/model.xml").values()) == {"f32"}
 
 
@@ -153,8 +161,8 @@ def test_what_fails_the_gate_is_tried_with_more_in_float_and_then_absent_with_th
         ("openvino-int8", "0", "5"),  # the island: conv1 and two blocks each of layer1 and layer2
         ("openvino-int8", "1", "5"),
         ("openvino-int8", "0", "6"),  # float32, bfloat16 having been refused
-        ("onnx-int8", "0", "6"),  # and the search; ONNX Runtime has no bfloat16 beside INT8
-        ("onnx-int8", "0", "7"),
+        ("onnx-int8", "0", "7"),  # and both products with the bank; ONNX Runtime has no bfloat16 beside INT8
+        ("onnx-int8", "0", "8"),
     ]
     assert "onnx-int8: withheld: " in describe(msgspec.structs.replace(manifest(folder), withheld=found.withheld))
 
@@ -176,7 +184,7 @@ def test_a_bundle_says_which_blocks_are_in_bfloat16_beside_int8_and_which_in_flo
     records = {artifact.name: artifact.gate for artifact in found.artifacts}
     assert {name: (record.bf16_layers, record.float_layers) for name, record in records.items() if record is not None} == {
         "openvino-int8": (beside, ()),
-        "onnx-int8": ((), (*beside, "search")),
+        "onnx-int8": ((), (*beside, "search", "search.ranking.product")),
     }
     told = describe(msgspec.structs.replace(manifest(folder), artifacts=(*floats, *found.artifacts)))
     assert f"in bfloat16 instead: {', '.join(beside)}" in told

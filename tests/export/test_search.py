@@ -46,6 +46,11 @@ def maps(file: Path, run: Run) -> np.ndarray:
         return np.stack([runtime.infer(image)[1] for image in run.calibration_images[:4]])
 
 
+def scores(file: Path, run: Run) -> list[float]:
+    with section("agent.runtimes", {"type": "openvino"}).open(file) as runtime:
+        return [runtime.infer(image)[0] for image in run.calibration_images[:8]]
+
+
 def test_the_largest_product_is_found_in_the_precision_of_the_products(searching: Path, run: Run, tmp_path: Path) -> None:
     search = search_of(searching)
     graph = onnx.load(searching)
@@ -75,13 +80,24 @@ def test_a_search_in_integers_gives_nearly_the_same_map(searching: Path, run: Ru
     assert 0.97 < np.corrcoef(found.ravel(), expected.ravel())[0, 1] < 1.0  # 0.98; 0.93 if the results were rounded to a byte too
 
 
+def test_what_is_measured_is_not_rounded_with_the_product_that_ranks(searching: Path, run: Run, tmp_path: Path) -> None:
+    (ranking,) = (layer for layer in layers(onnx.load(searching)) if layer.block == "search.ranking.product")
+    quantizer = Quantizer(searching, inputs_of(run.calibration_images, None), tmp_path)
+    to_openvino(searching, tmp_path / "model.xml")
+
+    file = Int8(searching, run.deployed.method, tmp_path, quantizer, "openvino").write(Mix((ranking,)))
+
+    assert of_products(file)[ranking.node] in ("i8", "u8")
+    assert scores(file, run) == pytest.approx(scores(tmp_path / "model.xml", run), rel=1e-5)  # float32; 1e-3 if they were
+
+
 def test_onnxruntime_searches_in_float_because_it_would_round_the_distances(searching: Path, run: Run, tmp_path: Path) -> None:
     quantizer = Quantizer(searching, inputs_of(run.calibration_images[:1], None), tmp_path)
 
     kinds = [Int8(searching, run.deployed.method, tmp_path, quantizer, runtime) for runtime in ("openvino", "onnxruntime")]
 
     blocks = [{layer.block for layer in kind.allowed} for kind in kinds]
-    assert blocks[0] - blocks[1] == {"search"}
+    assert blocks[0] - blocks[1] == {"search", "search.ranking.product"}
 
 
 @pytest.mark.parametrize(("most_change", "chosen"), [(100.0, 16), (-1.0, 384)], ids=["passes", "is refused"])

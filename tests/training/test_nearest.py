@@ -1,9 +1,11 @@
 """Distances to a bank: the exact one, and the bound of the narrow search, which is never above it."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from training.nearest import CandidateSearch, nearest_distances, nearest_rows, widths
+from training.nearest import CandidateSearch, Ranking, measured, nearest_distances, nearest_rows, widths
 
 ROUNDING = 1e-5  # of the squares, in float32
 
@@ -148,3 +150,46 @@ def test_a_smaller_bank_is_searched_in_more_columns_since_it_costs_no_more() -> 
 )
 def test_where_a_narrow_search_does_not_pay_there_is_none(bank: torch.Tensor) -> None:
     assert widths(bank) == (192,)
+
+
+def coarser(values: torch.Tensor) -> torch.Tensor:
+    """As one of 255 steps, all of one size."""
+    step = values.abs().max() / 127
+    return (values / step).round() * step
+
+
+@pytest.mark.parametrize(
+    "lowered", [lambda x: x, lambda x: x.bfloat16().float(), coarser], ids=["float32", "bfloat16", "integers"]
+)
+@pytest.mark.parametrize("count", [2100, 2099, 100, 5], ids=lambda n: f"{n} vectors")
+def test_the_farthest_patches_are_measured_exactly_whatever_the_product_rounds(
+    bank: torch.Tensor, strange: torch.Tensor, count: int, lowered: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    ranking, asked = Ranking(bank[-count:]), torch.stack([strange[:32], strange[50:82], strange[100:132]])
+    ranking.product.weight = lowered(ranking.product.weight)
+
+    found = ranking(asked)
+
+    exact = by_definition(asked.flatten(0, 1), bank[-count:]).view(3, 32)
+    assert torch.allclose(found.distances.amax(dim=1), exact.amax(dim=1), rtol=1e-6)  # float32, of differences: nothing cancels
+    nearest = torch.cdist(found.patches.double(), bank[-count:].double()[None]).gather(2, found.nearest[:, :, None]).squeeze(2)
+    assert torch.allclose(found.distances, nearest.float(), rtol=1e-6)
+
+
+def test_of_all_patches_that_there_are_each_is_measured_if_they_are_few(bank: torch.Tensor, good: torch.Tensor) -> None:
+    found = Ranking(bank)(good[None, :3])
+
+    assert found.distances.sort().values[0].tolist() == pytest.approx(
+        by_definition(good[:3], bank).sort().values.tolist(), rel=1e-6
+    )
+
+
+def test_what_measures_with_all_of_the_bank_finds_the_same(bank: torch.Tensor, strange: torch.Tensor) -> None:
+    ranked = Ranking(bank)(strange[None, :8])
+
+    found = measured(strange[None, :8], bank, bank.square().sum(dim=1))
+
+    order = found.distances[0].argsort(descending=True)
+    ranked_order = ranked.distances[0].argsort(descending=True)
+    assert torch.allclose(ranked.distances[0, ranked_order], found.distances[0, order], rtol=1e-4)  # the expanded square cancels
+    assert torch.equal(ranked.nearest[0, ranked_order], found.nearest[0, order])

@@ -27,12 +27,10 @@ from agent.preprocess import inspected_cells
 from training.backbone import STRIDES, Backbone
 from training.coreset import greedy_coreset, project
 from training.methods import Method, Parts
-from training.nearest import CandidateSearch, nearest_distances, nearest_rows, widths
+from training.nearest import CANDIDATES, CandidateSearch, measured, nearest_distances, nearest_rows, widths
 from training.patch_embedding import OFFICIAL_DIMENSIONS, OfficialEmbedding, PlainEmbedding
 from training.pretrained import EMBEDDED
 from training.progress import Progress
-
-_MEASURED = 32  # patches whose distance is exact where the search is not
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,18 +142,18 @@ class PatchCore(Method):
         if self.search is None:
             anomaly_map = self.shown(_map(self._exact, centred))
             place = anomaly_map.flatten(1).argmax(dim=1, keepdim=True)  # (B, 1)
+            found = measured(_at(centred, place), self.memory_bank, self.bank_norms)
         else:
             approximate = _map(self.search, centred)
             anomaly_map, place = self.shown(approximate), self._farthest(approximate)  # (B, 32)
-        exact, bracket, strangest = self._measured(centred, place)
-        score, first = exact.max(dim=1)  # s* and which of the places: (B,), (B,)
+            found = self.search.ranking(_at(centred, place))
+        score, first = found.distances.max(dim=1)  # s* and of which of the patches: (B,), (B,)
         if alone:
             return score, anomaly_map
-        B = len(score)  # noqa: N806 - the papers' capitals
-        bracket, strangest = bracket[torch.arange(B), first], strangest[torch.arange(B), first]  # of e*: (B, K), (B, D)
-        neighborhood = self.neighborhoods[bracket.argmin(dim=1)]  # N_b(m*), m* first: (B, b)
-        squared = bracket.gather(1, neighborhood) + strangest.square().sum(dim=1, keepdim=True)
-        return reweighted(score, squared.clamp(min=0.0).sqrt()), anomaly_map
+        each = torch.arange(len(score))
+        neighborhood = self.memory_bank[self.neighborhoods[found.nearest[each, first]]]  # N_b(m*), m* first: (B, b, D)
+        strangest = found.patches[each, first][:, None]  # e*: (B, 1, D)
+        return reweighted(score, (neighborhood - strangest).square().sum(dim=2).sqrt()), anomaly_map
 
     def _centred(self, embedding: Tensor) -> Tensor:
         """(B, D, h, w) to (B, h, w, D), as the bank is."""
@@ -165,22 +163,14 @@ class PatchCore(Method):
     def _exact(self, patches: Tensor) -> Tensor:
         return nearest_distances(patches, self.memory_bank, self.bank_norms)
 
-    def _measured(self, centred: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the patches at some places (B, n) of all (B, h, w, D), in float32: the distance (B, n) to the bank, to each vector
-        of it the squared one less |x|^2 (B, n, K), and these patches (B, n, D)."""
-        taken = torch.take_along_dim(centred.flatten(1, 2), place[:, :, None], dim=1)
-        bracket = self.bank_norms - 2.0 * taken @ self.memory_bank.T
-        squared = bracket.amin(dim=2) + taken.square().sum(dim=2)
-        return squared.clamp(min=0.0).sqrt(), bracket, taken
-
     def _farthest(self, distances: Tensor) -> Tensor:
         """(B, h, w) to the places (B, at most 32) of the largest ones that decide."""
         cells = distances.flatten(1)
         inside = self._inside(distances)
         if inside is None:
-            return cells.topk(min(_MEASURED, cells.shape[1]), dim=1).indices
+            return cells.topk(min(CANDIDATES, cells.shape[1]), dim=1).indices
         decides = inside.flatten().to(cells.device)
-        return torch.where(decides, cells, -torch.inf).topk(min(_MEASURED, int(decides.sum())), dim=1).indices
+        return torch.where(decides, cells, -torch.inf).topk(min(CANDIDATES, int(decides.sum())), dim=1).indices
 
     def _candidates(self, good: Parts, progress: Progress, generator: torch.Generator) -> tuple[Tensor, int]:
         """(at most pool, D) on the CPU, the same number of places from each part, and the number of all patches."""
@@ -222,6 +212,11 @@ def reweighted(score: Tensor, distances: Tensor) -> Tensor:
 def _map(distances: Callable[[Tensor], Tensor], centred: Tensor) -> Tensor:
     """(B, h, w, D) to (B, h, w). distances: of the patches (N, D), centred, to (N,)."""
     return distances(centred.flatten(0, 2)).view(centred.shape[:3])
+
+
+def _at(centred: Tensor, place: Tensor) -> Tensor:
+    """Of (B, h, w, D) the patches at some places (B, n) of all: (B, n, D)."""
+    return torch.take_along_dim(centred.flatten(1, 2), place[:, :, None], dim=1)
 
 
 def _rows(embedding: Tensor) -> Tensor:
