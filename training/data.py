@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,35 +24,18 @@ from agent.preprocess import (
 from agent.tiles import Tiles
 from training.layouts import layout_of
 from training.layouts.listing import DataError as DataError
-from training.layouts.listing import Listed, Region, refuse
+from training.layouts.listing import Listed, refuse
+from training.photographs import Photograph as Photograph
+from training.photographs import read_photographs
+from training.progress import UNWATCHED, Progress
 
 SIZE_MARGIN = 1.25  # the same camera with another crop or binning of the frame edge, not another camera
 ASPECT_MARGIN = 1.10  # a part turned by 90 degrees or a stretched picture must be refused
 _ODD_FACTOR = 4.0  # from the median size: further off is a thumbnail or a stray file (crops of one surface vary by 3)
-_SMALLEST_PX = 16
+_FEWEST_TO_LEARN_FROM = 2
 _FEWEST_GOOD = 4  # two to learn from and two whose scores can differ
 _CALIBRATION_SHARE, _CALIBRATION_PARTS = 0.2, 60
 _FULL_SCALES = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bit
-
-
-@dataclass(frozen=True, slots=True)
-class Photograph:
-    """One picture that has been read once and found whole.
-
-    brightest: largest value of a 16-bit picture, 0 for 8 bit. defect: its class, None for a good part.
-    mask: where the defect is, None when nobody has drawn it (a good part needs none). depth: the file of its points
-    (MVTec 3D-AD). regions: of the defect, where the data set tells them apart (MVTec LOCO); they take the mask's place.
-    """
-
-    path: Path
-    sha256: str
-    width: int
-    height: int
-    brightest: int
-    defect: str | None = None
-    mask: Path | None = None
-    depth: Path | None = None
-    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +53,27 @@ class GoodParts:
         return hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest()
 
 
-def good_parts(root: Path, seed: int) -> GoodParts:
+def good_parts(root: Path, seed: int, progress: Progress = UNWATCHED) -> GoodParts:
     """The good parts below `root`, split for training and calibration. No picture of `test` is decoded.
 
     root: in one of training/layouts; parts that it holds out itself are used for calibration. Raises DataError.
     """
     layout = layout_of(root)
-    training, validation = layout.train(), layout.validation()
+    held_out, free = layout.validation(), layout.train()
+    read = read_listed([*held_out, *free], progress)
+    return divided(root, read[: len(held_out)], read[len(held_out) :], layout.test_files(), seed)
+
+
+def divided(
+    root: Path, held_out: Sequence[Photograph], free: Sequence[Photograph], tests: Sequence[Path], seed: int
+) -> GoodParts:
+    """Good parts, of which the data set holds some out itself, split for training and calibration. Raises DataError.
+
+    tests: pictures of the test set, which must not be among them.
+    """
     kept: dict[str, Photograph] = {}
     duplicates = []
-    for photograph in _read(validation) + _read(training):
+    for photograph in (*held_out, *free):
         first = kept.setdefault(photograph.sha256, photograph)
         if first is not photograph:
             duplicates.append((photograph.path, first.path))
@@ -87,37 +81,26 @@ def good_parts(root: Path, seed: int) -> GoodParts:
     if len(parts) < _FEWEST_GOOD:
         raise DataError(f"{root}: {len(parts)} different good photographs, at least {_FEWEST_GOOD} are needed")
     _refuse_odd_sizes(parts)
-    _refuse_leaks(parts, layout.test_files())
-    by_hand = {listed.path for listed in validation}
+    _refuse_leaks(parts, tests)
+    by_hand = {photograph.path for photograph in held_out}
     train, calibration = _split([p for p in parts if p.path not in by_hand], [p for p in parts if p.path in by_hand], seed)
+    if len(train) < _FEWEST_TO_LEARN_FROM:
+        raise DataError(
+            f"{root}: {len(train)} good photographs to learn from beside {len(calibration)} others held out for the threshold, "
+            f"at least {_FEWEST_TO_LEARN_FROM} are needed: add good photographs to train/good"
+        )
     return GoodParts(train, calibration, tuple(duplicates))
 
 
-def _read(listed: Sequence[Listed]) -> list[Photograph]:
-    """The pictures read, each with what its layout says of it."""
-    read = read_photographs(entry.path for entry in listed)
-    return [
-        replace(p, defect=entry.defect, mask=entry.mask, depth=entry.depth, regions=entry.regions)
-        for p, entry in zip(read, listed, strict=True)
-    ]
+def read_listed(listed: Sequence[Listed], progress: Progress = UNWATCHED) -> list[Photograph]:
+    """The pictures read, each with what its layout says of it. Raises DataError."""
+    read = read_photographs([entry.path for entry in listed], progress)
+    return [as_listed(p, entry) for p, entry in zip(read, listed, strict=True)]
 
 
-def read_photographs(paths: Iterable[Path]) -> list[Photograph]:
-    """Each picture read once, one at a time. Raises one DataError that names every bad file."""
-    photographs, bad = [], []
-    for path in paths:
-        try:
-            image = read_image(path)
-            height, width = image.shape[:2]
-            if min(width, height) < _SMALLEST_PX:
-                raise RefusedImageError(f"{path}: {width}x{height} px, expected at least {_SMALLEST_PX} px")
-            brightest = int(image.max()) if image.dtype == np.uint16 else 0
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            photographs.append(Photograph(path, digest, width, height, brightest))
-        except RefusedImageError as e:
-            bad.append(str(e))
-    refuse(bad)
-    return photographs
+def as_listed(photograph: Photograph, entry: Listed) -> Photograph:
+    """With what its layout says of it."""
+    return replace(photograph, defect=entry.defect, mask=entry.mask, depth=entry.depth, regions=entry.regions)
 
 
 def _refuse_odd_sizes(parts: Sequence[Photograph]) -> None:
@@ -221,12 +204,17 @@ def load_depth(photograph: Photograph, contract: InputContract) -> Depth:
         raise DataError(f"{photograph.depth}: {e}") from e
 
 
-def unseen_parts(root: Path) -> tuple[Photograph, ...]:
+def unseen_parts(root: Path, progress: Progress = UNWATCHED) -> tuple[Photograph, ...]:
     """The test parts of the data set in `root`, good ones first. Raises DataError."""
-    found = tuple(_read(layout_of(root).test()))
-    if not any(p.defect is None for p in found) or not any(p.defect for p in found):
+    listed = layout_of(root).test()
+    refuse_one_sided(root, listed)
+    return tuple(read_listed(listed, progress))
+
+
+def refuse_one_sided(root: Path, tests: Sequence[Listed]) -> None:
+    """Raises DataError for a test set without good parts, or without defects."""
+    if all(entry.defect is None for entry in tests) or all(entry.defect for entry in tests):
         raise DataError(f"{root / 'test'}: expected photographs in good/ and in at least one folder of defects")
-    return found
 
 
 def read_mask(photograph: Photograph) -> NDArray[np.bool_] | None:

@@ -67,7 +67,7 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     stated = Stated(recipe.backbone_options, recipe.mean, recipe.std)
     wanted = recipe.backbone or config.suited
     backbone, provenance = load_backbone(wanted, recipe.weights, recipe.seed, stated, config.levels)
-    parts = good_parts(Path(recipe.data), recipe.seed)
+    parts = good_parts(Path(recipe.data), recipe.seed, progress)
     used = (*parts.train, *parts.calibration)
     size = recipe.image_size or config.image_size
     _refuse_tiles(recipe, config.tileable, size)
@@ -169,6 +169,8 @@ def fit_command(arguments: list[str]) -> int:
     given = {key: value for key, value in options.items() if value is not None}
     if recipe_file is not None and given:
         parser.error(f"a recipe says everything itself; put {', '.join(given)} into {recipe_file}")
+    if recipe_file is None and (missing := [f"--{key}" for key in ("method", "data", "out") if key not in given]):
+        parser.error(f"expected a recipe, or --method, --data and --out; without {', '.join(missing)}")
     try:
         if recipe_file is None:
             _fit_options(given, overwrite, resume)

@@ -34,6 +34,16 @@ def something_else(root: Path) -> None:
     save(root / "pictures" / "0.png", plate(0))
 
 
+def photographs_of_a_telephone(root: Path) -> None:
+    root.mkdir()
+    [(root / f"IMG_{k}.HEIC").write_bytes(b"ftypheic") for k in range(3)]
+
+
+def all_held_out_by_hand(root: Path) -> None:
+    save(root / "train" / "good" / "0.png", plate(0))
+    [save(root / "validation" / "good" / f"{k}.png", plate(500 + k)) for k in range(4)]
+
+
 def too_few(root: Path) -> None:
     plain_folder(root, 3)
 
@@ -66,6 +76,8 @@ def turned_strip(root: Path) -> None:
         (empty_folder, "the folder is empty"),
         (train_without_good, "no good photographs"),
         (something_else, "unknown layout"),
+        (photographs_of_a_telephone, r"unknown layout, .* found 3 \.HEIC, which is not read: save them as JPEG or PNG"),
+        (all_held_out_by_hand, "1 good photographs to learn from beside 4 others"),
         (too_few, "3 different good photographs"),
         (text_named_png, "notes.png"),
         (broken_file, "broken.png"),
@@ -73,7 +85,20 @@ def turned_strip(root: Path) -> None:
         (thumbnail, "thumbnail.png: 20x18 px"),
         (turned_strip, "strip.png: 96x17 px"),
     ],
-    ids=["missing", "empty", "no-good", "unknown-layout", "too-few", "text", "broken", "empty-file", "thumbnail", "aspect"],
+    ids=[
+        "missing",
+        "empty",
+        "no-good",
+        "unknown-layout",
+        "heic",
+        "held-out",
+        "too-few",
+        "text",
+        "broken",
+        "empty-file",
+        "thumbnail",
+        "aspect",
+    ],
 )
 def test_what_cannot_be_used_is_named_with_its_reason(tmp_path: Path, make, named: str) -> None:
     make(tmp_path / "data")

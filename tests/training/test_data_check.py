@@ -1,6 +1,8 @@
 """`kensa data check`: each fault of a data set is one finding, and the exit status says whether a fit will take it."""
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from small_dataset import plate, save, save_dataset, scratched
 from small_layouts import save_grey, save_loco, save_mvtec3d, save_visa
 
 from training.data_check import check, data_command, explain
+from training.progress import Lines
 
 
 def first_good(root: Path) -> Path:
@@ -54,12 +57,30 @@ def dark_one(root: Path) -> None:
     save(root / "train" / "good" / "dark.png", plate(77) // 4)
 
 
+def in_a_sub_folder(root: Path) -> None:
+    save(root / "train" / "good" / "night shift" / "000.png", plate(77))
+
+
+def of_a_telephone(root: Path) -> None:
+    (root / "train" / "good" / "IMG_0815.HEIC").write_bytes(b"ftypheic")
+
+
+def upright_one(root: Path) -> None:
+    save(root / "train" / "good" / "upright.png", np.rot90(plate(77)))
+
+
 def mask_missing(root: Path) -> None:
     (root / "ground_truth" / "scratch" / "001_mask.png").unlink()
 
 
 def mask_empty(root: Path) -> None:
     save(root / "ground_truth" / "scratch" / "001_mask.png", np.zeros((80, 96, 3), np.uint8))
+
+
+def mask_that_was_a_jpeg(root: Path) -> None:
+    file = root / "ground_truth" / "scratch" / "001_mask.png"
+    _, lossy = cv2.imencode(".jpg", cv2.imread(str(file)), [cv2.IMWRITE_JPEG_QUALITY, 60])
+    file.write_bytes(cv2.imencode(".png", cv2.imdecode(lossy, cv2.IMREAD_COLOR))[1].tobytes())
 
 
 def mask_of_another_size(root: Path) -> None:
@@ -77,7 +98,11 @@ def mask_of_another_size(root: Path) -> None:
         (near_leak, "near-leak", "warning", "test/good/again.jpg"),
         (grey_one, "grey-and-color", "warning", "train/good/grey.png"),
         (dark_one, "brightness", "warning", "train/good/dark.png"),
+        (in_a_sub_folder, "misplaced", "warning", "train/good/night shift/000.png"),
+        (of_a_telephone, "foreign-format", "warning", "train/good/IMG_0815.HEIC"),
+        (upright_one, "turned", "warning", "train/good/upright.png"),
         (mask_missing, "mask-missing", "warning", "test/scratch/001.png"),
+        (mask_that_was_a_jpeg, "mask-blurred", "warning", "ground_truth/scratch/001_mask.png"),
         (mask_empty, "mask-empty", "warning", "test/scratch/001.png"),
         (mask_of_another_size, "mask-unusable", "error", "test/scratch/001.png"),
     ],
@@ -140,6 +165,42 @@ def test_an_unknown_layout_is_one_line(tmp_path: Path, capsys) -> None:
     assert data_command(["check", str(tmp_path)]) == 2
 
     assert "kensa data check: " in capsys.readouterr().err
+
+
+def test_the_reason_why_a_file_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    unreadable(save_dataset(tmp_path))
+
+    text = explain(check(tmp_path))
+
+    assert text.count("000.png") == 1
+    assert "000.png: not an image that can be decoded" in text
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_words_that_can_be_printed(tmp_path: Path, capsys) -> None:
+    save_dataset(tmp_path)
+    first_good(tmp_path).rename(tmp_path / "train" / "good" / os.fsdecode(b"Pr\xfcfling.png"))
+
+    assert data_command(["check", str(tmp_path), "--json", str(tmp_path / "check.json")]) == 2
+
+    assert "ling.png: its name is not UTF-8" in capsys.readouterr().out
+
+
+def test_parts_that_are_all_held_out_leave_none_to_learn_from(tmp_path: Path) -> None:
+    save_dataset(tmp_path)
+    shutil.copytree(tmp_path / "train" / "good", tmp_path / "validation" / "good")
+
+    found = check(tmp_path)
+
+    assert not found.usable
+    assert "0 good photographs to learn from beside 12 others held out" in found.findings[0].message
+
+
+def test_reading_is_shown_while_it_lasts(tmp_path: Path) -> None:
+    seen = io.StringIO()
+
+    check(save_dataset(tmp_path), progress=Lines(seen))
+
+    assert seen.getvalue().startswith("photographs: 20 in ")
 
 
 def test_two_parts_that_differ_in_one_scratch_are_no_near_duplicates(tmp_path: Path) -> None:

@@ -113,6 +113,13 @@ def test_a_mistake_in_a_recipe_is_named_with_its_line(tmp_path: Path, capsys, te
     assert named in capsys.readouterr().err
 
 
+def test_a_method_data_or_out_that_was_forgotten_is_named_as_people_write_it(capsys) -> None:
+    with pytest.raises(SystemExit):
+        fit_command(["--data", "photographs"])
+
+    assert "expected a recipe, or --method, --data and --out; without --method, --out" in capsys.readouterr().err
+
+
 def test_parts_that_do_not_differ_carry_no_threshold_and_leave_no_run(tmp_path: Path, capsys) -> None:
     save_dataset(tmp_path / "data", n_good=2)
 
@@ -135,6 +142,7 @@ def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
         preexec_fn=heed_ctrl_c,
     )
     assert process.stderr is not None
+    assert process.stderr.readline().startswith("photographs: 40 in")
     assert process.stderr.readline().startswith("features: 20 in")  # the coreset has begun
 
     process.send_signal(signal.SIGINT)

@@ -146,6 +146,16 @@ def empty_class(root: Path) -> Path:
     return root
 
 
+def class_in_sub_folders(root: Path) -> Path:
+    save(save_dataset(root) / "test" / "dent" / "2026-11" / "000.png", plate(9))
+    return root
+
+
+def class_of_a_telephone(root: Path) -> Path:
+    (empty_class(root) / "test" / "dent" / "IMG_0815.HEIC").write_bytes(b"ftypheic")
+    return root
+
+
 def empty_class_3d(root: Path) -> Path:
     shutil.rmtree(save_mvtec3d(root) / "test" / "hole" / "rgb")
     return root
@@ -164,6 +174,8 @@ def empty_class_3d(root: Path) -> Path:
         (loco_without_config, r"defects_config\.json: cannot be read"),
         (loco_with_a_negative_threshold, r"defects_config\.json: Expected `float` > 0"),
         (empty_class, "test/dent: no photographs in this class"),
+        (class_in_sub_folders, "test/dent: no photographs in this class; .* found 1 in its sub-folders"),
+        (class_of_a_telephone, r"test/dent: no photographs in this class; .* found 1 \.HEIC, which is not read"),
         (empty_class_3d, "test/hole/rgb: no photographs in this class"),
     ],
     ids=[
@@ -177,6 +189,8 @@ def empty_class_3d(root: Path) -> Path:
         "no-config",
         "threshold",
         "class",
+        "class-deeper",
+        "class-heic",
         "class-3d",
     ],
 )

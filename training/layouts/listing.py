@@ -7,6 +7,7 @@ from pathlib import Path
 from agent.preprocess import IMAGE_SUFFIXES
 
 EXPECTED = "expected train/good/ (MVTec layout) or a folder with photographs of good parts directly in it"
+FOREIGN_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".gif", ".jfif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"})
 _NAMED = 10  # culprits in one message; more are counted
 
 
@@ -45,6 +46,20 @@ def pictures(folder: Path, deep: bool = False) -> list[Path]:
         return []
     found = folder.rglob("*") if deep else folder.iterdir()
     return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def besides(folder: Path) -> str:
+    """What lies in the folder and was meant to be a photograph, as the end of a message; empty where nothing does."""
+    foreign = [p for p in folder.iterdir() if p.suffix.lower() in FOREIGN_SUFFIXES] if folder.is_dir() else []
+    if foreign:
+        return f"; found {len(foreign)} {foreign[0].suffix}, which is not read: save them as JPEG or PNG"
+    deeper = pictures(folder, deep=True)
+    return f"; found {len(deeper)} in its sub-folders, which are not looked into: move them up" if deeper else ""
+
+
+def told(path: Path) -> str:
+    """The path as it can be printed and kept; a name that is not UTF-8 loses what no text can say."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def refuse(bad: Sequence[str]) -> None:

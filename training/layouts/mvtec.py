@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.layouts.listing import EXPECTED, DataError, Listed, pictures, refuse
+from training.layouts.listing import EXPECTED, DataError, Listed, besides, pictures, refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Mvtec:
     def train(self) -> list[Listed]:
         """The good parts to learn from. Raises DataError where there are none."""
         if not (found := self._good("train")):
-            raise DataError(f"{self.root}: no good photographs in train/good; {EXPECTED}")
+            raise DataError(f"{self.root}: no good photographs in train/good; {EXPECTED}{besides(self.root / 'train' / 'good')}")
         return found
 
     def validation(self) -> list[Listed]:
@@ -40,10 +40,15 @@ class Mvtec:
         if not folder.is_dir():
             raise DataError(f"{self.root}: no test/ folder, expected test/good/ and test/<defect>/ (MVTec layout)")
         classes = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        places = [self._place(p) for p in classes]
         refuse(
-            [f"{p}: no photographs in this class; fill the folder or remove it" for p in classes if not pictures(p, deep=True)]
+            [f"{p}: no photographs in this class; fill the folder or remove it{besides(p)}" for p in places if not pictures(p)]
         )
         return sorted(classes, key=lambda p: (p.name != "good", p.name))
+
+    def _place(self, folder: Path) -> Path:
+        """Where the photographs of a class lie."""
+        return folder
 
     def _listed(self, folder: Path) -> Iterator[Listed]:
         for path in pictures(folder):

@@ -16,6 +16,9 @@ class Mvtec3d(Mvtec):
     def test_files(self) -> list[Path]:
         return [path for folder in sorted((self.root / "test").glob("*/rgb")) for path in pictures(folder)]
 
+    def _place(self, folder: Path) -> Path:
+        return folder / "rgb"
+
     def _good(self, split: str) -> list[Listed]:
         return list(self._with_depth(self.root / split / "good"))
 

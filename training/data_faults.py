@@ -1,0 +1,186 @@
+"""What can be wrong with the photographs of a data set, fault by fault."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.preprocess import IMAGE_SUFFIXES, Pixels, RefusedImageError, read_image
+from training.data import ASPECT_MARGIN, DataError, Photograph, input_contract, read_mask
+from training.layouts.listing import FOREIGN_SUFFIXES, Listed, told
+
+_NEAR_GREY_LEVELS = 3.0  # saving again as JPEG moves no pixel of the thumbnail so far; another part of its kind moves some
+_THUMBNAIL = (32, 32)
+_OUTLIER = 8.0  # median absolute deviations from the median brightness
+_LEAST_DEVIATION = 1.0  # grey level: parts under steady light must not call each other outliers
+_MASK_VALUES = 32  # a drawing has few, a smooth edge some more, a JPEG's noise most
+_BLURRED = ": all but 0 is defect; one that was a JPEG, or has soft edges, marks more than was drawn"
+_DRAWINGS = frozenset({"ground_truth", "gt", "xyz", "Masks"})  # folders of the layouts that hold no photographs
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is not as it should be. An error keeps the data set from being used; a warning does not.
+
+    reasons: of the files, one each, where they differ; else none.
+    """
+
+    weight: Literal["error", "warning"]
+    kind: str
+    message: str
+    files: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+class Seen(NamedTuple):
+    """A readable picture. brightness: mean, of 255 in 8 bit and of the full 16 bit scaled so; thumbnail: 32x32, likewise."""
+
+    split: str
+    photograph: Photograph
+    format: str
+    is_grey: bool
+    brightness: float
+    thumbnail: NDArray[np.float32]
+
+
+def look(split: str, photograph: Photograph, pixels: Pixels) -> Seen:
+    """What the findings ask of a picture."""
+    bits = 8 * pixels.dtype.itemsize
+    is_grey = bool((pixels == pixels[..., :1]).all())
+    shrunk = cv2.resize(pixels.astype(np.float32), _THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
+    thumbnail = np.asarray(shrunk * (255.0 / (2**bits - 1)), dtype=np.float32)
+    name = f"{photograph.width}x{photograph.height} {bits} bit {'grey' if is_grey else 'color'}"
+    return Seen(split, photograph, name, is_grey, float(thumbnail.mean()), thumbnail)
+
+
+def _some(weight: Literal["error", "warning"], kind: str, message: str, paths: Sequence[Path]) -> list[Finding]:
+    """One finding for all paths, none for none."""
+    return [Finding(weight, kind, f"{len(paths)} {message}", tuple(map(told, paths)))] if paths else []
+
+
+def unreadable(bad: Sequence[tuple[Path, str]]) -> list[Finding]:
+    """bad: files that are no picture, each with the reason."""
+    files, reasons = tuple(told(path) for path, _ in bad), tuple(reason for _, reason in bad)
+    return [Finding("error", "unreadable", f"{len(bad)} cannot be read: repair or remove", files, reasons)] if bad else []
+
+
+def overlooked(root: Path, listed: Sequence[Listed]) -> list[Finding]:
+    """Pictures below the data set that no fit and no evaluation will ever see."""
+    known = {entry.path for entry in listed}
+    below = [p for p in sorted(root.rglob("*")) if _DRAWINGS.isdisjoint(p.relative_to(root).parts) and p not in known]
+    files = [p for p in below if not any(part.startswith(".") for part in p.relative_to(root).parts) and p.is_file()]
+    misplaced = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+    foreign = [p for p in files if p.suffix.lower() in FOREIGN_SUFFIXES]
+    return [
+        *_some("warning", "misplaced", "picture(s) in folders that are not looked into: put them beside the others", misplaced),
+        *_some("warning", "foreign-format", "picture(s) of a format that is not read: save them as JPEG or PNG", foreign),
+    ]
+
+
+def turned(seen: Sequence[Seen]) -> list[Finding]:
+    """Upright pictures among lying ones: each is brought into the same square, so that the parts in them have other shapes."""
+    good = [s.photograph for s in seen if s.photograph.defect is None]
+    upright = [p.path for p in good if p.width * ASPECT_MARGIN < p.height]
+    lying = [p.path for p in good if p.height * ASPECT_MARGIN < p.width]
+    if not upright or not lying:
+        return []
+    message = f"upright good part(s) beside {len(lying)} lying ones", f"lying good part(s) beside {len(upright)} upright ones"
+    fewer = min(upright, lying, key=len)
+    return _some("warning", "turned", f"{message[fewer is lying]}: turn the pictures alike, or fit with --fit pad", fewer)
+
+
+def odd_sizes(seen: Sequence[Seen]) -> list[Finding]:
+    """Test pictures that the device would refuse as another camera's: off the good parts' sizes by more than its margin."""
+    good = [s.photograph for s in seen if s.split != "test"]
+    if not good:
+        return []
+    contract, odd = input_contract(good, 32), []
+    for s in seen:
+        try:
+            contract.check(s.photograph.width, s.photograph.height)
+        except RefusedImageError:
+            odd.append(s.photograph.path)
+    return _some("warning", "odd-size", "of a size that the model will refuse, other than the good parts'", odd)
+
+
+def grey_and_color(seen: Sequence[Seen]) -> list[Finding]:
+    """Color is a difference to a model: where most are one kind, the others are named."""
+    grey = [s.photograph.path for s in seen if s.is_grey]
+    color = [s.photograph.path for s in seen if not s.is_grey]
+    message = f"without color, the others have it ({len(color)})", f"in color, the others have none ({len(grey)})"
+    if not grey or not color:
+        return []
+    return _some("warning", "grey-and-color", message[len(grey) > len(color)], min(grey, color, key=len))
+
+
+def other_light(seen: Sequence[Seen]) -> list[Finding]:
+    """Good parts in other light than the others: the lamp was off, or the exposure was another."""
+    good = [s for s in seen if s.photograph.defect is None]
+    if not good:
+        return []
+    levels = np.array([s.brightness for s in good])
+    distance = np.abs(levels - np.median(levels))
+    limit = _OUTLIER * max(float(np.median(distance)), _LEAST_DEVIATION)
+    message = f"good part(s) further than {limit:.0f} grey levels from the usual brightness {np.median(levels):.0f} of 255"
+    return _some("warning", "brightness", message, [s.photograph.path for s, d in zip(good, distance, strict=True) if d > limit])
+
+
+def equal(seen: Sequence[Seen]) -> list[Finding]:
+    """Byte-equal files: inside a split they count once, between the fit and the test set they make every figure a lie."""
+    first: dict[str, Seen] = {}
+    twice: list[Path] = []
+    leaked: list[Path] = []
+    for s in seen:
+        kept = first.setdefault(s.photograph.sha256, s)
+        if kept is not s:
+            (leaked if (kept.split == "test") != (s.split == "test") else twice).append(s.photograph.path)
+    return [
+        *_some("error", "leak", "test picture(s) equal to a good part of the fit: remove them from one of both", leaked),
+        *_some("warning", "duplicate", "byte-equal to another picture; counted once in a fit", twice),
+    ]
+
+
+def nearly_equal(seen: Sequence[Seen]) -> list[Finding]:
+    """Pictures of other bytes and nearly the same content; each is told once, by its first likeness."""
+    thumbnails = np.array([s.thumbnail.ravel() for s in seen], dtype=np.float32).reshape(len(seen), -1)
+    near: list[Path] = []
+    leaked: list[Path] = []
+    for k in range(1, len(seen)):
+        # (k,): largest difference to each picture before
+        difference = np.abs(thumbnails[:k] - thumbnails[k]).max(axis=1)
+        alike = [i for i in np.flatnonzero(difference < _NEAR_GREY_LEVELS).tolist() if _differ(seen[i], seen[k])]
+        if alike:
+            crosses = any((seen[i].split == "test") != (seen[k].split == "test") for i in alike)
+            (leaked if crosses else near).append(seen[k].photograph.path)
+    return [
+        *_some("warning", "near-leak", "test picture(s) nearly equal to one of the fit: the same part twice?", leaked),
+        *_some("warning", "near-duplicate", "nearly equal to another picture of its split: the same part twice?", near),
+    ]
+
+
+def _differ(a: Seen, b: Seen) -> bool:
+    return a.photograph.sha256 != b.photograph.sha256
+
+
+def unfit_masks(seen: Sequence[Seen]) -> list[Finding]:
+    """Defects that the pixel figures will leave out, and masks that fit no photograph."""
+    missing, empty, wrong, blurred = [], [], [], []
+    for p in (s.photograph for s in seen if s.photograph.defect):
+        try:
+            if p.mask is None and not p.regions:
+                missing.append(p.path)
+            elif read_mask(p) is None:
+                empty.append(p.path)
+            elif p.mask is not None and len(np.unique(read_image(p.mask))) > _MASK_VALUES:
+                blurred.append(p.mask)
+        except DataError:
+            wrong.append(p.path)
+    return [
+        *_some("error", "mask-unusable", "defect(s) whose mask cannot be read or is of another size", wrong),
+        *_some("warning", "mask-blurred", f"mask(s) of many grey levels{_BLURRED}", blurred),
+        *_some("warning", "mask-missing", "defect(s) without a mask, left out of the pixel figures", missing),
+        *_some("warning", "mask-empty", "defect(s) with an empty mask, left out of the pixel figures", empty),
+    ]
