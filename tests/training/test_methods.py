@@ -195,6 +195,19 @@ def test_parts_come_normalized_and_in_the_order_asked_for(tmp_path: Path) -> Non
     assert np.array_equal(parts.batch([1, 0]).numpy(), np.stack(expected[::-1]).astype(np.float32))
 
 
+@pytest.mark.parametrize(("limit_bytes", "read_again"), [(2**20, 0), (2 * 64 * 64 * 3, 4)], ids=["all", "two"])
+def test_a_photograph_is_decoded_once_as_long_as_memory_is_granted(tmp_path: Path, limit_bytes: int, read_again: int) -> None:
+    [save(tmp_path / f"{k:02}.png", plate(k, 64, 64)) for k in range(12)]
+    photographs = good_parts(tmp_path, seed=0).train
+    parts = Parts(photographs, input_contract(photographs, size=64), lambda images: images.float(), limit_bytes=limit_bytes)
+    before = [parts.pixels([k]) for k in range(6)]
+    [save(p.path, 255 - plate(k, 64, 64)) for k, p in enumerate(photographs)]
+
+    after = [parts.pixels([k]) for k in range(6)]
+
+    assert [bool((a == b).all()) for a, b in zip(before, after, strict=True)] == [True] * (6 - read_again) + [False] * read_again
+
+
 @pytest.mark.parametrize(("share", "taken"), [(0.25, 2), (0.01, 1), (0.5, 4)])
 def test_a_split_takes_each_part_once_and_the_same_ones_for_a_seed(tmp_path: Path, share: float, taken: int) -> None:
     [save(tmp_path / f"{k:02}.png", plate(k, 64, 64)) for k in range(16)]

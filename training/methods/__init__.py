@@ -6,7 +6,7 @@ loaded, everything a method knows is in its `state_dict`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -19,6 +19,7 @@ from agent.inspection import Image
 from agent.preprocess import InputContract, inspected_cells, looked_at
 from training.backbone import Backbone
 from training.data import DataError, Photograph, load, load_depth
+from training.kept import LIMIT_BYTES
 from training.progress import Progress
 
 CPU = torch.device("cpu")
@@ -26,15 +27,18 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Good parts to learn from, in a fixed order, read from disk when asked for; with tiles, each tile of each photograph.
+    """Good parts to learn from, in a fixed order, read when asked for; with tiles, each tile of each photograph.
 
     normalize: (B, H, W, 3) uint8 to the backbone's (B, 3, H, W) float32. device: where batches are wanted.
+    limit_bytes: of prepared images that are kept; those beyond are read each time anew.
     """
 
     photographs: Sequence[Photograph]
     contract: InputContract
     normalize: Callable[[Tensor], Tensor]
     device: torch.device = CPU
+    limit_bytes: int = LIMIT_BYTES
+    _kept: dict[Path, Image] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.photographs) * self._tiles
@@ -50,10 +54,19 @@ class Parts:
 
     def _image(self, k: int) -> Image:
         tiles = self.contract.tiles
+        whole = self._whole(self.photographs[k // self._tiles])
         if tiles is None:
-            return load(self.photographs[k], self.contract)
-        tile = np.flatnonzero(looked_at(self.contract))[k % self._tiles]
-        return tiles.cut(_prepared(self.photographs[k // self._tiles], self.contract), int(tile))
+            return whole
+        return tiles.cut(whole, int(np.flatnonzero(looked_at(self.contract))[k % self._tiles]))
+
+    def _whole(self, photograph: Photograph) -> Image:
+        """Prepared, and kept while memory allows: to decode a large photograph again takes longer than a step of learning."""
+        image = self._kept.get(photograph.path)
+        if image is None:
+            image = _prepared(photograph, self.contract)
+            if (len(self._kept) + 1) * image.nbytes <= self.limit_bytes:
+                self._kept[photograph.path] = image
+        return image
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """(B, 3, H, W) float32, normalized."""
