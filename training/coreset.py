@@ -29,17 +29,16 @@ def greedy_coreset(vectors: Tensor, count: int, generator: torch.Generator, prog
     """Indices of at most `count` vectors, each the farthest from all before it (section 3.2); ties go to the first.
 
     vectors: (N, d), centred. Stops early when every vector equals a chosen one. Exact, but lazy: distances to the chosen
-    only shrink, so a block whose largest known distance is not the largest of all need not be brought up to date.
+    only shrink, so a block whose largest known distance is not the largest of all need not be brought up to date. All vectors,
+    where they are no more than `count`, are in that order too: the first of them are a coreset.
     """
     n = len(vectors)
-    if n <= count:
-        return torch.arange(n)
     chosen = [_first_pick(vectors, generator)]
     blocks = torch.split(vectors, _BLOCK)
     distance = torch.full((n,), torch.inf)
     by_block = torch.split(distance, _BLOCK)  # views
     bound, counted = torch.full((len(blocks),), torch.inf), [0] * len(blocks)
-    for _ in progress.track(range(count - 1), "coreset"):
+    for _ in progress.track(range(min(count, n) - 1), "coreset"):
         distance[chosen[-1]] = -1.0  # never again, whatever rounding says
         while counted[block := int(bound.argmax())] < len(chosen):
             news = _squared_distances(blocks[block], vectors[chosen[counted[block] :]])

@@ -96,8 +96,14 @@ def test_ties_go_to_the_first() -> None:
     assert sorted(greedy_coreset(corners, 4, seeded(), Quiet()).tolist()) == [0, 1, 2, 3]
 
 
-def test_fewer_vectors_than_the_bank_holds_are_all_kept() -> None:
-    assert greedy_coreset(torch.randn(5, 3, generator=seeded()), 9, seeded(), Quiet()).tolist() == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("count", [600, 900], ids=["as many", "more"])
+def test_fewer_vectors_than_the_bank_holds_are_all_kept_the_first_of_them_a_coreset(count: int) -> None:
+    vectors = torch.cat([torch.randn(150, 8, generator=seeded(k)) + 6 * k for k in range(4)])  # parts that differ
+
+    chosen = greedy_coreset(vectors, count, seeded(), Quiet()).tolist()
+
+    assert sorted(chosen) == list(range(600))
+    assert chosen[:60] == slow_coreset(vectors, chosen[0], 60)
 
 
 def test_the_projection_keeps_distances() -> None:
@@ -317,9 +323,11 @@ def test_no_tensor_of_the_exported_search_has_patches_and_bank_and_dimensions(fi
     method.search_exactly()
 
     model = onnx.load(tmp_path / "searching.onnx")
-    search = [layer for layer in layers(model) if layer.module.startswith("search.")]
+    search = [layer for layer in layers(model) if layer.module.startswith("search.chunks.")]
     assert [layer.macs for layer in search] == [64 * 64 * rows for rows in (1000, 1000, 100)]  # patches, columns, a chunk's rows
+    (ranking,) = (layer for layer in layers(model) if layer.module.startswith("search.ranking."))
+    assert ranking.macs == 32 * 384 * 2112  # candidates, dimensions, whole groups of the bank
     weights = {tensor.name for tensor in model.graph.initializer}
     values = [value for value in onnx.shape_inference.infer_shapes(model).graph.value_info if value.name not in weights]
     sizes = [int(np.prod([d.dim_value for d in value.type.tensor_type.shape.dim])) for value in values]
-    assert max(sizes) == 32 * 2100  # the patches that are measured, and the bank; all 64 only with the rows of a chunk
+    assert max(sizes) == 8 * 128 * 384  # patches that are measured, and vectors near each; all 64 only with the rows of a chunk
