@@ -171,11 +171,13 @@ def evaluate_command(arguments: list[str]) -> int:
     try:
         with ExitStack() as stack:
             trained = open_trained(options.model, options.runtime, stack)
-            photographs = unseen_parts(options.data)
+            progress = progress_on(sys.stderr)
+            photographs = unseen_parts(options.data, progress)
             refuse_seen(photographs, trained.seen)
-            found = evaluate(trained.model, photographs, progress_on(sys.stderr))
+            found = evaluate(trained.model, photographs, progress)
             origin = origin_of(trained, options.model, options.data, photographs)
             evaluation = msgspec.structs.replace(found, origin=origin)
+            print(table(evaluation))  # first: a file that cannot be written must not cost the figures
             if options.json is not None:
                 write_json(options.json, evaluation)
             if options.report is not None:
@@ -184,9 +186,8 @@ def evaluate_command(arguments: list[str]) -> int:
 
                 shown = pictures(evaluation, photographs, trained.model)
                 write_file(options.report, page(evaluation, origin, shown).encode())
-        print(table(evaluation))
     except KeyboardInterrupt:
-        print("kensa evaluate: interrupted, nothing was written", file=sys.stderr)
+        print("kensa evaluate: interrupted", file=sys.stderr)
         return 130
     except _expected_errors() as e:
         print(f"kensa evaluate: {e}", file=sys.stderr)

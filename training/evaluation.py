@@ -164,8 +164,9 @@ def write_json(file: Path, evaluation: Evaluation) -> None:
 
 
 def write_file(file: Path, content: bytes) -> None:
-    """All of it or nothing. Raises DataError."""
+    """All of it or nothing, in a folder that is made where it is missing. Raises DataError."""
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
     except OSError as e:
         raise DataError(f"{file}: cannot be written: {e.strerror or e}") from e

@@ -1,5 +1,7 @@
 """What people are told of an evaluation: the table in the terminal, and what must be said beside the figures."""
 
+import math
+
 from agent.calibration import supported_rate
 from training.evaluation import Evaluation, Loco, Rate
 
@@ -16,6 +18,18 @@ def remarks(evaluation: Evaluation) -> list[str]:
         found.append(
             f"More good parts are rejected than the threshold promised: at least {percent(e.false_rejects.low)} here, at most "
             f"{percent(e.promise.false_reject_rate)} promised. The test parts differ from the {e.promise.parts} it was set on."
+        )
+    if e.image_auroc_low <= 0.5:
+        found.append(
+            f"Defects are not told from good parts by more than chance would (image AUROC {percent(e.image_auroc)}, at least "
+            f"{percent(e.image_auroc_low)}): fit with a larger --image-size or --tiles, another --method or --backbone."
+        )
+    if e.image_auroc == 1.0:  # pairs without a common part are independent, and each of the fewer side's is in order
+        least = 1 - supported_rate(min(e.n_good, e.n_defect))
+        found.append(
+            "Every defect scores above every good part, so the bootstrap has no width; with "
+            f"{e.n_good} good parts and {e.n_defect} defects an image AUROC of {percent(least)} could not be excluded "
+            "(95 % confidence)."
         )
     if e.promise.false_reject_rate > e.promise.wished_rate:
         found.append(
@@ -47,9 +61,15 @@ def table(evaluation: Evaluation) -> str:
         f"{100 * e.image_auroc_high:.1f}, 95 % bootstrap)",
         f"{'image AP':<14}{100 * e.average_precision:6.2f}",
         f"{'F1 max':<14}{100 * e.f1_max:6.2f}  (best threshold for this test set, an upper bound)",
-        f"{'pixel AUROC':<14}{100 * e.pixel_auroc:6.2f}",
-        f"{'pixel AP':<14}{100 * e.pixel_average_precision:6.2f}",
-        f"{'AU-PRO @ 0.3':<14}{100 * e.aupro:6.2f}",
+        *(
+            f"{name:<14}{100 * value:6.2f}"
+            for name, value in (
+                ("pixel AUROC", e.pixel_auroc),
+                ("pixel AP", e.pixel_average_precision),
+                ("AU-PRO @ 0.3", e.aupro),
+            )
+            if not math.isnan(value)
+        ),
         *_loco_lines(e.loco),
         f"at the threshold {e.threshold:.6g} (in brackets: exact 95 % limits):",
         f"{'':<10}{'passed':>10}{'rejected':>10}",

@@ -146,7 +146,8 @@ def binomial_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
 def auroc_of_counts(good: NDArray[np.int64], defect: NDArray[np.int64]) -> Any:
     """image_auroc from the number of scores in each of the last axis' increasing bins; a bin is a tie."""
     half_below = np.cumsum(good, axis=-1) - good / 2
-    return (defect * half_below).sum(axis=-1) / (good.sum(axis=-1) * defect.sum(axis=-1))
+    pairs = good.sum(axis=-1, dtype=np.float64) * defect.sum(axis=-1)  # of pixels: more than an int64 counts
+    return (defect * half_below).sum(axis=-1) / pairs
 
 
 def f1_max_of_counts(good: NDArray[np.int64], defect: NDArray[np.int64]) -> float:

@@ -6,6 +6,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from bright_spots import Brightest, Quiet, bright_model
@@ -113,13 +114,53 @@ def test_a_test_set_with_a_part_of_the_fit_is_refused(run_folder: Path, dataset:
     [
         ("nowhere", [], "no readable run.json"),
         ("run", ["--runtime", "openvino"], "a RUN is run by torch only"),
-        ("run", ["--json", "/nowhere/figures.json"], "/nowhere/figures.json: cannot be written"),
+        ("run", ["--json", f"{__file__}/figures.json"], "figures.json: cannot be written"),
     ],
 )
 def test_a_mistake_is_one_message(dataset: Path, run_folder: Path, capsys, model: str, options: list[str], named: str) -> None:
     assert evaluate_command([str(run_folder.with_name(model)), "--data", str(dataset), *options]) == 2
 
     assert named in capsys.readouterr().err
+
+
+def test_figures_are_told_even_where_their_file_cannot_be_written(dataset: Path, run_folder: Path, capsys) -> None:
+    evaluate_command([str(run_folder), "--data", str(dataset), "--json", f"{__file__}/figures.json"])
+
+    assert "image AUROC" in capsys.readouterr().out
+
+
+def test_a_report_may_be_the_first_file_of_its_folder(dataset: Path, run_folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "reports" / "november" / "cap.html"
+
+    assert evaluate_command([str(run_folder), "--data", str(dataset), "--report", str(report)]) == 0
+
+    assert report.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_figures_that_do_not_exist_are_not_in_the_table(tmp_path: Path) -> None:
+    shutil.rmtree(save_dataset(tmp_path) / "ground_truth")
+
+    told = table(evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet()))
+
+    assert "nan" not in told
+    assert "4 defects have no mask" in told
+
+
+def test_a_perfect_order_of_few_parts_comes_with_what_it_cannot_exclude(dataset: Path) -> None:
+    found = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
+
+    told = " ".join(remarks(found))
+
+    assert (found.image_auroc, found.n_good, found.n_defect) == (1.0, 4, 4)
+    assert "an image AUROC of 47.3 % could not be excluded" in told  # 0.05 ** (1 / 4): four pairs without a common part
+
+
+def test_scores_that_tell_no_defect_by_more_than_chance_come_with_what_to_try(dataset: Path) -> None:
+    apart = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
+    by_chance = msgspec.structs.replace(apart, image_auroc=0.52, image_auroc_low=0.29)
+
+    assert "fit with a larger --image-size" in " ".join(remarks(by_chance))
+    assert "fit with a larger --image-size" not in " ".join(remarks(apart))
 
 
 def test_what_is_no_number_becomes_null_in_json(dataset: Path, tmp_path: Path) -> None:

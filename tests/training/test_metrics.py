@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from training.metrics import (
     Found,
     Interval,
+    auroc_of_counts,
     average_precision,
     binomial_interval,
     bootstrap_difference,
@@ -296,3 +297,11 @@ def test_a_model_does_not_differ_from_itself_in_another_unit(good, defect):
 def test_scores_of_other_parts_cannot_be_paired(sizes):
     with pytest.raises(ValueError, match="same good and defect parts"):
         bootstrap_difference((np.zeros(3), np.zeros(5)), (np.zeros(sizes[0]), np.zeros(sizes[1])), 0)
+
+
+def test_the_pixels_of_thousands_of_large_photographs_are_not_too_many_to_count() -> None:
+    good, defect = np.array([12, 12]) * 10**9, np.array([3, 6]) * 10**8  # their pairs are more than an int64 counts
+
+    found = auroc_of_counts(good, defect)
+
+    assert found == pytest.approx(auroc_of_counts(good // 10**8, defect // 10**8), abs=1e-12)  # exact but for the last digits
