@@ -1,6 +1,6 @@
 """What the bundle says of one artefact: its own golden scores, threshold and parity, from running it as the device will."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from agent.preprocess import prepare, prepare_depth, read_depth, read_image, to_
 from agent.tiled import tiled
 from export.parity import Answer, answers
 from training.graph import TorchRuntime
+from training.progress import UNWATCHED, Progress
 from training.run import Run
 
 
@@ -28,7 +29,8 @@ class Reference:
     calibration: Calibration
 
 
-def reference_of(run: Run) -> Reference:
+def reference_of(run: Run, progress: Progress = UNWATCHED) -> Reference:
+    """Asks the trained model; progress: of its answers."""
     contract = run.record.input
     golden = [to_8_bit(read_image(path), contract.white_level) for path in run.golden]
     images, depths = [*(prepare(image, contract) for image in golden), *run.calibration_images], None
@@ -37,12 +39,12 @@ def reference_of(run: Run) -> Reference:
         of_golden = [read_depth(path.with_suffix(".tiff")) for path in run.golden]
         prepared = [prepare_depth(depth, size, contract) for depth, size in zip(of_golden, sizes, strict=True)]
         depths = [*prepared, *run.calibration_depths]
-    found = answers(tiled(TorchRuntime(run.deployed), contract), images, depths)
+    found = answers(tiled(TorchRuntime(run.deployed), contract), progress.track(images, "torch"), depths)
     return Reference(images, depths, len(golden), found, run.record.calibration)
 
 
 def answered(
-    run: Run, file: Path, runtime: str, images: Sequence[Image], depths: Sequence[Depth] | None
+    run: Run, file: Path, runtime: str, images: Iterable[Image], depths: Sequence[Depth] | None
 ) -> tuple[list[Answer], str]:
     """A file's answers on network inputs, and the lowest floating-point precision its runtime computes them in."""
     with section("agent.runtimes", {"type": runtime}).open(file) as opened:

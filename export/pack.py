@@ -22,6 +22,7 @@ from export.bom import bill_of
 from export.model_card import model_card
 from export.parity import ParityError, compare
 from training.data import DataError
+from training.progress import UNWATCHED, Progress, progress_on
 from training.run import Run, RunError, open_run
 
 if TYPE_CHECKING:
@@ -31,7 +32,14 @@ PRECISIONS = ("f16", "bf16", "int8")  # that may be tried beside float32
 _UNFINISHED = ".unfinished-"
 
 
-def export(run: Run, out: Path, name: str, also: Collection[str] = (), within_ms: float | None = None) -> Manifest:
+def export(
+    run: Run,
+    out: Path,
+    name: str,
+    also: Collection[str] = (),
+    within_ms: float | None = None,
+    progress: Progress = UNWATCHED,
+) -> Manifest:
     """Writes the bundle `out`, whole or not at all. also: lower precisions to try (export/lower.py: PRECISIONS). within_ms: time
     that a float32 graph may take on this machine, for which a memory bank is made smaller (export/budget.py).
 
@@ -50,10 +58,12 @@ def export(run: Run, out: Path, name: str, also: Collection[str] = (), within_ms
         write_onnx_metadata(artifacts / "model.onnx", name, run.record.input, run.provenance)
         to_openvino(artifacts / "model.onnx", artifacts / "model.xml")
         golden = _copy_golden(run, folder)
-        reference = reference_of(run)
+        reference = reference_of(run, progress)
         floats = (
-            _float_artifact(run, folder, "onnx-f32", "onnxruntime", ("artifacts/model.onnx",), reference),
-            _float_artifact(run, folder, "openvino-f32", "openvino", ("artifacts/model.xml", "artifacts/model.bin"), reference),
+            _float_artifact(run, folder, "onnx-f32", "onnxruntime", ("artifacts/model.onnx",), reference, progress),
+            _float_artifact(
+                run, folder, "openvino-f32", "openvino", ("artifacts/model.xml", "artifacts/model.bin"), reference, progress
+            ),
         )
         lowered = _lowered(run, folder, floats, reference, also)
         manifest = Manifest(
@@ -107,7 +117,8 @@ def export_command(arguments: list[str]) -> int:
     try:
         if options.out.exists():
             raise BundleError(f"{options.out}: exists already; choose another --out or remove it")
-        manifest = export(open_run(options.run), options.out, options.name or options.out.name, options.also, options.within_ms)
+        name, progress = options.name or options.out.name, progress_on(sys.stderr)
+        manifest = export(open_run(options.run), options.out, name, options.also, options.within_ms, progress)
     except (ParityError, CalibrationError, DataError, RunError) as e:
         raise BundleError(str(e)) from e
     except OSError as e:
@@ -202,8 +213,10 @@ def _lowered(run: Run, folder: Path, floats: tuple[Artifact, ...], reference: Re
     return lower(run, folder, floats, reference, also) if also else Lowered((), (), None)
 
 
-def _float_artifact(run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: Reference) -> Artifact:
+def _float_artifact(
+    run: Run, folder: Path, name: str, runtime: str, files: tuple[str, ...], reference: Reference, progress: Progress
+) -> Artifact:
     """A float32 artefact. Raises ParityError where it does not compute what the trained model computes."""
-    found, executed = answered(run, folder / files[0], runtime, reference.images, reference.depths)
+    found, executed = answered(run, folder / files[0], runtime, progress.track(reference.images, name), reference.depths)
     parity = compare(name, reference.answers, found, reference.calibration, executed)
     return artifact(run, (name, runtime, "f32"), files, found, reference.n_golden, parity)

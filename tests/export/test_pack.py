@@ -1,3 +1,4 @@
+import io
 import os
 import resource
 import subprocess
@@ -10,9 +11,11 @@ import torch
 from agent.bundle import BundleError, open_bundle
 from agent.drivers import section
 from agent.model import open_model
+from export.artifact import reference_of
 from export.pack import describe, export, export_command, licence_warning
 from export.parity import ParityError
 from training.graph import Deployed
+from training.progress import Lines
 from training.run import Run
 
 
@@ -116,3 +119,11 @@ def test_a_backbone_that_may_not_earn_money_is_warned_of(licence: str, says: str
 
     assert says in warning
     assert bool(warning) == bool(says)
+
+
+def test_asking_the_model_about_many_images_is_shown_while_it_lasts(run: Run) -> None:
+    seen = io.StringIO()
+
+    reference = reference_of(run, Lines(seen))
+
+    assert seen.getvalue().startswith(f"torch: {len(reference.images)} in ")
