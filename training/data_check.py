@@ -15,6 +15,7 @@ from training.data_faults import (
     Seen,
     equal,
     grey_and_color,
+    light_not_learned,
     look,
     nearly_equal,
     odd_sizes,
@@ -66,7 +67,7 @@ def check(root: Path, seed: int = 0, progress: Progress = UNWATCHED) -> Check:
     splits["test"] = layout.test() if layout.test_files() else []
     seen, bad = _open(splits, progress)
     findings = unreadable(bad) + overlooked(root, [entry for listed in splits.values() for entry in listed])
-    findings += odd_sizes(seen) + turned(seen) + grey_and_color(seen) + other_light(seen)
+    findings += odd_sizes(seen) + turned(seen) + grey_and_color(seen) + other_light(seen) + light_not_learned(seen)
     findings += equal(seen) + nearly_equal(seen) + unfit_masks(seen)
     by_split = {name: [s.photograph for s in seen if s.split == name] for name in splits}
     try:

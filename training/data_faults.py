@@ -17,6 +17,8 @@ _NEAR_GREY_LEVELS = 3.0  # saving again as JPEG moves no pixel of the thumbnail 
 _THUMBNAIL = (32, 32)
 _OUTLIER = 8.0  # median absolute deviations from the median brightness
 _LEAST_DEVIATION = 1.0  # grey level: parts under steady light must not call each other outliers
+_OTHER_LIGHT = 5.0  # grey levels beyond what the fit has
+_FEW = 0.1  # of the good test parts: single ones are another finding
 _MASK_VALUES = 32  # a drawing has few, a smooth edge some more, a JPEG's noise most
 _BLURRED = ": all but 0 is defect; one that was a JPEG, or has soft edges, marks more than was drawn"
 _DRAWINGS = frozenset({"ground_truth", "gt", "xyz", "Masks"})  # folders of the layouts that hold no photographs
@@ -126,6 +128,21 @@ def other_light(seen: Sequence[Seen]) -> list[Finding]:
     limit = _OUTLIER * max(float(np.median(distance)), _LEAST_DEVIATION)
     message = f"good part(s) further than {limit:.0f} grey levels from the usual brightness {np.median(levels):.0f} of 255"
     return _some("warning", "brightness", message, [s.photograph.path for s, d in zip(good, distance, strict=True) if d > limit])
+
+
+def light_not_learned(seen: Sequence[Seen]) -> list[Finding]:
+    """Many good test parts in light that no part of the fit was in: a model that never saw it rejects them."""
+    learned = [s.brightness for s in seen if s.split != "test"]
+    tests = [s for s in seen if s.split == "test" and s.photograph.defect is None]
+    if not learned:
+        return []
+    low, high = min(learned), max(learned)
+    outside = [s.photograph.path for s in tests if not low - _OTHER_LIGHT <= s.brightness <= high + _OTHER_LIGHT]
+    if len(outside) <= _FEW * len(tests):
+        return []
+    where = f"darker or brighter than all that the fit has (mean {low:.0f} to {high:.0f} of 255)"
+    advice = "give it parts in every light of the line"
+    return _some("warning", "light-not-learned", f"of {len(tests)} good test parts are {where}: {advice}", outside)
 
 
 def equal(seen: Sequence[Seen]) -> list[Finding]:

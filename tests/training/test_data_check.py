@@ -118,6 +118,16 @@ def test_each_fault_is_one_finding_that_names_the_file(tmp_path: Path, damage, k
     assert found.usable == (weight == "warning")
 
 
+def test_a_test_set_in_another_light_than_the_fit_is_found(tmp_path: Path) -> None:
+    good = sorted((save_dataset(tmp_path) / "test" / "good").glob("*.png"))
+    [save(file, plate(50 + k) + 20) for k, file in enumerate(good)]
+
+    finding = next(f for f in check(tmp_path).findings if f.kind == "light-not-learned")
+
+    assert finding.files == tuple(map(str, good))
+    assert "give it parts in every light of the line" in finding.message
+
+
 @pytest.mark.parametrize("make", [save_dataset, save_visa, save_mvtec3d])
 def test_a_clean_data_set_has_no_finding(tmp_path: Path, make) -> None:
     found = check(make(tmp_path))
