@@ -13,7 +13,7 @@ from agent.preprocess import InputContract
 from agent.watch import Usual
 from agent.whole_file import write_whole
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 2
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 3
 MANIFEST = "manifest.json"
 RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
 
@@ -120,7 +120,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The contract between workstation and device. Raw scores: larger is stranger, judged by each artefact's own table.
 
     sensitivity_limits: how far a station may move its working point, in shares of (threshold - median).
-    usual: how photographs of good parts look.
+    usual: how photographs of good parts look. photographs: sha256 of those of the fit, each `train`, which the model learned
+    from, or `calibration`, held out for the threshold; a bundle of schema 1.2 names none.
     """
 
     schema: str
@@ -136,6 +137,7 @@ class Manifest(msgspec.Struct, frozen=True):
     ptq: PtqRecord | None = None
     sensitivity_limits: tuple[float, float] = (-0.2, 0.5)
     usual: Usual | None = None
+    photographs: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def export(
             withheld=lowered.withheld,
             ptq=lowered.ptq,
             usual=run.record.usual,
+            photographs={file.sha256: file.role for file in run.record.files},
         )
         _tell(folder, manifest)
         sealed = seal(folder, manifest)

@@ -44,7 +44,7 @@ DATA has test/good/, test/<defect>/ and ground_truth/<defect>/<stem>_mask.png (M
 
 
 class Trained(NamedTuple):
-    """An opened RUN or bundle. seen: parts it must not be tested with (sha256 to path; a bundle knows none)."""
+    """An opened RUN or bundle. seen: parts it must not be tested with, what each is by its sha256."""
 
     model: Model
     seen: dict[str, str]
@@ -122,7 +122,8 @@ def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained
         config = section("agent.runtimes", {"type": artifact.runtime})
         opened = stack.enter_context(config.open(bundle.path(artifact.files[0])))
         model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
-        return Trained(model, {}, artifact.runtime, bundle.manifest.provenance)
+        seen = {digest: f"one of the fit ({role})" for digest, role in bundle.manifest.photographs.items()}
+        return Trained(model, seen, artifact.runtime, bundle.manifest.provenance)
     from training.graph import TorchRuntime
     from training.run import RunError, open_run
 

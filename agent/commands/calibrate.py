@@ -37,7 +37,7 @@ def calibrate_command(arguments: list[str]) -> int:
     parser.add_argument("--runtime", help="a runtime section as in line.yaml; all artefacts in their own runtime without it")
     chosen = parser.parse_args(arguments)
     bundle = open_bundle(chosen.bundle)
-    photographs = _photographs(chosen.images, bundle.manifest.input.depth)
+    photographs = _photographs(chosen.images, bundle)
     for content in _sections(chosen.runtime, bundle):
         runtime: RuntimeConfig = section("agent.runtimes", content)
         for artifact in bundle.manifest.artifacts:
@@ -48,16 +48,23 @@ def calibrate_command(arguments: list[str]) -> int:
     return 0
 
 
-def _photographs(folder: Path, with_depth: bool) -> list[Path]:
+def _photographs(folder: Path, bundle: Bundle) -> list[Path]:
     """The different ones that lie in the folder itself: below it there may be defects, as in a data set's test/, and a copy
-    vouches for nothing. Raises BundleError where there are none."""
-    suffixes = IMAGE_SUFFIXES - {".tiff"} if with_depth else IMAGE_SUFFIXES  # .tiff: depth, beside its photograph
+    vouches for nothing. Raises BundleError where there are none, and for one that the model learned from."""
+    suffixes = (
+        IMAGE_SUFFIXES - {".tiff"} if bundle.manifest.input.depth else IMAGE_SUFFIXES
+    )  # .tiff: its depth
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder, expected photographs of good parts in it")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
     different = {sha256(photograph): photograph for photograph in reversed(found)}
     if not different:
         raise BundleError(f"{folder}: expected photographs of good parts, found none in it (sub-folders are not looked into)")
+    if learned := [p.name for digest, p in different.items() if bundle.manifest.photographs.get(digest) == "train"]:
+        raise BundleError(
+            f"{folder}: {len(learned)} of {len(different)} photographs are of those that the model learned from, which say "
+            f"nothing of others: {', '.join(sorted(learned)[:5])}; take photographs of other good parts"
+        )
     if len(different) < len(found):
         print(f"{len(found) - len(different)} left out, equal to another photograph")
     return sorted(different.values())

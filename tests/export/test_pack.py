@@ -1,6 +1,7 @@
 import io
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from agent.model import open_model
 from export.artifact import reference_of
 from export.pack import describe, export, export_command, licence_warning
 from export.parity import ParityError
+from training.evaluate import evaluate_command
 from training.graph import Deployed
 from training.progress import Lines
 from training.run import Run
@@ -49,6 +51,20 @@ def test_the_manifest_says_how_to_make_the_model_again(bundle_folder: Path, run:
     assert provenance.weights_sha256 == run.record.weights_sha256
     assert provenance.n_train == 6
     assert {"torch", "timm", "opencv"} <= provenance.versions.keys()
+
+
+def test_a_bundle_names_the_photographs_of_the_fit_and_is_not_tested_with_them(
+    bundle_folder: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.record.data, tmp_path / "data")
+    shutil.copy(tmp_path / "data" / run.record.files[0].path, tmp_path / "data" / "test" / "good" / "seen.png")
+
+    named = open_bundle(bundle_folder).manifest.photographs
+    status = evaluate_command([str(bundle_folder), "--data", str(tmp_path / "data")])
+
+    assert named == {file.sha256: file.role for file in run.record.files}
+    assert status == 2
+    assert "seen.png is one of the fit (train)" in capsys.readouterr().err
 
 
 class ExportedOtherwise(Deployed):

@@ -1,14 +1,15 @@
 """Tables made on the device: used where they hold, refused where they are damaged, and `kensa calibrate`, which makes them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from line_file import write_line
-from small_bundle import photograph, raw_score, write_photographs
+from small_bundle import edit_manifest, photograph, raw_score, write_photographs
 
-from agent.bundle import BundleError, open_bundle
+from agent.bundle import BundleError, open_bundle, sha256
 from agent.commands.calibrate import calibrate_command
 from agent.commands.line import reporting
 from agent.config import load_line
@@ -108,6 +109,21 @@ def test_defects_in_sub_folders_never_decide_a_threshold(
     assert "from 70 good parts" in capsys.readouterr().out
     assert calibrated(small_bundle, photographs / "test", tmp_path / "state") == 2
     assert "sub-folders are not looked into" in capsys.readouterr().err
+
+
+def test_photographs_that_the_model_learned_from_make_no_table(
+    small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learned, held_out, *_ = sorted(photographs.iterdir())
+    roles = {sha256(learned): "train", sha256(held_out): "calibration"}
+    bundle = shutil.copytree(small_bundle, tmp_path / "bundle")
+    edit_manifest(bundle, lambda manifest: manifest.update(photographs=roles))
+
+    assert calibrated(bundle, photographs, tmp_path / "state") == 2
+
+    assert f"1 of 70 photographs are of those that the model learned from, which say nothing of others: {learned.name};" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_missing_folder_is_named(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
