@@ -17,14 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 import torch
 import yaml
 
 from agent.preprocess import enlarge
 from training.data import Photograph, input_contract, read_mask, unseen_parts
-from training.evaluation import Evaluation
 from training.fit import fit
 from training.metrics import bootstrap_difference, image_auroc
 from training.pixel_metrics import PixelCurves, score_edges
@@ -75,18 +73,22 @@ def timed_fit(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def compared(options: argparse.Namespace) -> dict[str, Any]:
-    """Figures of both sides in percent, the difference of the image AUROC with its lower bound in points."""
-    evaluation = msgspec.json.decode(options.ours.read_bytes(), type=Evaluation)
-    raw = {Path(part.path).resolve(): part.raw for part in evaluation.parts}
+    """Figures of both sides in percent, the difference of the image AUROC with its lower bound in points.
+
+    Photographs that our contract refuses have no score; they are left out on both sides, counted.
+    """
+    evaluation = json.loads(options.ours.read_bytes())
+    raw = {Path(part["path"]).resolve(): part["raw"] for part in evaluation["parts"]}
     found = json.loads((options.theirs / "figures.json").read_text())
     photographs = unseen_parts(options.data)
     names = [p.path.relative_to(options.data).as_posix() for p in photographs]
     if set(names) != set(found["scores"]):
         raise SystemExit(f"{options.theirs}: scores of {len(found['scores'])} photographs, {options.data} has {len(names)}")
     is_defect = np.array([p.defect is not None for p in photographs])
-    ours = np.array([raw[p.path.resolve()] for p in photographs])
+    ours = np.array([raw[p.path.resolve()] for p in photographs], dtype=np.float64)  # None: not a number
+    judged = np.isfinite(ours)
     theirs = np.array([found["scores"][name] for name in names])
-    sides = [(scores[~is_defect], scores[is_defect]) for scores in (ours, theirs)]
+    sides = [(scores[judged & ~is_defect], scores[judged & is_defect]) for scores in (ours, theirs)]
     bound = {share: bootstrap_difference(*sides, seed=SEED, resamples=RESAMPLES, confidence=share) for share in (ONE_SIDED, 0.95)}
     curves = curves_of(options.theirs / "maps.npz", photographs, names)
     our_auroc, their_auroc = (100 * image_auroc(*side) for side in sides)
@@ -94,8 +96,9 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
         "image_auroc": {"ours": our_auroc, "theirs": their_auroc, "difference": our_auroc - their_auroc},
         "lower_95": 100 * bound[ONE_SIDED].low,
         "interval_95": (100 * bound[0.95].low, 100 * bound[0.95].high),
-        "pixel_auroc": {"ours": 100 * evaluation.pixel_auroc, "theirs": 100 * curves.pixel_auroc()},
-        "aupro": {"ours": 100 * evaluation.aupro, "theirs": 100 * curves.aupro()},
+        "left_out": int((~judged).sum()),
+        "pixel_auroc": {"ours": 100 * evaluation["pixel_auroc"], "theirs": 100 * curves.pixel_auroc()},
+        "aupro": {"ours": 100 * evaluation["aupro"], "theirs": 100 * curves.aupro()},
         "theirs": {key: value for key, value in found.items() if key != "scores"},
     }
 
