@@ -1,11 +1,13 @@
 """What a person has ordered at the gate or still has to do there; a restart must not forget it."""
 
 import logging
+import threading
 from pathlib import Path
 
 import msgspec
 
 from agent.gate.line_stop import Reason
+from agent.whole_file import sync
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class OrderBook:
             return UNREADABLE
 
     def write(self, orders: Orders) -> bool:
-        """Whether a restart will know of it."""
+        """Whether a restart will know of it; after a power cut too once the disk has it, for which nobody waits here."""
         fresh = self._file.with_suffix(".new")
         try:
             fresh.write_bytes(msgspec.json.encode(orders))
@@ -46,4 +48,12 @@ class OrderBook:
         except OSError as e:
             log.error("%s: a restart will not know of this: %s (%s)", self._file, orders, e.strerror)
             return False
+        threading.Thread(target=self._settle, name="orders", daemon=True).start()
         return True
+
+    def _settle(self) -> None:
+        try:
+            sync(self._file)
+            sync(self._file.parent)
+        except OSError as e:
+            log.error("%s: a restart after a power cut may not know what was ordered last: %s", self._file, e.strerror)

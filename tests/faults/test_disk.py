@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -58,6 +59,15 @@ for n in itertools.count(first):
     stored.wait(10)
     if n == first + 1000:
         break
+"""
+
+
+ORDERS_MAINTENANCE = """
+import sys, threading
+from pathlib import Path
+from agent.gate.orders import OrderBook, Orders
+assert OrderBook(Path(sys.argv[1])).write(Orders(maintenance=True))
+[thread.join() for thread in threading.enumerate() if thread.name == "orders"]
 """
 
 
@@ -171,6 +181,18 @@ def test_s3_nothing_is_called_durable_before_the_kernel_was_asked_to_put_it_on_t
     claims = steps.count("c")
     assert claims >= 20
     assert [step for step in steps.split("c")[:-1] if not step.rstrip("m").endswith("s")] == []
+
+
+def test_s3_what_was_ordered_at_the_gate_is_put_on_the_disk_and_so_is_its_name(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    calls = [strace(), "-f", "-y", "-qq", "-e", "trace=rename,fsync", "-o", str(trace)]
+
+    subprocess.run([*calls, sys.executable, "-c", ORDERS_MAINTENANCE, str(tmp_path / "orders.json")], check=True, timeout=30)
+
+    steps = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if str(tmp_path) in line]
+    assert [step.split("(")[0] for step in steps] == ["rename", "fsync", "fsync"]
+    assert f"<{tmp_path}/orders.json>" in steps[1]
+    assert f"<{tmp_path}>" in steps[2]
 
 
 def kind_of(call: str) -> str:
