@@ -97,7 +97,8 @@ class GateLink:
 
     on_closed: called from that thread for each closed part; calls `confirm` once its event is durable. on_alarm: called from
     that thread for what people should know of the gate. on_wished: the same for what became of a `wish`.
-    recipe: by which parts are judged; said with each verdict.
+    recipe: by which parts are judged; said with each verdict. on_trigger: called from that thread when a part comes, before
+    `next_trigger` gives it; may wait for nothing.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class GateLink:
         on_alarm: Callable[[Alarm], None] = lambda alarm: None,
         on_wished: Callable[[Wished], None] = lambda wished: None,
         recipe: int = 0,
+        on_trigger: Callable[[Triggered], None] = lambda trigger: None,
     ) -> None:
         self.recipe = recipe
         self.orders: deque[ChangeTo] = deque(maxlen=_ORDERS)
@@ -114,8 +116,10 @@ class GateLink:
         self._on_closed = on_closed
         self._on_alarm = on_alarm
         self._on_wished = on_wished
+        self._on_trigger = on_trigger
         self._triggers: queue.Queue[Triggered | None] = queue.Queue(_WAITING_TRIGGERS)
         self._to_confirm: deque[Part] = deque()
+        self._heeded: deque[str] = deque()
         self._channel: Channel | None = None
         self._stop = threading.Event()
         self._failure: Exception | None = None
@@ -173,6 +177,10 @@ class GateLink:
         """The part's event is durable. Told a moment later, many at once: a burst of messages must not hold up a verdict."""
         self._to_confirm.append(part)
 
+    def heed(self, alarm: str) -> None:
+        """The same of an alarm, by its key: until then each inspection process that attaches is told of it."""
+        self._heeded.append(alarm)
+
     def _send(self, message: Tell | Changed | Wish | Confirm) -> bool:
         channel = self._channel
         try:
@@ -185,9 +193,10 @@ class GateLink:
 
     def _send_confirmations(self) -> None:
         """What does not get through is reported by the gate again, and confirmed again."""
-        while self._to_confirm:
+        while self._to_confirm or self._heeded:
             batch = [self._to_confirm.popleft() for _ in range(min(len(self._to_confirm), _PARTS_PER_CONFIRM))]
-            self._send(Confirm(tuple(batch)))
+            alarms = [self._heeded.popleft() for _ in range(len(self._heeded))]
+            self._send(Confirm(tuple(batch), tuple(alarms)))
 
     def _run(self) -> None:
         try:
@@ -219,6 +228,7 @@ class GateLink:
         match message:
             case Triggered():
                 try:
+                    self._on_trigger(message)
                     self._triggers.put_nowait(message)
                 except queue.Full:
                     self.overrun += 1

@@ -5,8 +5,9 @@ Threads of the two processes of a station:
 | thread | owner | may wait for | bounded by | when it dies |
 |---|---|---|---|---|
 | main | inspect_forever | cameras, until the part is due; runtime | one part at a time | process ends, parts are rejected |
-| view, one for each camera | Photographer | its camera | 64 triggers; others are faults | the process ends |
+| view, one for each camera | Photographer | its camera | 8 photographs, owed or waiting; more are faults | the process ends |
 | camera, one for each real one | LiveCamera | the device | 8 frames; older ones are dropped | the process ends |
+| shrink, for each further core, three at most | Model | nothing | one photograph | its error ends the process |
 | gate | GateLink | the ejector's socket | 64 triggers; more are rejected as late | check() ends the process |
 | outbox | Writer | disk | 4096 requests; more stay in the ejector's journal | check() ends the process |
 | observer | Observer | the page's process | 4096 facts, one picture; more are dropped | check() ends the process |

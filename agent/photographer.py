@@ -1,7 +1,8 @@
 """All cameras of a station at once: each part gets one Shot of each, and what is missing when the time is up is a Fault.
 
 Each camera has a thread, so that one that hangs keeps neither the others nor the loop; its late photograph is thrown away and
-never becomes another part's.
+never becomes another part's. A part is asked for when it is triggered, whatever the loop does meanwhile: the belt moves, and a
+camera that is told to expose once the part before has been judged would see another place, or the next part.
 """
 
 import queue
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from agent.cameras import Camera
-from agent.inspection import Fault, Shot
+from agent.inspection import Fault, Part, Shot
 from agent.link import Triggered
-from agent.preprocess import PixelsWithDepth, to_8_bit
+from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
 from agent.watch import Usual, what_is_wrong
 
 _LEAVE_WITHIN_S = 2.0
-_OWED_AT_MOST = 64
+_AT_MOST = 8  # photographs that a camera owes, or that wait to be judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Standard:
 
     white_level: int
     usual: Usual | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """What a camera gave, and the Shot it is by this standard."""
+
+    photograph: Pixels | PixelsWithDepth | Fault
+    standard: Standard
+    shot: Shot
 
 
 class Photographer:
@@ -49,25 +59,34 @@ class Photographer:
         """What is wrong with the cameras now, empty when nothing is."""
         return "; ".join(filter(None, (thread.camera.trouble for thread in self._threads)))
 
-    def shoot(self, trigger: Triggered, standard: Standard) -> tuple[Shot, ...]:
-        """One Shot of each camera, in the order of the configuration; here before the part is at its gate.
+    def ask(self, trigger: Triggered, standard: Standard) -> None:
+        """Each camera is to photograph the part now. Waits for nothing; from the thread that hears of parts, in their order.
 
-        Raises RuntimeError where a camera's thread has stopped.
+        standard: by which the photograph will be judged, unless another model takes over meanwhile.
         """
         for thread in self._threads:
             thread.ask(trigger, standard)
-        return tuple(thread.answer(trigger) for thread in self._threads)
+
+    def answer(self, trigger: Triggered, standard: Standard) -> tuple[Shot, ...]:
+        """One Shot of each camera, in the order of the configuration; here before the part is at its gate. In the order of `ask`.
+
+        Raises RuntimeError where a camera's thread has stopped.
+        """
+        return tuple(thread.answer(trigger, standard) for thread in self._threads)
 
 
 class _ViewThread:
-    """One camera and the thread that waits for it. Each part that is asked for takes its photograph, if too late for nothing."""
+    """One camera and the thread that waits for it. Each part that is asked for takes its photograph, if too late for nothing.
+
+    Parts are answered in the order in which they were asked for.
+    """
 
     def __init__(self, name: str, camera: Camera) -> None:
         self.name = name
         self.camera = camera
         self._asked: queue.SimpleQueue[tuple[Triggered, Standard] | None] = queue.SimpleQueue()
-        self._owed = 0
-        self._taken: Shot | None = None
+        self._awaited: dict[Part, _Taken | None] = {}  # in their order; None until it is taken
+        self._is_leaving = False
         self._changed = threading.Condition()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"view {name}", daemon=True)
@@ -76,58 +95,69 @@ class _ViewThread:
         self._thread.start()
 
     def leave(self) -> None:
+        with self._changed:
+            self._is_leaving = True
         self._asked.put(None)
         self._thread.join(_LEAVE_WITHIN_S)
 
     def ask(self, trigger: Triggered, standard: Standard) -> None:
-        """In order; a camera that owes too many is not asked."""
+        """A camera that has too much to do, or that is to be closed, is not asked."""
         with self._changed:
-            if self._owed < _OWED_AT_MOST:
-                self._owed += 1
+            if not self._is_leaving and max(len(self._awaited), self._asked.qsize()) < _AT_MOST:
+                self._awaited[trigger.part] = None
                 self._asked.put((trigger, standard))
 
-    def answer(self, trigger: Triggered) -> Shot:
-        """The Shot of a part that was asked for; a Fault once it is at its gate."""
+    def answer(self, trigger: Triggered, standard: Standard) -> Shot:
+        """The Shot of a part; a Fault once it is at its gate, or where it was not asked for."""
         with self._changed:
-            while self._failure is None and not self._has(trigger):
+            was_asked = trigger.part in self._awaited
+            while was_asked and self._failure is None and self._awaited[trigger.part] is None:
                 left_s = (trigger.planned_ns - time.monotonic_ns()) / 1e9
                 if left_s <= 0 or not self._changed.wait(left_s):
                     break
             if self._failure is not None:
                 raise RuntimeError(f"the thread of camera {self.name} stopped") from self._failure
-            taken, owed = self._taken, self._owed
-        if time.monotonic_ns() > trigger.planned_ns:
-            return self._shot(trigger, Fault("not inspected: its moment at the gate had passed before its image was there"))
-        if taken is None or taken.part != trigger.part:
-            return self._shot(trigger, Fault(f"camera {self.name} was not asked: it still owes {owed} photographs"))
-        return taken
+            taken = self._given_out(trigger.part) if was_asked else None
+        if not was_asked:
+            why = f"{_AT_MOST} photographs were owed or waited to be judged, or a recipe was being changed"
+            return self._fault(trigger, f"camera {self.name} was not asked: {why}")
+        if taken is None or time.monotonic_ns() > trigger.planned_ns:
+            return self._fault(trigger, "not inspected: its moment at the gate had passed before its image was there")
+        return taken.shot if taken.standard is standard else self._shot(trigger, taken.photograph, standard)
 
-    def _has(self, trigger: Triggered) -> bool:
-        return self._taken is not None and self._taken.part == trigger.part
+    def _given_out(self, part: Part) -> _Taken | None:
+        """Its photograph, if it is there; nobody awaits it any longer, nor those of parts before it."""
+        for other in list(self._awaited):
+            taken = self._awaited.pop(other)
+            if other == part:
+                return taken
+        return None
 
     def _run(self) -> None:
         try:
-            while (asked := self._asked.get()) is not None:
-                shot = self._take(*asked)
+            while (asked := self._asked.get()) is not None and not self._is_leaving:
+                trigger, standard = asked
+                photograph = self.camera.shoot(trigger.triggered_ns)
+                taken = _Taken(photograph, standard, self._shot(trigger, photograph, standard))
                 with self._changed:
-                    self._owed, self._taken = self._owed - 1, shot
-                    self._changed.notify_all()
+                    if trigger.part in self._awaited:
+                        self._awaited[trigger.part] = taken
+                        self._changed.notify_all()
         except Exception as e:  # noqa: BLE001 - raised in the loop by answer()
             with self._changed:
                 self._failure = e
                 self._changed.notify_all()
 
-    def _take(self, trigger: Triggered, standard: Standard) -> Shot:
+    def _shot(self, trigger: Triggered, photograph: Pixels | PixelsWithDepth | Fault, standard: Standard) -> Shot:
         """The photograph in 8 bit with its depth, if nothing is wrong with it."""
-        taken = self.camera.shoot(trigger.triggered_ns)
-        if isinstance(taken, Fault):
-            return self._shot(trigger, taken)
-        pixels, depth = (taken.pixels, taken.depth) if isinstance(taken, PixelsWithDepth) else (taken, None)
+        if isinstance(photograph, Fault):
+            return self._fault(trigger, photograph.reason)
+        pixels, depth = (photograph.pixels, photograph.depth) if isinstance(photograph, PixelsWithDepth) else (photograph, None)
         image = to_8_bit(pixels, standard.white_level)
         wrong = what_is_wrong(image, standard.usual) if standard.usual is not None else ""
         if wrong:
-            return self._shot(trigger, Fault(f"camera {self.name}: {wrong}"))
+            return self._fault(trigger, f"camera {self.name}: {wrong}")
         return Shot(trigger.part, self.name, trigger.triggered_ns, image, depth)
 
-    def _shot(self, trigger: Triggered, fault: Fault) -> Shot:
-        return Shot(trigger.part, self.name, trigger.triggered_ns, fault)
+    def _fault(self, trigger: Triggered, reason: str) -> Shot:
+        return Shot(trigger.part, self.name, trigger.triggered_ns, Fault(reason))

@@ -22,7 +22,7 @@ from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
 from agent.gate_link import GateLink, Readings
 from agent.health import notify
 from agent.inspection import Closed, Event, Fault, Shot
-from agent.link import Alarm, Wished
+from agent.link import Alarm, Triggered, Wished
 from agent.model import self_test
 from agent.observation.observer import open_observer
 from agent.only_one import only_one
@@ -56,6 +56,7 @@ class Station:
             self._recipes = devices.enter_context(RecipeSetup(line, recipe, lambda: self.gate.wake()))
             opened, running = self._recipes.models.now, self._recipes.line
             self.model, self.policy, self.readings = opened.model, Policy(opened.judge.threshold), Readings(opened.judge)
+            self._standard = _standard_of(opened)
             self._config_sha256 = line.sha256
             self._boot = machine_boot()
             self._product_of = {number: one.product for number, one in line.recipes.items()}
@@ -86,7 +87,7 @@ class Station:
             self._publisher = devices.enter_context(
                 Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
             )
-            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe)
+            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe, self._photograph)
             self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox, self._trouble))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
@@ -118,8 +119,7 @@ class Station:
                 self._test_if_asked()
                 yield ()
                 continue
-            manifest = self._recipes.models.now.bundle.manifest
-            shots = self._recipes.photographer.shoot(trigger, Standard(manifest.input.white_level, manifest.usual))
+            shots = self._recipes.photographer.answer(trigger, self._standard)
             self._desk.saw(trigger.part, shots[0].image)
             if (paused := self._desk.paused) is not None:
                 shots = tuple(replace(shot, image=Fault(f"not inspected: paused by {paused}")) for shot in shots)
@@ -174,7 +174,7 @@ class Station:
 
     def _judge_by(self, fresh: Opened) -> None:
         judge = self.readings.judge = fresh.judge
-        self.model, self.policy = fresh.model, Policy(judge.threshold)
+        self.model, self.policy, self._standard = fresh.model, Policy(judge.threshold), _standard_of(fresh)
         place, artifact = fresh.model.runtime.executed_on, fresh.artifact.name
         line = self._recipes.line
         birth: dict[str, str | float] = {
@@ -220,10 +220,19 @@ class Station:
         """An alert of its own."""
         self._outbox.alert(f"{name}/{uuid.uuid4().hex}", alert(name, detail))
 
+    def _photograph(self, trigger: Triggered) -> None:
+        """Each camera is asked as soon as the link's thread hears of a part: the belt moves on while others are judged."""
+        self._recipes.photographer.ask(trigger, self._standard)
+
     def _wished(self, wished: Wished) -> None:
         """The gate says what became of a wish for another recipe."""
         self._desk.wished(wished.id, wished.refusal)
 
     def _alarm(self, alarm: Alarm) -> None:
         """Something at the gate that people should know of; a second copy has the same key."""
-        self._outbox.alert(alarm.key, alert(alarm.name, alarm.detail))
+        self._outbox.alert(alarm.key, alert(alarm.name, alarm.detail), self.gate.heed)
+
+
+def _standard_of(opened: Opened) -> Standard:
+    manifest = opened.bundle.manifest
+    return Standard(manifest.input.white_level, manifest.usual)

@@ -2,8 +2,8 @@
 
 The contract: `Config.open()` is a context manager that yields a Camera, complete at birth; it raises CameraLostError where
 there can never be one. A device that is not there yet, or no longer, is looked for for ever (agent/cameras/_live.py), and its
-parts are faults meanwhile. `shoot` is called once per trigger, from one thread, in the order of the triggers. Vendor SDKs are
-imported inside `open()`.
+parts are faults meanwhile. `shoot` is called once per trigger, from one thread, in the order of the triggers, and as soon as the
+part is triggered or the photograph before it is taken. Vendor SDKs are imported inside `open()`.
 """
 
 from contextlib import AbstractContextManager

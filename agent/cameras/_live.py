@@ -87,6 +87,7 @@ class LiveCamera:
         self._repeats = Repeats()
         self._recent: deque[bool] = deque(maxlen=_SHARE_OVER)
         self._missed_in_a_row = 0
+        self._busy_until_ns = 0
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._failure: Exception | None = None
@@ -123,6 +124,8 @@ class LiveCamera:
             if self._exposes is Exposes.TOLD:
                 if time.monotonic_ns() > last_ns:
                     return Fault(f"camera {self._name}: the trigger was heard more than {self._config.timeout_ms:g} ms late")
+                if triggered_ns < self._busy_until_ns:  # exposed now, the part would be elsewhere already
+                    return Fault(f"camera {self._name}: the part came before the photograph of the one before it was taken")
                 self._to_fire.append(triggered_ns)
                 self._changed.notify_all()
             while (frame := self._of(first_ns, last_ns)) is None:
@@ -134,7 +137,7 @@ class LiveCamera:
                     self._miss()
                     return Fault(f"camera {self._name}: no frame within {self._config.timeout_ms:g} ms of the trigger")
                 self._changed.wait(left_ns / 1e9)
-            self._missed_in_a_row = 0
+            self._missed_in_a_row, self._busy_until_ns = 0, frame.arrived_ns
         return self._image_of(frame)
 
     def _of(self, first_ns: int, last_ns: int) -> Frame | None:

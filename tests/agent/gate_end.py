@@ -32,9 +32,11 @@ class GateEnd:
     def wait_for_attach(self) -> None:
         wait_until(lambda: self._hear() and any(isinstance(message, Attach) for message in self.heard))
 
-    def trigger(self, part: Part, until_gate_ms: float = 10_000) -> None:
+    def trigger(self, part: Part, until_gate_ms: float = 10_000) -> int:
+        """When it was, ns."""
         now_ns = time.monotonic_ns()
         self.say(Triggered(part, now_ns, now_ns + round(until_gate_ms * 1e6)))
+        return now_ns
 
     def report(self, *closed: Closed) -> None:
         self.say(Report(closed))

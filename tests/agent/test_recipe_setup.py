@@ -15,15 +15,15 @@ import pytest
 from gate_end import GateEnd, gate_end
 from inspecting import inspecting
 from line_file import write_line
+from photographed import photographed
 from small_bundle import edit_manifest, photograph
 from waiting import wait_until
 
 from agent.bundle import BundleError
 from agent.cameras import CameraLostError
 from agent.config import Line, load_line
-from agent.inspection import Closed, Image, Part
+from agent.inspection import Cause, Closed, Image, Part
 from agent.link import Attach, Changed, ChangeTo, Tell, Triggered
-from agent.photographer import Standard
 from agent.recipe_setup import Cameras, RecipeSetup
 from agent.station import Station
 
@@ -38,12 +38,15 @@ class Lamp:
     opened: list[str]
     trouble: str = ""
     is_there: bool = True
+    may_open: threading.Event | None = None
 
     @contextmanager
     def open(self) -> Iterator["Lamp"]:
         if not self.is_there:
             raise CameraLostError(f"{self.name} is not there")
         self.opened.append(f"{self.name} on")
+        if self.may_open is not None:
+            self.may_open.wait()
         yield self
         self.opened.append(f"{self.name} off")
 
@@ -130,7 +133,7 @@ def test_a_camera_that_does_not_take_the_other_settings_has_its_own_again() -> N
     with closing(Cameras({"top": Lamp("dark", opened)}, within_s=0.1)) as cameras:
         with pytest.raises(CameraLostError, match="after it was set to 4000"):
             cameras.change({"top": refuses}, lambda: None)
-        (shot,) = cameras.photographer.shoot(Triggered(Part("boot", 1), 0, time.monotonic_ns() + 10_000_000_000), Standard(255))
+        (shot,) = photographed(cameras.photographer, Triggered(Part("boot", 1), 0, time.monotonic_ns() + 10_000_000_000))
 
     assert isinstance(shot.image, np.ndarray)
     assert opened[:5] == ["dark on", "dark off", "bright on", "bright off", "dark on"]
@@ -209,6 +212,29 @@ def test_orders_are_obeyed_one_after_the_other_and_each_is_answered(line: Line, 
         gate.drop()
 
     assert [(answer.wanted, answer.recipe) for answer in answers(gate)] == [(2, 2), (3, 2), (1, 1)]
+
+
+def test_a_part_that_comes_while_cameras_are_exchanged_is_a_fault_and_the_next_one_has_its_own_photograph(
+    line: Line, gate: GateEnd
+) -> None:
+    opened: list[str] = []
+    may_open = threading.Event()
+    lamps = with_lamps(line, Lamp("dark", opened), Lamp("bright", opened, may_open=may_open))
+    with Station(dataclasses.replace(lamps, cameras=lamps.recipes[1].cameras)) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.say(ChangeTo(2, "the PLC"))
+        wait_until(lambda: "bright on" in opened)
+        gate.trigger(Part("boot", 1))
+        wait_until(lambda: station.gate.waiting)
+        may_open.set()
+        wait_until(lambda: answers(gate))
+        gate.trigger(Part("boot", 2))
+        meanwhile, after = gate.verdict_on(Part("boot", 1)), gate.verdict_on(Part("boot", 2))
+        gate.report(*(Closed(Part("boot", n), verdict, 1, 2, None) for n, verdict in ((1, meanwhile), (2, after))))
+        gate.wait_for_confirmation(Part("boot", 2))
+
+    assert (meanwhile.cause, after.cause) == (Cause.FAULT, Cause.SCORE)
+    assert "a recipe was being changed" in meanwhile.detail
 
 
 def test_a_station_starts_with_the_recipe_that_ran_before(line: Line, gate: GateEnd) -> None:

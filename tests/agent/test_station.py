@@ -4,6 +4,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from agent.config import Line, load_line
 from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
 from agent.inspection import Cause, Closed, Fault, Outcome, Part, Shot, Verdict
+from agent.link import Alarm
 from agent.loop import inspect_forever
 from agent.only_one import AlreadyRunningError
 from agent.station import Station
@@ -87,6 +89,18 @@ def test_a_closed_part_is_confirmed_once_its_event_with_its_reading_is_in_the_ou
     assert data["readings"][0]["raw"] == pytest.approx(raw_score_of_first_photograph(line), abs=1e-5)
 
 
+def test_the_gate_hears_that_its_alarm_is_safe_once_it_is_in_the_outbox(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+
+        gate.say(Alarm("boot/alarm/1", "part-went-by", "part boot/1"))
+
+        gate.wait_for_heed("boot/alarm/1")
+    with Outbox(line.state / "outbox.db") as outbox:
+        (row,) = outbox.waiting(0, 10)
+    assert (row.key, json.loads(row.data)["alert"]) == ("boot/alarm/1", "part-went-by")
+
+
 def test_a_part_that_another_process_judged_is_an_event_without_readings(line: Line, gate: GateEnd) -> None:
     missed = Verdict(Outcome.REJECT, Cause.MISSED, "inspection was lost")
     with Station(line) as station, inspecting(station):
@@ -119,6 +133,35 @@ def test_a_trigger_whose_moment_at_the_gate_has_passed_is_a_fault_and_takes_its_
     assert isinstance(fresh, Shot)
     assert isinstance(fresh.image, np.ndarray)
     assert (fresh.part, fresh.camera) == (Part("boot", 2), "top")
+
+
+@dataclasses.dataclass(frozen=True)
+class Noting:
+    """A camera's section, and the camera: notes the triggers that it is asked for."""
+
+    asked: list[int]
+    trouble: str = ""
+
+    def open(self) -> AbstractContextManager["Noting"]:
+        return nullcontext(self)
+
+    def shoot(self, triggered_ns: int) -> Fault:
+        self.asked.append(triggered_ns)
+        return Fault("nothing but notes")
+
+
+def test_a_camera_is_asked_when_a_part_is_triggered_though_no_part_before_has_been_judged(line: Line, gate: GateEnd) -> None:
+    """On a belt that moves on, a photograph exposed once they are judged would show another place, or the next part."""
+    camera = Noting([])
+    with Station(dataclasses.replace(line, cameras={"top": camera})) as station:
+        gate.wait_for_attach()
+        triggered_ns = [gate.trigger(Part("boot", n)) for n in (1, 2, 3)]
+
+        wait_until(lambda: len(camera.asked) == 3)
+
+        assert camera.asked == triggered_ns
+        assert station.gate.waiting == 3
+        gate.drop()
 
 
 def test_a_16_bit_photograph_is_windowed_by_the_white_level_of_the_bundle(line: Line, gate: GateEnd) -> None:

@@ -19,6 +19,7 @@ from broker import Broker
 from fake_cameras import gige
 from gate_end import GateEnd, gate_end
 from kensa_process import kensa
+from photographed import photographed
 from running_line import running
 from small_camera import gives_images, reason_of, shoot, wait_for_fault, write_line
 from waiting import wait_until
@@ -30,7 +31,6 @@ from agent.config import load_line
 from agent.inspection import Cause, Fault, Part
 from agent.link import Triggered
 from agent.loop import inspect_forever
-from agent.photographer import Standard
 from agent.preprocess import Pixels
 from agent.recipe_setup import Cameras
 from agent.station import Station
@@ -168,7 +168,7 @@ def test_c3_a_camera_has_the_other_recipes_settings_after_a_change_over(serial: 
 def shape_of_next(cameras: Cameras) -> tuple[int, ...]:
     """Of the image of a part that is triggered now."""
     now_ns = time.monotonic_ns()
-    (shot,) = cameras.photographer.shoot(Triggered(Part("boot", 1), now_ns, now_ns + 10_000_000_000), Standard(255))
+    (shot,) = photographed(cameras.photographer, Triggered(Part("boot", 1), now_ns, now_ns + 10_000_000_000))
     return shot.image.shape if isinstance(shot.image, np.ndarray) else ()
 
 

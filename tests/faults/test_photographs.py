@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from broker import Broker
+from photographed import photographed
 from running_line import running
 from small_bundle import photograph, write_photographs
 from small_camera import part_now, reason_of, write_line
@@ -36,9 +37,9 @@ def test_c7_a_photograph_unlike_those_of_good_parts_is_a_fault_and_not_judged(
     cv2.imwrite(str(second), spoil(cv2.imread(str(second))))
     shown = msgspec.convert({"path": str(tmp_path / "shown")}, folder.Config)
     with shown.open() as camera, Photographer({"top": camera}) as photographer:
-        (good,) = photographer.shoot(part_now(1), Standard(65535, usual))
+        (good,) = photographed(photographer, part_now(1), Standard(65535, usual))
 
-        (spoiled,) = photographer.shoot(part_now(2), Standard(65535, usual))
+        (spoiled,) = photographed(photographer, part_now(2), Standard(65535, usual))
 
     assert isinstance(good.image, np.ndarray)
     assert isinstance(spoiled.image, Fault)
@@ -84,10 +85,10 @@ class Slow:
 def test_c12_a_photograph_that_comes_too_late_is_never_the_next_parts() -> None:
     hangs = Slow()
     with Photographer({"top": hangs}) as photographer:
-        (late,) = photographer.shoot(part_now(1, until_gate_ms=100), Standard(65535))
+        (late,) = photographed(photographer, part_now(1, until_gate_ms=100))
         hangs.let.set()
 
-        (next_one,) = photographer.shoot(part_now(2), Standard(65535))
+        (next_one,) = photographed(photographer, part_now(2))
 
     assert isinstance(late.image, Fault)
     assert isinstance(next_one.image, np.ndarray)
@@ -98,7 +99,7 @@ def test_c12_a_camera_that_hangs_keeps_the_other_from_nothing() -> None:
     hangs, works = Slow(), Slow()
     works.let.set()
     with Photographer({"top": hangs, "side": works}) as photographer:
-        shots = photographer.shoot(part_now(1, until_gate_ms=300), Standard(65535))
+        shots = photographed(photographer, part_now(1, until_gate_ms=300))
         hangs.let.set()
 
     assert [shot.camera for shot in shots] == ["top", "side"]

@@ -133,6 +133,20 @@ def test_a_trigger_heard_too_late_to_expose_for_it_is_a_fault_and_the_camera_is_
     assert source.fired == 0
 
 
+def test_a_part_that_comes_while_a_camera_still_takes_the_photograph_before_is_a_fault_and_exposes_nothing() -> None:
+    """The belt moves on: exposed afterwards, its photograph would show another place."""
+    source, began_ns = Scripted(), time.monotonic_ns()
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=60_000), Exposes.TOLD) as camera:
+        wait_until(lambda: not camera.trouble)
+        source.frames.put(frame(1, began_ns + 80 * MS))
+        taken = [level(camera.shoot(began_ns + at * MS)) for at in (0, 79)]
+        source.frames.put(frame(2, began_ns + 160 * MS))
+        taken += [level(camera.shoot(began_ns + 81 * MS))]
+
+    assert taken == [1, "camera top: the part came before the photograph of the one before it was taken", 2]
+    assert source.fired == 2
+
+
 def test_a_picture_that_was_held_up_on_its_way_is_not_that_of_a_part_that_came_meanwhile() -> None:
     source, began_ns = Scripted(), time.monotonic_ns()
     source.frames.put(frame(0, 0))
