@@ -1,16 +1,19 @@
 """A broken outbox file: set aside, and what can be read of it saved into a new one."""
 
 import contextlib
+import itertools
 import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.events.rows import Kind, Lost, New
+from agent.events.rows import Kind, Lost, New, keep_of, on_disk
 from agent.events.store import EventStore, suspect
 from agent.sections import KeepAll
 
 log = logging.getLogger(__name__)
+
+_REACH = 100_000  # numbers that a broken page can hide; behind more of them it is looked in steps of a thousand
 
 
 def open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:
@@ -20,12 +23,11 @@ def open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:
     except sqlite3.OperationalError:
         raise  # not the file's content: no permission, no disk
     except sqlite3.DatabaseError as e:
-        number = len(list(file.parent.glob(f"{file.name}.broken-*")))
         stream, newest = _summary(file)
-        broken = _quarantine(file, number)
+        broken = _quarantine(file)
         log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
         store = EventStore(file, keep, machine)
-        saved = list(_salvage(broken, newest))
+        saved = list(_salvage(broken, newest, _most_kept(keep)))
         store.insert(saved)
         store.commit()
         detail = f"{len(saved)} waiting events saved from {broken.name}"
@@ -33,9 +35,10 @@ def open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:
         return store
 
 
-def _quarantine(file: Path, number: int) -> Path:
-    """Moves a broken file with what belongs to it out of the way; gives its new place."""
-    away = file.with_name(f"{file.name}.broken-{number}")
+def _quarantine(file: Path) -> Path:
+    """Moves a broken file with what belongs to it out of the way; gives its new place, where none is yet."""
+    places = (file.with_name(f"{file.name}.broken-{number}") for number in itertools.count())
+    away = next(place for place in places if not place.exists())
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             file.with_name(file.name + suffix).rename(away.with_name(away.name + suffix))
@@ -43,13 +46,34 @@ def _quarantine(file: Path, number: int) -> Path:
     return away
 
 
-def _salvage(broken: Path, newest: int) -> Iterator[New]:
-    """Events not yet delivered that can still be read, number by number: a broken page takes only its own with it."""
-    query = "SELECT key, kind, topic, time, data FROM event NOT INDEXED WHERE seq = ? AND state IN (0, 3)"
+def _most_kept(keep: KeepAll) -> int:
+    """More events than a file ever holds."""
+    smallest = on_disk(New("", Kind.PASS, "", "", b""))
+    return sum(int(1e6 * keep_of(keep, kind).mb) for kind in Kind) // smallest
+
+
+def _salvage(broken: Path, newest: int, most: int) -> Iterator[New]:
+    """Events not yet delivered that can still be read, one after the other: a broken page takes only its own with it.
+
+    newest: number given out. most: events in a file. After months most numbers are gone, and to ask for each would take an hour:
+    where the first of those that are left cannot be read, they are looked for among the last so many.
+    """
+    query = "SELECT seq, state, key, kind, topic, time, data FROM event NOT INDEXED WHERE seq >= ? ORDER BY seq LIMIT 1"
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(broken)) as db:
-        for seq in range(1, newest + 1):
-            with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
-                for key, kind, topic, at, data in db.execute(query, (seq,)):
+        seq, first, in_vain = 1, newest - most, 0
+        while seq <= newest:
+            try:
+                row = db.execute(query, (seq,)).fetchone()
+            except sqlite3.DatabaseError:
+                in_vain += 1
+                seq = max(seq + (1 if in_vain < _REACH else 1000), first)
+                continue
+            if row is None:
+                return
+            first, seq, in_vain = 1, int(row[0]) + 1, 0
+            if row[1] in (0, 3):
+                with contextlib.suppress(ValueError, TypeError):
+                    _, _, key, kind, topic, at, data = row
                     yield New(str(key), Kind(kind), str(topic), str(at), bytes(data))
 
 

@@ -45,6 +45,43 @@ def test_what_can_be_read_of_a_damaged_file_is_saved_with_its_identity(file: Pat
     assert f"{len(saved)} waiting events saved" in told["detail"]
 
 
+@pytest.mark.parametrize("broken_row", [b"part 0result/pass", b"part 1200result/pass"], ids=["the first ones", "some"])
+def test_what_is_left_after_years_is_saved_without_asking_for_each_number_ever_given_out(
+    file: Path, durable: Durable, broken_row: bytes
+) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(2000))
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE event SET seq = seq + 1000000000000")  # no machine counts so far in a test
+        db.execute("UPDATE sqlite_sequence SET seq = seq + 1000000000000")
+        db.commit()
+        db.execute("VACUUM")
+    whole = file.read_bytes()
+    record = whole.index(broken_row)
+    file.write_bytes(whole[: record - 3000] + b"\xff" * 6000 + whole[record + 3000 :])
+
+    with Outbox(file) as outbox:
+        saved = [row.key for row in outbox.waiting(0, 9000) if row.topic != "alert"]
+
+    assert {"part 600", "part 1999"} <= set(saved)
+    assert len(saved) > 1700  # a broken page may be one that leads to others
+
+
+def test_a_broken_file_is_set_aside_where_none_is_yet(file: Path, durable: Durable) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"this is no database" * 100)
+    file.with_name("outbox.db.broken-1").write_bytes(b"of last year; somebody has deleted the first")
+
+    with Outbox(file):
+        pass
+    file.write_bytes(b"nor is this" * 1000)
+    with Outbox(file):
+        pass
+
+    assert file.with_name("outbox.db.broken-1").read_bytes() == b"of last year; somebody has deleted the first"
+    assert file.with_name("outbox.db.broken-2").exists()
+
+
 def test_a_file_put_back_from_a_backup_never_gives_a_number_a_second_time(file: Path, durable: Durable) -> None:
     with Outbox(file) as outbox:
         durable.put(outbox, range(3))
