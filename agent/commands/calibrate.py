@@ -51,9 +51,7 @@ def calibrate_command(arguments: list[str]) -> int:
 def _photographs(folder: Path, bundle: Bundle) -> list[Path]:
     """The different ones that lie in the folder itself: below it there may be defects, as in a data set's test/, and a copy
     vouches for nothing. Raises BundleError where there are none, and for one that the model learned from."""
-    suffixes = (
-        IMAGE_SUFFIXES - {".tiff"} if bundle.manifest.input.depth else IMAGE_SUFFIXES
-    )  # .tiff: its depth
+    suffixes = IMAGE_SUFFIXES - {".tiff"} if bundle.manifest.input.depth else IMAGE_SUFFIXES  # .tiff: its depth
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder, expected photographs of good parts in it")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
