@@ -19,6 +19,7 @@ from agent.link import (
     ChangeTo,
     Channel,
     Confirm,
+    Held,
     LinkLostError,
     Report,
     Tell,
@@ -111,6 +112,7 @@ class GateLink:
         on_trigger: Callable[[Triggered], None] = lambda trigger: None,
     ) -> None:
         self.recipe = recipe
+        self.held = ""  # why the line stands, as the gate says
         self.orders: deque[ChangeTo] = deque(maxlen=_ORDERS)
         self._socket = socket
         self._on_closed = on_closed
@@ -241,5 +243,7 @@ class GateLink:
                 self.wake()
             case Wished():
                 self._on_wished(message)
+            case Held(why=why):
+                self.held = why
             case Alarm():
                 self._on_alarm(message)

@@ -60,6 +60,12 @@ class Attach(msgspec.Struct, frozen=True, tag="attach"):
     recipe: int = 0
 
 
+class Held(msgspec.Struct, frozen=True, tag="held"):
+    """Ejector to inspection: why the line stands until a person has looked; empty where it does not."""
+
+    why: str
+
+
 class Tell(msgspec.Struct, frozen=True, tag="tell"):
     """Inspection to ejector: the verdict on one part. recipe: by which it was judged."""
 
@@ -90,7 +96,7 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
     alarms: tuple[str, ...] = ()
 
 
-Message = Triggered | Report | Alarm | ChangeTo | Wished | Attach | Tell | Changed | Wish | Confirm
+Message = Triggered | Report | Alarm | ChangeTo | Wished | Held | Attach | Tell | Changed | Wish | Confirm
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

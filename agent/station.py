@@ -84,10 +84,10 @@ class Station:
                 products=self._product_of,
                 wish=lambda id, recipe: self.gate.wish(id, recipe),
             )
+            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe, self._photograph)
             self._publisher = devices.enter_context(
                 Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
             )
-            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe, self._photograph)
             self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox, self._trouble))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
@@ -144,7 +144,9 @@ class Station:
     def _trouble(self) -> str:
         """For the published state; asked by the publisher's thread."""
         recipes = self._recipes
-        return "; ".join(filter(None, (self._line_trouble, recipes.photographer.trouble, recipes.models.ladder.trouble)))
+        held = f"the gate is held: {self.gate.held}" if self.gate.held else ""
+        troubles = (held, self._line_trouble, recipes.photographer.trouble, recipes.models.ladder.trouble)
+        return "; ".join(filter(None, troubles))
 
     def _take_over(self) -> None:
         """Between two parts: the newly installed model, or the recipe asked for, if it is ready; what was refused is told."""

@@ -68,6 +68,12 @@ class Gate:
         return self._standstill.held
 
     @property
+    def why_held(self) -> str:
+        """The same in a line for people, maintenance among it; empty where nothing is."""
+        reasons = [f"{reason.value} ({detail})" if detail else reason.value for reason, detail in self.held.items()]
+        return ", ".join([*(["maintenance"] if self.in_maintenance else []), *reasons])
+
+    @property
     def in_maintenance(self) -> bool:
         """The outputs are inert."""
         return self._standstill.in_maintenance

@@ -17,6 +17,7 @@ from agent.link import (
     ChangeTo,
     Channel,
     Confirm,
+    Held,
     LinkLostError,
     Listener,
     Report,
@@ -52,6 +53,7 @@ class InspectionSide:
         self._under_way = 0
         self._progress_ns = 0
         self._attached_ns: deque[int] = deque(maxlen=_RESTARTS + 1)
+        self._told_held: str | None = None
         self.is_attached = False
 
     def filenos(self) -> list[int]:
@@ -105,6 +107,7 @@ class InspectionSide:
                 self._changes.attached(recipe)
                 self._count_restart(now_ns)
                 self._gate.alarms.tell_again()
+                self._told_held = None
                 self._report_again(now_ns)
             case Tell(part=part, verdict=verdict, recipe=recipe):
                 self._gate.tell(part, verdict, recipe)
@@ -131,6 +134,8 @@ class InspectionSide:
             return
         while (alarm := self._gate.alarms.next()) is not None and self._send(alarm):
             self._gate.alarms.taken()
+        if (why := self._gate.why_held) != self._told_held and self._send(Held(why)):
+            self._told_held = why
         if self._under_way and now_ns - self._progress_ns > _CONFIRM_WITHIN_NS:
             self._report_again(now_ns)
         while self._to_report and self._under_way < _PARTS_UNDER_WAY:
@@ -150,7 +155,7 @@ class InspectionSide:
         self._under_way = 0
         self._progress_ns = now_ns
 
-    def _send(self, message: Triggered | Report | Alarm | ChangeTo | Wished) -> bool:
+    def _send(self, message: Triggered | Report | Alarm | ChangeTo | Wished | Held) -> bool:
         if not self._channel:
             return False
         try:

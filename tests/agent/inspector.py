@@ -8,7 +8,7 @@ from kensa_process import Running, running
 from waiting import wait_until
 
 from agent.inspection import Closed, Part
-from agent.link import Alarm, Attach, Changed, Channel, Confirm, LinkLostError, Message, Report, Tell, Triggered, connect
+from agent.link import Alarm, Attach, Changed, Channel, Confirm, Held, LinkLostError, Message, Report, Tell, Triggered, connect
 
 
 class Inspector:
@@ -46,6 +46,10 @@ class Inspector:
     @property
     def alarms(self) -> list[str]:
         return [message.name for message in self.heard if isinstance(message, Alarm)]
+
+    @property
+    def held(self) -> list[str]:
+        return [message.why for message in self.heard if isinstance(message, Held)]
 
     def closed_parts(self) -> set[Part]:
         return {closed.part for closed in self.closed}

@@ -10,10 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from broker import Broker
 from gate_end import GateEnd, gate_end
 from inspecting import inspecting
 from line_file import write_line
 from small_bundle import raw_score, write_photographs
+from subscriber import Subscriber, subscriber
 from waiting import wait_until
 
 from agent.bundle import BundleError
@@ -22,7 +24,7 @@ from agent.config import Line, load_line
 from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
 from agent.inspection import Cause, Closed, Fault, Outcome, Part, Shot, Verdict
-from agent.link import Alarm
+from agent.link import Alarm, Held
 from agent.loop import inspect_forever
 from agent.only_one import AlreadyRunningError
 from agent.station import Station
@@ -99,6 +101,29 @@ def test_the_gate_hears_that_its_alarm_is_safe_once_it_is_in_the_outbox(line: Li
     with Outbox(line.state / "outbox.db") as outbox:
         (row,) = outbox.waiting(0, 10)
     assert (row.key, json.loads(row.data)["alert"]) == ("boot/alarm/1", "part-went-by")
+
+
+def test_while_the_gate_is_held_the_published_state_says_why(state: Path, small_bundle: Path, broker: Broker) -> None:
+    line = load_line(write_line(state, small_bundle, port=broker.port))
+    with (
+        subscriber(broker.host, broker.port) as heard,
+        gate_end(line.socket) as gate,
+        Station(line) as station,
+        inspecting(station),
+    ):
+        gate.wait_for_attach()
+
+        gate.say(Held("maintenance, encoder-lost (silent)"))
+        wait_until(lambda: last_state(heard)["state"] == "degraded")
+        held = last_state(heard)["reason"]
+        gate.say(Held(""))
+        wait_until(lambda: last_state(heard)["state"] == "online")
+
+    assert held == "the gate is held: maintenance, encoder-lost (silent)"
+
+
+def last_state(heard: Subscriber) -> dict[str, str]:
+    return json.loads(heard.below("state")[-1].payload) if heard.below("state") else {"state": ""}
 
 
 def test_a_part_that_another_process_judged_is_an_event_without_readings(line: Line, gate: GateEnd) -> None:

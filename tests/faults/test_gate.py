@@ -361,6 +361,7 @@ def test_a11_rejects_in_a_row_stop_the_line_until_a_person_resets_the_gate(folde
         line.rejected(1)
         wait_until(lambda: not machine.coils[PERMIT])
         line.wait_for_alarm("rejects-in-a-row")
+        line.inspector.listen_until(lambda: "rejects-in-a-row" in line.inspector.held[-1])
         send_trigger(folder)
         wait_until(lambda: line.ask().account.get("reject_missed") == 1)
 
@@ -375,6 +376,7 @@ def test_a11_rejects_in_a_row_stop_the_line_until_a_person_resets_the_gate(folde
         assert finished.returncode == 0, finished.stderr
         assert json.loads(finished.stdout)["held"] == {}
         wait_until(lambda: machine.coils[PERMIT])
+        line.inspector.listen_until(lambda: line.inspector.held[-1] == "")
 
 
 def test_a12_a_reject_that_the_sensor_behind_the_gate_does_not_see_stops_the_line(folder: Path, machine: Plc) -> None:

@@ -81,7 +81,7 @@ def test_what_the_broker_dropped_while_the_collector_was_away_is_asked_for_again
             put(outbox, range(10))
             wait_until(lambda: complete(file, 10), timeout_s=45)
         put(outbox, range(10, 2010))  # twice what the broker keeps for one who is away
-        wait_until(lambda: outbox.backlog() == 0, timeout_s=40)
+        wait_until(lambda: outbox.newest() >= 2010 and outbox.backlog() == 0, timeout_s=40)
 
         with collector(broker, file, tmp_path / "second.log") as second:
             wait_until(lambda: complete(file, 2010), timeout_s=50)
