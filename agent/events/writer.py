@@ -90,7 +90,7 @@ class Writer:
         self._report()
         since_evict, retry_at_s = _EVICT_EVERY, 0.0
         while not (self._stop.is_set() and self._entries.empty() and not self._changes):
-            entries = [] if self._memory.is_full else self._next_group()
+            entries = [] if self.trouble and self._memory.is_full else self._next_group()
             if (pause_s := retry_at_s - time.monotonic()) > 0 and not self._stop.is_set():
                 self._memory.keep(entries)
                 self._announce()
@@ -98,7 +98,7 @@ class Writer:
                     self._stop.wait(pause_s)
                 continue
             untold = self._memory.untold()
-            if not untold and not entries and not self._changes:
+            if not (untold or entries or self._changes or self.trouble):  # in trouble the disk is asked with nothing, too
                 continue
             try:
                 self._commit([*untold.values(), *entries])

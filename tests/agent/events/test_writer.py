@@ -44,6 +44,10 @@ with Outbox(Path(sys.argv[1])) as outbox:
 """
 
 
+def writers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "outbox"}
+
+
 def memory_is_full(outbox: Outbox) -> bool:
     return len(outbox.in_memory(0, 5000)) >= 4000
 
@@ -168,6 +172,7 @@ def test_a_writer_that_died_is_loud_in_check(file: Path, durable: Durable) -> No
 def test_what_becomes_of_events_is_told_without_waiting_for_a_disk_that_takes_nothing(
     file: Path, locked: sqlite3.Connection, durable: Durable
 ) -> None:
+    before = writers()
     with Outbox(file) as outbox:
         numbers = itertools.count()
         wait_until(lambda: sum(outbox.put(durable.entry(next(numbers))) for _ in range(5000)) == 0 and memory_is_full(outbox))
@@ -178,6 +183,23 @@ def test_what_becomes_of_events_is_told_without_waiting_for_a_disk_that_takes_no
         locked.rollback()
 
     assert not waits
+    assert writers() == before
+
+
+def test_a_disk_that_is_back_takes_events_though_the_memory_is_full_of_what_the_broker_was_told(
+    file: Path, locked: sqlite3.Connection, durable: Durable
+) -> None:
+    before = writers()
+    with Outbox(file) as outbox:
+        numbers = itertools.count()
+        wait_until(lambda: sum(outbox.put(durable.entry(next(numbers))) for _ in range(5000)) == 0 and memory_is_full(outbox))
+        locked.rollback()
+
+        wait_until(lambda: len(outbox.waiting(0, 9000)) >= 4096)
+        trouble = outbox.trouble
+
+    assert trouble == ""
+    assert writers() == before
 
 
 def test_many_changes_that_no_disk_takes_do_not_keep_a_core_busy(
