@@ -48,8 +48,15 @@ def writers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "outbox"}
 
 
-def memory_is_full(outbox: Outbox) -> bool:
-    return len(outbox.in_memory(0, 5000)) >= 4000
+def fill(outbox: Outbox, durable: Durable) -> None:
+    """Puts events until neither the queue nor the memory, all of which somebody is told of, has room for more."""
+    numbers = itertools.count()
+
+    def is_full() -> bool:
+        refuses_all = sum(outbox.put(durable.entry(next(numbers))) for _ in range(5000)) == 0
+        return refuses_all and len(outbox.in_memory(0, 5000)) >= 4000
+
+    wait_until(is_full)
 
 
 def test_whoever_waits_for_a_commit_is_woken_by_it(file: Path, durable: Durable) -> None:
@@ -174,8 +181,7 @@ def test_what_becomes_of_events_is_told_without_waiting_for_a_disk_that_takes_no
 ) -> None:
     before = writers()
     with Outbox(file) as outbox:
-        numbers = itertools.count()
-        wait_until(lambda: sum(outbox.put(durable.entry(next(numbers))) for _ in range(5000)) == 0 and memory_is_full(outbox))
+        fill(outbox, durable)
         told = threading.Thread(target=outbox.acknowledged, args=(1,), daemon=True)
         told.start()
         told.join(timeout=5)
@@ -191,8 +197,7 @@ def test_a_disk_that_is_back_takes_events_though_the_memory_is_full_of_what_the_
 ) -> None:
     before = writers()
     with Outbox(file) as outbox:
-        numbers = itertools.count()
-        wait_until(lambda: sum(outbox.put(durable.entry(next(numbers))) for _ in range(5000)) == 0 and memory_is_full(outbox))
+        fill(outbox, durable)
         locked.rollback()
 
         wait_until(lambda: len(outbox.waiting(0, 9000)) >= 4096)
