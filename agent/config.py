@@ -57,6 +57,7 @@ class Line:
     """One station, resolved. Paths are absolute; relative ones in the file are relative to the file. sha256: of the file.
 
     trouble: why this is the last good configuration and not what the file says now; empty where it is.
+    bundles: of cameras that are judged by another than the line's own.
     recipes: the line as each of its recipes has it, by number. recipe, product: number and name of the one that this is; 0: none.
     """
 
@@ -84,6 +85,7 @@ class Line:
     sensitivity: float = 0.0
     recipe: int = 0
     product: str = ""
+    bundles: Mapping[str, Path] = field(default_factory=dict)
     recipes: Mapping[int, Line] = field(default_factory=dict)
 
     @property
@@ -94,6 +96,10 @@ class Line:
     def by(self, recipe: int) -> Line:
         """As this recipe has it; as it is where it has none."""
         return self.recipes.get(recipe, self)
+
+    def bundle_of(self, camera: str) -> Path:
+        """By which its photographs are judged."""
+        return self.bundles.get(camera, self.bundle)
 
     @property
     def longest_travel_ms(self) -> float:
@@ -159,7 +165,7 @@ def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
         drift=written.drift,
         web=written.web.below(folder) if written.web else None,
         cameras={
-            name: _in("cameras", name, package="agent.cameras", content=_absolute(camera, folder))
+            name: _in("cameras", name, package="agent.cameras", content=_absolute(_without_bundle(camera), folder))
             for name, camera in written.cameras.items()
         },
         trigger=_in("trigger", package="agent.triggers", content=_absolute(written.trigger, folder)),
@@ -171,7 +177,24 @@ def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
         permit=_in("permit", package="agent.ejectors", content=written.permit) if written.permit else None,
         plc=_in("plc", package="agent.plc", content=written.plc) if written.plc else None,
         sensitivity=written.sensitivity,
+        bundles=_bundles(written.cameras, folder),
     )
+
+
+def _bundles(cameras: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Of the cameras that name one of their own. Raises SectionError."""
+    named = {name: camera["bundle"] for name, camera in cameras.items() if isinstance(camera, dict) and "bundle" in camera}
+    for name, bundle in named.items():
+        if not isinstance(bundle, str):
+            raise SectionError(f"expected the folder of a bundle, found {bundle!r}", "cameras", name, "bundle")
+    if len(named) == len(cameras):
+        raise SectionError("every camera has a bundle of its own: expected one that the line's `bundle` is for", "cameras")
+    return {name: folder / bundle for name, bundle in named.items()}
+
+
+def _without_bundle(camera: object) -> object:
+    """A camera's section as its driver knows it."""
+    return {key: value for key, value in camera.items() if key != "bundle"} if isinstance(camera, dict) else camera
 
 
 def _in(*keys: str, package: str, content: object) -> Any:

@@ -114,7 +114,10 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A reading as the event reports it: the numbers without the pictures."""
+    """A reading as the event reports it: the numbers without the pictures.
+
+    bundle_id, threshold: of the model that this camera's photographs are judged by; the threshold is of the raw score.
+    """
 
     camera: str
     raw: float | None = None
@@ -122,6 +125,8 @@ class Measured:
     p_value: float | None = None
     fault: str | None = None
     latency_ms: float | None = None
+    bundle_id: str = ""
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,8 @@ class Event:
     """One closed part with what was measured on it; the only value with a wire format (agent/events/event.py).
 
     readings: empty when the inspection process that took them died before the part reached the gate.
-    model: the bundle's name. config_sha256: of the line's file as it was read. product: the name of the closed part's recipe.
+    bundle_id, threshold, model (its name): of the line's own bundle; each reading says which one its camera has.
+    config_sha256: of the line's file as it was read. product: the name of the closed part's recipe.
     """
 
     closed: Closed

@@ -11,7 +11,7 @@ Threads of the two processes of a station:
 | gate | GateLink | the ejector's socket | 64 triggers; more are rejected as late | check() ends the process |
 | outbox | Writer | disk | 4096 requests; more stay in the ejector's journal | check() ends the process |
 | observer | Observer | the page's process | 4096 facts, one picture; more are dropped | check() ends the process |
-| model | ModelWatch | disk, runtime | one model beside the one that judges | check() ends the process |
+| model, one for each bundle | ModelWatch | disk, runtime | one model beside the one that judges | check() ends the process |
 | recipe, during a change-over | RecipeSetup | disk, runtime | one model beside the one that judges | the loop ends the process |
 | record | Record | disk | 8 images; more are dropped | check() ends the process |
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
@@ -19,9 +19,11 @@ Threads of the two processes of a station:
 """
 
 import time
+from dataclasses import replace
 from threading import Event as Stop
 
 from agent.decide import decide, strictest
+from agent.gate_link import Judge
 from agent.inspection import Fault, Measured, Prediction, Reading, Shot
 from agent.model import Model
 from agent.observation.seen import Seen
@@ -36,14 +38,15 @@ def inspect_forever(station: Station, stop: Stop) -> None:
         station.progress()
         if not shots:
             continue
+        judging = [station.judging[shot.camera] for shot in shots]
         with station.limited():
-            readings = [read(station.model, shot) for shot in shots]
-        verdicts = [decide(reading, station.policy) for reading in readings]
-        numbers = tuple(map(measured, shots, readings))
+            readings = [read(one.model, shot) for one, shot in zip(judging, shots, strict=True)]
+        verdicts = [decide(reading, one.policy) for one, reading in zip(judging, readings, strict=True)]
+        numbers = tuple(map(measured, shots, readings, [one.judge for one in judging]))
         part, k = shots[0].part, strictest(verdicts)
         station.readings.keep(part, numbers)
         station.gate.tell(part, verdicts[k])
-        station.observer.saw(Seen(shots, readings, numbers, verdicts, k))
+        station.observer.saw(Seen(shots, readings, numbers, verdicts, [one.model.contract for one in judging], k))
 
 
 def read(model: Model, shot: Shot) -> Reading:
@@ -56,11 +59,12 @@ def read(model: Model, shot: Shot) -> Reading:
         return Fault(str(e))
 
 
-def measured(shot: Shot, reading: Reading) -> Measured:
+def measured(shot: Shot, reading: Reading, by: Judge) -> Measured:
     """The numbers of a reading, for the event; latency from the trigger until now."""
     latency_ms = round((time.monotonic_ns() - shot.triggered_ns) / 1e6, 3)
+    said = Measured(shot.camera, latency_ms=latency_ms, bundle_id=by.bundle_id, threshold=by.threshold)
     match reading:
         case Prediction(raw=raw, score=score, p_value=p_value):
-            return Measured(shot.camera, raw=raw, score=score, p_value=p_value, latency_ms=latency_ms)
+            return replace(said, raw=raw, score=score, p_value=p_value)
         case Fault(reason=reason):
-            return Measured(shot.camera, fault=reason, latency_ms=latency_ms)
+            return replace(said, fault=reason)

@@ -59,20 +59,20 @@ class Photographer:
         """What is wrong with the cameras now, empty when nothing is."""
         return "; ".join(filter(None, (thread.camera.trouble for thread in self._threads)))
 
-    def ask(self, trigger: Triggered, standard: Standard) -> None:
+    def ask(self, trigger: Triggered, standards: Mapping[str, Standard]) -> None:
         """Each camera is to photograph the part now. Waits for nothing; from the thread that hears of parts, in their order.
 
-        standard: by which the photograph will be judged, unless another model takes over meanwhile.
+        standards: of each camera, by which its photograph will be judged, unless another model takes over meanwhile.
         """
         for thread in self._threads:
-            thread.ask(trigger, standard)
+            thread.ask(trigger, standards[thread.name])
 
-    def answer(self, trigger: Triggered, standard: Standard) -> tuple[Shot, ...]:
+    def answer(self, trigger: Triggered, standards: Mapping[str, Standard]) -> tuple[Shot, ...]:
         """One Shot of each camera, in the order of the configuration; here before the part is at its gate. In the order of `ask`.
 
         Raises RuntimeError where a camera's thread has stopped.
         """
-        return tuple(thread.answer(trigger, standard) for thread in self._threads)
+        return tuple(thread.answer(trigger, standards[thread.name]) for thread in self._threads)
 
 
 class _ViewThread:

@@ -1,6 +1,6 @@
-"""What a recipe sets up in the inspection process, its model and its cameras' settings, and the way to another recipe's.
+"""What a recipe sets up in the inspection process, its models and its cameras' settings, and the way to another recipe's.
 
-The other model is opened and proved on its golden images in a thread of its own, while the one that judges stands; only then
+Other models are opened and proved on their golden images in a thread of their own, while those that judge stand; only then
 cameras whose settings differ are closed and opened. Whatever fails leaves everything as it was.
 """
 
@@ -16,10 +16,9 @@ from agent.cameras import Camera, CameraConfig, CameraLostError
 from agent.config import Line
 from agent.gate.change_over import WITHIN_NS
 from agent.link import Changed, ChangeTo
-from agent.model import Here
 from agent.photographer import Photographer
 from agent.runtimes import InferenceError
-from agent.serving.model_watch import ModelWatch
+from agent.serving.models import Models
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +95,7 @@ class Cameras:
 
 
 class _Preparation:
-    """A recipe's model, being opened. models: once it is; why_not: once it could not be. over: called from the thread."""
+    """A recipe's models, being opened. models: once they are; why_not: once one could not be. over: called from the thread."""
 
     def __init__(self, order: ChangeTo, line: Line, over: Callable[[], None], now_s: float) -> None:
         self.order = order
@@ -104,7 +103,7 @@ class _Preparation:
         self.until_s = now_s + WITHIN_NS / 1e9  # the gate waits no longer
         self._lock = threading.Lock()
         self._is_given_up = False
-        self.models: ModelWatch | None = None
+        self.models: Models | None = None
         self.why_not = ""
         self.failure: Exception | None = None
         self._over = over
@@ -120,7 +119,7 @@ class _Preparation:
         self.give_up()
 
     def give_up(self) -> None:
-        """The model is closed, if need be by the thread, should it ever come."""
+        """The models are closed, if need be by the thread, should they ever come."""
         with self._lock:
             self._is_given_up = True
             if self.models is not None:
@@ -128,14 +127,14 @@ class _Preparation:
 
     def _run(self) -> None:
         try:
-            self._came(_models_of(self.line))
+            self._came(Models(self.line))
         except (BundleError, InferenceError) as e:
             self.why_not = str(e)
         except Exception as e:  # noqa: BLE001 - raised in the loop by finished()
             self.failure = e
         self._over()
 
-    def _came(self, models: ModelWatch) -> None:
+    def _came(self, models: Models) -> None:
         with self._lock:
             if self._is_given_up:
                 models.__exit__(None, None, None)
@@ -202,7 +201,7 @@ class RecipeSetup:
             why = self._take(done.line, done.models, progress)
         return Changed(wanted, self.line.recipe, why[:1000])
 
-    def _take(self, line: Line, models: ModelWatch, progress: Callable[[], None]) -> str:
+    def _take(self, line: Line, models: Models, progress: Callable[[], None]) -> str:
         """Why not, empty where it is taken."""
         try:
             self._cameras.change(line.cameras, progress)
@@ -221,19 +220,15 @@ class RecipeSetup:
             self._next.leave()
 
 
-def _models_of(line: Line) -> ModelWatch:
-    return ModelWatch(line.bundle, line.runtime_name, line.runtime, Here(line.state, line.sensitivity))
-
-
-def _first_that_opens(line: Line, wanted: int) -> tuple[Line, ModelWatch]:
+def _first_that_opens(line: Line, wanted: int) -> tuple[Line, Models]:
     """The recipe wanted before the others."""
     first = line.by(wanted)
     try:
-        return first, _models_of(first)
+        return first, Models(first)
     except (BundleError, InferenceError) as e:
         for other in (one for one in line.recipes.values() if one is not first):
             try:
-                models = _models_of(other)
+                models = Models(other)
             except (BundleError, InferenceError):
                 continue
             log.error("recipe %d cannot be opened, recipe %d stands in and no part is judged: %s", wanted, other.recipe, e)

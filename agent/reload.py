@@ -8,7 +8,7 @@ from agent.drivers import ConfigError
 from agent.gate.plan import GatePlan
 
 _ITS_OWN = {"file", "sha256", "trouble", "bundle", "mqtt", "outbox", "record", "drift", "cameras", "runtime_name", "runtime"}
-_ITS_OWN |= {"sensitivity", "recipes"}
+_ITS_OWN |= {"sensitivity", "bundles", "recipes"}
 
 
 def why_no_reload(running: Line) -> str:
@@ -16,7 +16,8 @@ def why_no_reload(running: Line) -> str:
     try:
         wanted = load_line(running.file)
         for one in wanted.each:
-            open_bundle(one.bundle).artifact_for([one.runtime_name])
+            for bundle in (one.bundle, *one.bundles.values()):
+                open_bundle(bundle).artifact_for([one.runtime_name])
     except (ConfigError, BundleError) as e:
         return str(e)
     names = [field.name for field in dataclasses.fields(Line) if field.name not in _ITS_OWN]

@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from threading import Event as Stop
@@ -14,7 +14,6 @@ from agent.broker.mqtt import Publisher
 from agent.bundle import BundleError
 from agent.clock import machine_boot, now
 from agent.config import Line
-from agent.decide import Policy
 from agent.events.event import alert, kind, payload, topic
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
@@ -34,6 +33,7 @@ from agent.reload import why_no_reload
 from agent.runtimes import InferenceError
 from agent.serving.hang import HangWatch
 from agent.serving.model_watch import Opened
+from agent.serving.models import Models
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +54,16 @@ class Station:
             devices.enter_context(only_one(line.state, "inspect"))
             recipe, _ = recipe_of(line, RecipeBook(line.state / RECIPE_FILE))
             self._recipes = devices.enter_context(RecipeSetup(line, recipe, lambda: self.gate.wake()))
-            opened, running = self._recipes.models.now, self._recipes.line
-            self.model, self.policy, self.readings = opened.model, Policy(opened.judge.threshold), Readings(opened.judge)
-            self._standard = _standard_of(opened)
+            models, running = self._recipes.models, self._recipes.line
+            self.judging, self.readings = models.of_cameras, Readings(models.own.judge)
+            self._standards = _standards_of(self.judging)
             self._config_sha256 = line.sha256
             self._boot = machine_boot()
             self._product_of = {number: one.product for number, one in line.recipes.items()}
             self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot))
-            birth: dict[str, str | float] = {
+            birth = {
                 "station": line.station,
-                "bundle_id": opened.judge.bundle_id,
-                "model": opened.judge.model,
-                "artifact": opened.artifact.name,
-                "computes_on": opened.model.runtime.executed_on,
-                "sensitivity": running.sensitivity,
-                "recipe": running.recipe,
-                "product": running.product,
+                **_judged_by(models, running),
                 "camera": ", ".join(line.cameras),
                 "boot_id": self._boot,
                 "config_sha256": line.sha256,
@@ -86,9 +80,10 @@ class Station:
             )
             self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe, self._photograph)
             self._publisher = devices.enter_context(
-                Publisher(line.mqtt, line.station, self._outbox, birth, self._trouble, self._desk)
+                Publisher(line.mqtt, line.station, self._outbox, birth | _bundles(models), self._trouble, self._desk)
             )
-            self.observer = devices.enter_context(open_observer(line, self.model, birth, self.gate, self._outbox, self._trouble))
+            judges = [opened.model for opened in models.each]
+            self.observer = devices.enter_context(open_observer(line, judges, birth, self.gate, self._outbox, self._trouble))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
                 log.error("the process before this one hung and was ended; it stood in: %s", hang.left)
@@ -119,7 +114,7 @@ class Station:
                 self._test_if_asked()
                 yield ()
                 continue
-            shots = self._recipes.photographer.answer(trigger, self._standard)
+            shots = self._recipes.photographer.answer(trigger, self._standards)
             self._desk.saw(trigger.part, shots[0].image)
             if (paused := self._desk.paused) is not None:
                 shots = tuple(replace(shot, image=Fault(f"not inspected: paused by {paused}")) for shot in shots)
@@ -145,20 +140,18 @@ class Station:
         """For the published state; asked by the publisher's thread."""
         recipes = self._recipes
         held = f"the gate is held: {self.gate.held}" if self.gate.held else ""
-        troubles = (held, self._line_trouble, recipes.photographer.trouble, recipes.models.ladder.trouble)
+        troubles = (held, self._line_trouble, recipes.photographer.trouble, recipes.models.trouble)
         return "; ".join(filter(None, troubles))
 
     def _take_over(self) -> None:
         """Between two parts: the newly installed model, or the recipe asked for, if it is ready; what was refused is told."""
         self._change_recipe()
         models = self._recipes.models
-        while models.refusals:
-            self._tell("bundle-refused", models.refusals.popleft())
-        reopened = models.recover(time.monotonic())
-        while models.ladder.news:
-            self._tell("runtime", models.ladder.news.popleft())
-        if (fresh := models.take() or reopened) is not None:
-            self._judge_by(fresh)
+        is_renewed = models.renew(time.monotonic())
+        for name, detail in models.news():
+            self._tell(name, detail)
+        if is_renewed:
+            self._judge_by(models)
 
     def _change_recipe(self) -> None:
         """As the gate orders, one after the other; it lets no part be judged meanwhile."""
@@ -166,7 +159,7 @@ class Station:
         changed = self._recipes.finished(self.progress, time.monotonic())
         if changed is not None:
             if (line := self._recipes.line) is not before:
-                self._judge_by(self._recipes.models.now)
+                self._judge_by(self._recipes.models)
                 instead = f"recipe {line.recipe} ({line.product}) instead of {before.recipe} ({before.product})"
                 judge, asked_by = self.readings.judge, self._recipes.asked_by
                 self._tell("recipe-changed", f"{instead}, asked for by {asked_by}: model {judge.model} {judge.bundle_id}")
@@ -174,30 +167,21 @@ class Station:
         if self.gate.orders and not self._recipes.is_preparing:
             self._recipes.begin(self.gate.orders.popleft(), time.monotonic())
 
-    def _judge_by(self, fresh: Opened) -> None:
-        judge = self.readings.judge = fresh.judge
-        self.model, self.policy, self._standard = fresh.model, Policy(judge.threshold), _standard_of(fresh)
-        place, artifact = fresh.model.runtime.executed_on, fresh.artifact.name
+    def _judge_by(self, models: Models) -> None:
+        self.judging, self.readings.judge = models.of_cameras, models.own.judge
+        self._standards = _standards_of(self.judging)
         line = self._recipes.line
-        birth: dict[str, str | float] = {
-            "bundle_id": judge.bundle_id,
-            "model": judge.model,
-            "artifact": artifact,
-            "computes_on": place,
-            "sensitivity": line.sensitivity,
-            "recipe": line.recipe,
-            "product": line.product,
-        }
-        self.observer.judged_by(fresh.model, judge.bundle_id, birth, line.gate.delay_ns)
-        self._publisher.changed(**birth)
-        log.info("another model judges from now on", extra={"data": {"model": judge.model, "bundle_id": judge.bundle_id}})
+        birth = _judged_by(models, line)
+        self.observer.judged_by([opened.model for opened in models.each], birth, line.gate.delay_ns)
+        self._publisher.changed(**birth, **_bundles(models))
+        log.info("another model judges from now on", extra={"data": birth})
 
     def _test_if_asked(self) -> None:
         """The belt is empty: a part that comes meanwhile may be late, and is rejected then."""
         if self._desk.asks_for_self_test:
             try:
-                now_judges = self._recipes.models.now
-                self_test(now_judges.bundle, now_judges.artifact, self.model)
+                for opened in self._recipes.models.each:
+                    self_test(opened.bundle, opened.artifact, opened.model)
             except (BundleError, InferenceError) as e:
                 self._desk.self_tested(str(e))
             else:
@@ -224,7 +208,7 @@ class Station:
 
     def _photograph(self, trigger: Triggered) -> None:
         """Each camera is asked as soon as the link's thread hears of a part: the belt moves on while others are judged."""
-        self._recipes.photographer.ask(trigger, self._standard)
+        self._recipes.photographer.ask(trigger, self._standards)
 
     def _wished(self, wished: Wished) -> None:
         """The gate says what became of a wish for another recipe."""
@@ -235,6 +219,25 @@ class Station:
         self._outbox.alert(alarm.key, alert(alarm.name, alarm.detail), self.gate.heed)
 
 
-def _standard_of(opened: Opened) -> Standard:
-    manifest = opened.bundle.manifest
-    return Standard(manifest.input.white_level, manifest.usual)
+def _judged_by(models: Models, line: Line) -> dict[str, str | float]:
+    """What a birth says of it: the line's own model, and its recipe."""
+    own = models.own
+    return {
+        "bundle_id": own.judge.bundle_id,
+        "model": own.judge.model,
+        "artifact": own.artifact.name,
+        "computes_on": own.model.runtime.executed_on,
+        "sensitivity": line.sensitivity,
+        "recipe": line.recipe,
+        "product": line.product,
+    }
+
+
+def _bundles(models: Models) -> dict[str, dict[str, str]]:
+    """The rest of it, for the broker: which bundle each camera is judged by."""
+    return {"bundles": {camera: opened.judge.bundle_id for camera, opened in models.of_cameras.items()}}
+
+
+def _standards_of(judging: Mapping[str, Opened]) -> dict[str, Standard]:
+    manifests = {camera: opened.bundle.manifest for camera, opened in judging.items()}
+    return {camera: Standard(manifest.input.white_level, manifest.usual) for camera, manifest in manifests.items()}

@@ -10,6 +10,7 @@ from agent.clock import Clock
 class Birth(msgspec.Struct, frozen=True):
     """Topic `birth`, retained: what the station is, said at each connection and when another model judges.
 
+    bundle_id, model, artifact: of the line's own bundle. bundles: the bundle_id that each camera is judged by.
     camera: names of the cameras. computes_on: processor or accelerator. sensitivity: of the line's file. schemas: of what it
     publishes.
     recipe, product: number and name of the line's recipe; 0 where it has none.
@@ -33,6 +34,7 @@ class Birth(msgspec.Struct, frozen=True):
     product: str = ""
     commands: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
+    bundles: dict[str, str] = {}
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,7 +37,7 @@ _FAILED = (CameraLostError, EjectorError, InferenceError, ObserverError, OutboxE
 def check(arguments: list[str]) -> int:
     """Reads a line's configuration and its bundle, prints them resolved, and starts nothing."""
     line = load_line(_file(check, arguments, "kensa check line.yaml"))
-    bundles = [_bundle_of(one) for one in line.each]
+    bundles = [found for one in line.each for found in _bundles_of(one)]
     looked_at: list[tuple[str, CameraConfig]] = []
     for one in line.each:
         for name, camera in one.cameras.items():
@@ -45,21 +45,25 @@ def check(arguments: list[str]) -> int:
                 looked_at.append((name, camera))
                 _look_for(camera, f"{_of_recipe(one)}cameras.{name}", line)
     print(describe(line))
-    for one, (bundle, artifact) in zip(line.each, bundles, strict=True):
+    for whose, bundle, artifact in bundles:
         print(
-            f"{_of_recipe(one)}bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
+            f"{whose}bundle {bundle.manifest.bundle_id[:12]} {bundle.manifest.name}: {artifact.name}, threshold "
             f"{artifact.calibration.threshold:.6g} from {len(artifact.calibration.raw_scores)} good parts"
         )
     print("ok")
     return 0
 
 
-def _bundle_of(line: Line) -> tuple[Bundle, Artifact]:
-    try:
-        bundle = open_bundle(line.bundle)
-        return bundle, bundle.artifact_for([line.runtime_name])
-    except BundleError as e:
-        raise BundleError(f"{_of_recipe(line)}{e}") from e
+def _bundles_of(line: Line) -> Iterator[tuple[str, Bundle, Artifact]]:
+    """The line's own and those of its cameras, each with whose it is, for people."""
+    named = {"": line.bundle} | {f"camera {camera}: ": bundle for camera, bundle in line.bundles.items()}
+    for camera, folder in named.items():
+        whose = f"{_of_recipe(line)}{camera}"
+        try:
+            bundle = open_bundle(folder)
+            yield whose, bundle, bundle.artifact_for([line.runtime_name])
+        except BundleError as e:
+            raise BundleError(f"{whose}{e}") from e
 
 
 def _look_for(camera: CameraConfig, name: str, line: Line) -> None:

@@ -38,7 +38,9 @@ _SYSTEMS_OWN = "LoadCredential="
 def check_line(line: Line) -> Iterator[Finding]:
     """In the order in which a start would fail. Devices that a running line holds are not touched: it is asked instead."""
     yield from _rights(line)
-    yield from (_model(one) for one in line.each)
+    for one in line.each:
+        yield _model(one, one.bundle)
+        yield from (_model(one, bundle, f"camera {camera}: ") for camera, bundle in one.bundles.items())
     yield from _cameras(line)
     yield _gate(line)
     yield check_broker(line.mqtt)
@@ -71,16 +73,16 @@ def _below(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())[:100] if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK) else []
 
 
-def _model(line: Line) -> Finding:
+def _model(line: Line, bundle: Path, whose: str = "") -> Finding:
     """Opens the bundle and runs its golden images: the proof that it computes here what it computed at export."""
     try:
-        opened = open_from(line.bundle, line.runtime_name, line.runtime, Here(line.state, line.sensitivity))
+        opened = open_from(bundle, line.runtime_name, line.runtime, Here(line.state, line.sensitivity))
     except (BundleError, InferenceError) as e:
-        return fail("model", str(e), "kensa install another bundle, or export this one again")
+        return fail("model", f"{whose}{e}", "kensa install another bundle, or export this one again")
     try:
         where, name = opened.model.runtime.executed_on, opened.bundle.manifest.name
         recipe = f"recipe {line.recipe} ({line.product}): " if line.recipe else ""
-        found = f"{recipe}{name} {opened.judge.bundle_id[:12]}: golden images score as at export, on {where}"
+        found = f"{recipe}{whose}{name} {opened.judge.bundle_id[:12]}: golden images score as at export, on {where}"
         wanted = str(getattr(line.runtime, "device", "") or getattr(line.runtime, "provider", "") or CPU).lower()
         if CPU in where.lower() and CPU not in wanted and wanted != "auto":
             return fail("model", f"{found}, where the line asks for {wanted}", "see the lines about runtimes and accelerator")

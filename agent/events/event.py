@@ -11,7 +11,7 @@ from agent.events.rows import Kind, Lost, Row
 from agent.inspection import Cause, Event, Measured, Outcome, Part
 
 SCHEMA, ALERT_SCHEMA = "kensa.part/v1", "kensa.alert/v1"
-DATA_SCHEMA, ALERT_DATA_SCHEMA = "urn:kensa:part:1.2", "urn:kensa:alert:1.1"  # the minor version: fields were added, none changed
+DATA_SCHEMA, ALERT_DATA_SCHEMA = "urn:kensa:part:1.3", "urn:kensa:alert:1.1"  # the minor version: fields were added, none changed
 ALERT_TOPIC = "alert"
 
 
@@ -45,9 +45,10 @@ class Action(msgspec.Struct, frozen=True):
 class PartData(msgspec.Struct, frozen=True):
     """The `data` of a part's event. Times ending in `_ns` are CLOCK_MONOTONIC of the machine's boot `boot_id`.
 
-    mono_ns: the moment of `time`, which the wall clock had in its state `clock`. threshold: of the raw score.
-    readings: empty where the process that took them died before the part reached the gate. recipe: null where the line has none,
-    and of a part that came during a change-over, which was rejected.
+    mono_ns: the moment of `time`, which the wall clock had in its state `clock`. threshold, bundle_id, model: of the line's own
+    bundle; each reading says by which its camera's photograph was judged. readings: empty where the process that took them died
+    before the part reached the gate. recipe: null where the line has none, and of a part that came during a change-over, which
+    was rejected.
     """
 
     part: Part

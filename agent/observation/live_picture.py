@@ -9,10 +9,9 @@ _PICTURES_A_SECOND = 10 / 3  # of all cameras together
 
 
 class LivePicture:
-    """contract: of the model, for the heat maps. not_shown: parts whose turn it was while the line needed the processor."""
+    """not_shown: parts whose turn it was while the line needed the processor."""
 
-    def __init__(self, contract: InputContract) -> None:
-        self.contract = contract
+    def __init__(self) -> None:
         self.newest: Seen | None = None
         self.not_shown = 0
         self._next_ns = 0
@@ -28,12 +27,13 @@ class LivePicture:
             self.not_shown += 1
             return []
         self._next_ns = now_ns + round(len(newest.shots) / _PICTURES_A_SECOND * 1e9)
-        return [self._one(shot, reading) for shot, reading in zip(newest.shots, newest.readings, strict=True)]
+        return list(map(_pictures, newest.shots, newest.readings, newest.contracts))
 
-    def _one(self, shot: Shot, reading: Reading) -> tuple[bytes, bytes]:
-        if isinstance(shot.image, Fault):
-            return b"", b""
-        heat = b""
-        if isinstance(reading, Prediction):
-            heat = heat_over(shot.image, reading.anomaly_map, reading.score, self.contract)
-        return small_photograph(shot.image), heat
+
+def _pictures(shot: Shot, reading: Reading, contract: InputContract) -> tuple[bytes, bytes]:
+    if isinstance(shot.image, Fault):
+        return b"", b""
+    heat = b""
+    if isinstance(reading, Prediction):
+        heat = heat_over(shot.image, reading.anomaly_map, reading.score, contract)
+    return small_photograph(shot.image), heat

@@ -6,7 +6,7 @@ The hot path leaves a part here with `saw`, which waits for nothing. A thread of
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,6 @@ from agent.observation.page_channel import PageChannel
 from agent.observation.pressure import Pressure
 from agent.observation.seen import Seen
 from agent.observation.shown import Ended, Health, Judged, View
-from agent.preprocess import InputContract
 from agent.record.record import FOLDER, Record
 
 _LOOK_EVERY_S = 0.05
@@ -61,7 +60,6 @@ class Observer:
     def __init__(
         self,
         state: Path,
-        contract: InputContract,
         due_ns: int,
         longest_ns: int,
         around: Around,
@@ -73,7 +71,7 @@ class Observer:
         self._drift = drift
         self._tally = Tally(longest_ns + _AFTER_DUE_NS)
         self._pressure = Pressure(due_ns)
-        self._live = LivePicture(contract)
+        self._live = LivePicture()
         self._alarms = AlarmWatch(around.alert)
         self._facts: deque[_Took | Closed] = deque()
         self._looked_at: Seen | None = None
@@ -96,18 +94,16 @@ class Observer:
         self._stop.set()
         self._thread.join(timeout=10)
 
-    def judged_by(self, model: Model, bundle_id: str, birth: Mapping[str, str | float], due_ns: int) -> None:
-        """Another model from now on: pictures and record go by it, drift and pressure begin anew. Waits for nothing.
+    def judged_by(self, models: Sequence[Model], birth: Mapping[str, str | float], due_ns: int) -> None:
+        """Another model from now on: drift and pressure begin anew. Waits for nothing.
 
-        birth: what is new. due_ns: time from trigger to gate, as the recipe that is judged by now has it.
+        models: all that judge, the line's own first. birth: what is new. due_ns: time from trigger to gate, as the recipe that is
+        judged by now has it.
         """
         self._pressure = Pressure(due_ns)
-        self._live.contract = model.contract
-        self._page.birth = {**self._page.birth, **birth, "threshold": model.calibration.threshold}
+        self._page.birth = {**self._page.birth, **birth, "threshold": models[0].calibration.threshold}
         if self._drift is not None:
-            self._drift = self._drift.anew(len(model.calibration.raw_scores))
-        if self._record is not None:
-            self._record.judged_by(model.contract, bundle_id)
+            self._drift = self._drift.anew(_fewest_good_parts(models))
 
     def check(self) -> None:
         """Raises what ended its thread or the record's, if one ended."""
@@ -235,16 +231,25 @@ def _ended(closed: Closed) -> Ended:
     return Ended(str(closed.part), utc_now(), verdict.outcome.value, verdict.cause.value, verdict.detail, late_ms)
 
 
+def _fewest_good_parts(models: Sequence[Model]) -> int:
+    """That the p-values of any of the models rest on."""
+    return min(len(model.calibration.raw_scores) for model in models)
+
+
 @contextmanager
 def open_observer(
-    line: Line, model: Model, birth: Mapping[str, str | float], gate: GateLink, outbox: Outbox, trouble: Callable[[], str]
+    line: Line,
+    models: Sequence[Model],
+    birth: Mapping[str, str | float],
+    gate: GateLink,
+    outbox: Outbox,
+    trouble: Callable[[], str],
 ) -> Iterator[Observer]:
-    """The observer of a line, with the record and the alarms that its file asks for. trouble: of cameras, runtime, file."""
-    contract, calibration = model.contract, model.calibration
-    around = around_station({**birth, "threshold": calibration.threshold}, gate, outbox, trouble)
-    drift = Drift(line.drift, len(calibration.raw_scores)) if line.drift else None
-    bundle_id = str(birth["bundle_id"])
+    """The observer of a line, with the record and the alarms that its file asks for. models: all that judge, the line's own
+    first. trouble: of cameras, runtime, file."""
+    around = around_station({**birth, "threshold": models[0].calibration.threshold}, gate, outbox, trouble)
+    drift = Drift(line.drift, _fewest_good_parts(models)) if line.drift else None
     with ExitStack() as opened:
-        record = opened.enter_context(Record(line.state / FOLDER, line.record, contract, bundle_id)) if line.record else None
+        record = opened.enter_context(Record(line.state / FOLDER, line.record)) if line.record else None
         due_ns, longest_ns = line.by(int(birth["recipe"])).gate.delay_ns, max(one.gate.delay_ns for one in line.each)
-        yield opened.enter_context(Observer(line.state, contract, due_ns, longest_ns, around, record, drift))
+        yield opened.enter_context(Observer(line.state, due_ns, longest_ns, around, record, drift))

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.inspection import Measured, Part, Reading, Shot, Verdict
+from agent.preprocess import InputContract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """shots, readings, numbers, verdicts: in the order of the cameras. deciding: whose verdict is the part's."""
+    """Each in the order of the cameras. contracts: of the models that judged. deciding: whose verdict is the part's."""
 
     shots: Sequence[Shot]
     readings: Sequence[Reading]
     numbers: Sequence[Measured]
     verdicts: Sequence[Verdict]
+    contracts: Sequence[InputContract]
     deciding: int
 
     @property

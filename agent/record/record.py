@@ -18,7 +18,6 @@ from agent.give_way import this_thread_gives_way
 from agent.inspection import Fault, Outcome, Prediction, Reading, Verdict
 from agent.observation.picture import heat_over, lossless
 from agent.observation.seen import Seen
-from agent.preprocess import InputContract
 from agent.record.album import Album, NoRoomError, open_index, place
 from agent.record.index import RecordIndex
 from agent.record.table import Kept, Worth
@@ -56,17 +55,14 @@ class _Offer:
     seen: Seen
     worth: Worth
     produced_s: float
-    contract: InputContract
-    bundle_id: str
 
 
 class Record:
-    """The images of one station, in `folder`. contract: of the model, for the heat maps."""
+    """The images of one station, in `folder`."""
 
-    def __init__(self, folder: Path, keep: KeepImages, contract: InputContract, bundle_id: str) -> None:
+    def __init__(self, folder: Path, keep: KeepImages) -> None:
         self._folder = folder
         self._keep = keep
-        self._model = (contract, bundle_id)
         self._offers: queue.SimpleQueue[_Offer] = queue.SimpleQueue()  # bounded by `offer`, in images
         self._last_ns: int | None = None
         self._produced_ns = 0
@@ -87,10 +83,6 @@ class Record:
         self._stop.set()
         self._thread.join(timeout=10)
 
-    def judged_by(self, contract: InputContract, bundle_id: str) -> None:
-        """Another model from now on. Images that wait were judged by the one before, and say so."""
-        self._model = (contract, bundle_id)
-
     def check(self) -> None:
         """Raises what ended the thread, if it ended."""
         if self._failure:
@@ -109,7 +101,7 @@ class Record:
         if self._offers.qsize() >= max(1, may_wait // len(seen.shots)):
             self.drops["record queue"] += 1
             return
-        self._offers.put(_Offer(seen, worth, self._produced_ns / 1e9, *self._model))
+        self._offers.put(_Offer(seen, worth, self._produced_ns / 1e9))
 
     @property
     def waiting(self) -> int:
@@ -186,11 +178,11 @@ class Record:
         if isinstance(reading, Prediction):
             raw, score = reading.raw, reading.score
             if not isinstance(shot.image, Fault):
-                heat = heat_over(shot.image, reading.anomaly_map, reading.score, offer.contract)
+                heat = heat_over(shot.image, reading.anomaly_map, reading.score, offer.seen.contracts[k])
         number, time = album.next_number(), utc_now()
         file = place(number, offer.worth, time, str(shot.part), shot.camera) if image else ""
         about = (number, str(shot.part), shot.camera, time, offer.worth, verdict.cause.value, verdict.detail[:500], raw, score)
-        album.add(Kept(*about, offer.bundle_id, produced_s, file, album.cost(image, heat), beside), image, heat)
+        album.add(Kept(*about, offer.seen.numbers[k].bundle_id, produced_s, file, album.cost(image, heat), beside), image, heat)
         return number
 
     def _cannot(self, error: Exception) -> None:

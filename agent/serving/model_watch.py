@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from agent.bundle import Artifact, Bundle, BundleError, open_bundle
+from agent.decide import Policy
 from agent.gate_link import Judge
 from agent.model import PLAIN, Here, Model, open_model
 from agent.only_one import AlreadyRunningError
@@ -45,6 +46,10 @@ class Opened:
         """How records name it."""
         manifest = self.bundle.manifest
         return Judge(manifest.bundle_id, manifest.name, self.model.calibration.threshold)
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(self.model.calibration.threshold)
 
     def close(self) -> None:
         self._devices.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from record_filler import kept
-from small_bundle import photograph
+from small_bundle import CONTRACT, photograph
 
 from agent.decide import Policy, decide, strictest
 from agent.inspection import Measured, Part, Prediction, Reading, Shot
@@ -38,7 +38,8 @@ def shot(n: int, triggered_ns: int = 0) -> Shot:
 def seen(shots: Sequence[Shot], readings: Sequence[Reading]) -> Seen:
     """One part as the hot path hands it over."""
     verdicts = [decide(read, Policy(1.0)) for read in readings]
-    return Seen(shots, readings, [Measured(one.camera) for one in shots], verdicts, strictest(verdicts))
+    numbers = [Measured(one.camera, bundle_id="bundle") for one in shots]
+    return Seen(shots, readings, numbers, verdicts, [CONTRACT] * len(shots), strictest(verdicts))
 
 
 def offer(record: Record, n: int, read: Reading, triggered_ns: int = 0) -> None:

@@ -8,6 +8,7 @@ import pytest
 from small_bundle import CONTRACT, photograph
 
 from agent.calibration import Calibration
+from agent.gate_link import Judge
 from agent.inspection import AnomalyMap, Fault, Image, Measured, Part, Prediction, Shot
 from agent.loop import measured, read
 from agent.model import Model
@@ -102,8 +103,9 @@ def test_a_map_with_a_hole_in_it_is_a_fault_whatever_its_score() -> None:
 def test_what_was_measured_is_numbers_or_a_reason_never_both() -> None:
     prediction = Prediction(0.5, 2.0, 0.25, np.zeros((8, 8), dtype=np.float32))
 
-    of_prediction, of_fault = measured(shot_of(GOOD), prediction), measured(shot_of(GOOD), Fault("no frame"))
+    judge = Judge("b1", "cap", 4.0)
+    of_prediction, of_fault = measured(shot_of(GOOD), prediction, judge), measured(shot_of(GOOD), Fault("no frame"), judge)
 
     assert of_prediction.latency_ms is not None
-    assert dataclasses.replace(of_prediction, latency_ms=None) == Measured("top", raw=0.5, score=2.0, p_value=0.25)
-    assert dataclasses.replace(of_fault, latency_ms=None) == Measured("top", fault="no frame")
+    assert dataclasses.replace(of_prediction, latency_ms=None) == Measured("top", 0.5, 2.0, 0.25, bundle_id="b1", threshold=4.0)
+    assert dataclasses.replace(of_fault, latency_ms=None) == Measured("top", fault="no frame", bundle_id="b1", threshold=4.0)

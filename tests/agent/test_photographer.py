@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from photographed import PLAIN, photographed
+from photographed import PLAIN, all_by, photographed
 from waiting import wait_until
 
 from agent.cameras._live import LiveCamera, LiveConfig
@@ -155,7 +155,7 @@ def test_a_photograph_is_judged_by_the_bundle_that_reads_it_though_another_was_t
 ) -> None:
     dark = usual_of([look_of(np.full((4, 4, 3), level, np.uint8)) for level in (1, 1, 2, 2, 3, 3)])
     bright = usual_of([look_of(np.full((4, 4, 3), level, np.uint8)) for level in (200, 200, 201, 201, 202, 202)])
-    of_this_model, of_the_next = Standard(65535, dark), Standard(65535, bright)
+    of_this_model, of_the_next = all_by(Standard(65535, dark)), all_by(Standard(65535, bright))
     first, second = part(1), part(2)
     photographer.ask(first, of_this_model)
     photographer.ask(second, of_this_model)

@@ -87,22 +87,22 @@ def changed_to(setup: RecipeSetup, recipe: int, over: threading.Event) -> Change
 def test_another_recipes_model_takes_over_once_it_is_proved(line: Line) -> None:
     over = threading.Event()
     with RecipeSetup(line, 1, over.set) as setup:
-        before = setup.models.now.judge.model
+        before = setup.models.own.judge.model
         answer = changed_to(setup, 2, over)
 
-        assert (before, setup.models.now.judge.model) == ("small", "other")
+        assert (before, setup.models.own.judge.model) == ("small", "other")
         assert (answer, setup.line.recipe, setup.is_preparing) == (Changed(2, 2), 2, False)
 
 
 def test_a_model_that_scores_otherwise_here_leaves_the_one_that_judges(line: Line) -> None:
     over = threading.Event()
     with RecipeSetup(line, 1, over.set) as setup:
-        judges = setup.models.now
+        judges = setup.models.own
         answer = changed_to(setup, 3, over)
 
         assert (answer.wanted, answer.recipe) == (3, 1)
         assert "at export" in answer.why
-        assert setup.models.now is judges
+        assert setup.models.own is judges
 
 
 def test_cameras_whose_settings_differ_are_closed_and_opened_and_others_left_alone(line: Line) -> None:
@@ -120,7 +120,7 @@ def test_a_camera_that_does_not_come_with_the_other_settings_has_its_own_again_a
     over, lamps = threading.Event(), with_lamps(line, Lamp("dark", opened), Lamp("bright", opened, is_there=False))
     with RecipeSetup(lamps, 1, over.set) as setup:
         answer = changed_to(setup, 2, over)
-        judge = setup.models.now.judge.model
+        judge = setup.models.own.judge.model
 
     assert answer == Changed(2, 1, "bright is not there")
     assert (judge, setup.line.recipe) == ("small", 1)
@@ -153,7 +153,7 @@ def test_a_model_that_does_not_open_in_the_time_the_gate_waits_is_given_up_and_t
 
         assert (still, given_up) == (None, Changed(2, 1, "its model was not open after 120 s"))
         assert (next_answer.wanted, next_answer.recipe) == (3, 1)
-        assert setup.models.now.judge.model == "small"
+        assert setup.models.own.judge.model == "small"
 
 
 def test_a_recipe_that_does_not_open_at_the_start_lets_another_stand_in(line: Line) -> None:

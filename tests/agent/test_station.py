@@ -248,7 +248,7 @@ def test_the_link_is_the_last_thing_that_is_opened(line: Line, gate: GateEnd) ->
         gate.wait_for_attach()
 
         assert isinstance(station.gate, GateLink)
-        assert station.policy.threshold == station.model.calibration.threshold
+        assert list(station.judging) == ["top"]
 
 
 def raw_score_of_first_photograph(line: Line) -> float:

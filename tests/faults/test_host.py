@@ -1,6 +1,7 @@
 """The machine that a station runs on: it hangs, is stopped under load, and keeps its secrets."""
 
 import contextlib
+import dataclasses
 import shutil
 import socket
 import subprocess
@@ -88,7 +89,9 @@ def test_s9_a_process_that_hangs_feeds_the_watchdog_no_more_whatever_its_other_t
     monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "systemd"))
     stop, hangs = threading.Event(), Hangs()
     with Systemd(folder / "systemd") as systemd, gate_end(line.socket) as gate, Station(line) as station:
-        station.model = Model(station.model.contract, hangs, station.model.calibration)
+        judges = station.judging["top"]
+        hanging = Model(judges.model.contract, hangs, judges.model.calibration)
+        station.judging = {"top": dataclasses.replace(judges, model=hanging)}
         thread = threading.Thread(target=_inspect, args=(station, stop), daemon=True)
         thread.start()
         wait_until(lambda: systemd.fed >= 2, 20)  # an idle belt is progress

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from broker import Broker
-from photographed import photographed
+from photographed import all_by, photographed
 from running_line import running
 from small_bundle import photograph, write_photographs
 from small_camera import part_now, reason_of, write_line
@@ -37,9 +37,9 @@ def test_c7_a_photograph_unlike_those_of_good_parts_is_a_fault_and_not_judged(
     cv2.imwrite(str(second), spoil(cv2.imread(str(second))))
     shown = msgspec.convert({"path": str(tmp_path / "shown")}, folder.Config)
     with shown.open() as camera, Photographer({"top": camera}) as photographer:
-        (good,) = photographed(photographer, part_now(1), Standard(65535, usual))
+        (good,) = photographed(photographer, part_now(1), all_by(Standard(65535, usual)))
 
-        (spoiled,) = photographed(photographer, part_now(2), Standard(65535, usual))
+        (spoiled,) = photographed(photographer, part_now(2), all_by(Standard(65535, usual)))
 
     assert isinstance(good.image, np.ndarray)
     assert isinstance(spoiled.image, Fault)

@@ -10,7 +10,10 @@ from agent.events.event import SCHEMA, envelope, parse, payload, topic
 from agent.events.rows import Row
 from agent.inspection import Cause, Closed, Event, Measured, Outcome, Part, Verdict
 
-READINGS = (Measured("top", raw=0.5, score=1.25, p_value=0.01, latency_ms=12.5), Measured("side", fault="no frame within 80 ms"))
+READINGS = (
+    Measured("top", raw=0.5, score=1.25, p_value=0.01, latency_ms=12.5, bundle_id="bundle", threshold=0.4),
+    Measured("side", fault="no frame within 80 ms", bundle_id="of the side", threshold=7.0),
+)
 
 
 def event(outcome: Outcome = Outcome.REJECT, cause: Cause = Cause.SCORE, actual_ns: int | None = 2_350_000) -> Event:
@@ -36,8 +39,10 @@ def test_the_payload_says_what_happened_to_the_part() -> None:
         "cause": "score",
         "detail": "score 1.250",
         "readings": [
-            {"camera": "top", "raw": 0.5, "score": 1.25, "p_value": 0.01, "fault": None, "latency_ms": 12.5},
-            {"camera": "side", "raw": None, "score": None, "p_value": None, "fault": "no frame within 80 ms", "latency_ms": None},
+            {"camera": "top", "raw": 0.5, "score": 1.25, "p_value": 0.01, "fault": None}
+            | {"latency_ms": 12.5, "bundle_id": "bundle", "threshold": 0.4},
+            {"camera": "side", "raw": None, "score": None, "p_value": None, "fault": "no frame within 80 ms"}
+            | {"latency_ms": None, "bundle_id": "of the side", "threshold": 7.0},
         ],
         "threshold": 0.4,
         "bundle_id": "bundle",
@@ -86,7 +91,7 @@ def test_the_envelope_is_a_cloud_event_that_names_the_part_and_its_number() -> N
         "type": SCHEMA,
         "time": "2026-11-21T09:30:00.000000Z",
         "datacontenttype": "application/json",
-        "dataschema": "urn:kensa:part:1.2",
+        "dataschema": "urn:kensa:part:1.3",
         "stream": "f00d",
         "seq": 2**40,
         "data": {"part": {"n": 7}},

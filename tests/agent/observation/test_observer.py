@@ -69,7 +69,7 @@ def reading(state: Path, looks: bool = True) -> Iterator[Reader]:
 
 @pytest.fixture
 def observer(state: Path) -> Iterator[Observer]:
-    with Observer(state, CONTRACT, DUE_NS, DUE_NS, Around({"station": "press-3"})) as one:
+    with Observer(state, DUE_NS, DUE_NS, Around({"station": "press-3"})) as one:
         yield one
 
 
@@ -78,7 +78,7 @@ def saw(observer: Observer, n: int, latency_ms: float = 20.0, cameras: Sequence[
     shots = [Shot(Part("boot", n), camera, 0, IMAGE) for camera in cameras]
     numbers = [Measured(camera, raw=0.5, score=2.0, p_value=0.01, latency_ms=latency_ms) for camera in cameras]
     verdicts = [REJECT if k == deciding else PASS for k in range(len(cameras))]
-    observer.saw(Seen(shots, [PREDICTION] * len(cameras), numbers, verdicts, deciding))
+    observer.saw(Seen(shots, [PREDICTION] * len(cameras), numbers, verdicts, [CONTRACT] * len(cameras), deciding))
 
 
 def test_a_part_is_told_with_picture_and_heat_map_while_somebody_looks(state: Path, observer: Observer) -> None:
@@ -109,7 +109,7 @@ def test_a_camera_without_a_picture_leaves_those_of_the_others(state: Path, obse
     shots = [Shot(Part("boot", 1), "top", 0, lost), Shot(Part("boot", 1), "side", 0, IMAGE)]
     numbers = [Measured("top", fault="no frame"), Measured("side", score=0.1)]
     with reading(state) as page:
-        observer.saw(Seen(shots, [lost, PREDICTION], numbers, [fault, PASS], 0))
+        observer.saw(Seen(shots, [lost, PREDICTION], numbers, [fault, PASS], [CONTRACT] * 2, 0))
         wait_until(lambda: page.of(Judged))
 
         assert [view.jpeg != b"" for view in page.of(Judged)[0].views] == [False, True]
@@ -117,7 +117,7 @@ def test_a_camera_without_a_picture_leaves_those_of_the_others(state: Path, obse
 
 def test_a_page_is_told_which_model_judges_from_now_on(state: Path, observer: Observer) -> None:
     with reading(state) as page:
-        observer.judged_by(bright_model(Brightest()), "fresh", {"bundle_id": "fresh"}, 2 * DUE_NS)
+        observer.judged_by([bright_model(Brightest())], {"bundle_id": "fresh"}, 2 * DUE_NS)
         wait_until(lambda: len(page.of(Station)) == 2)
 
         assert [told.birth.get("bundle_id") for told in page.of(Station)] == [None, "fresh"]
@@ -135,7 +135,7 @@ def test_no_picture_is_made_while_nobody_looks(state: Path, observer: Observer) 
 def test_m11_when_verdicts_get_slow_pictures_go_first_parts_never_and_an_alarm_is_raised_and_cleared(state: Path) -> None:
     told: list[tuple[str, str]] = []
     around = Around(alert=lambda name, what, detail: told.append((name, what)))
-    with Observer(state, CONTRACT, DUE_NS, DUE_NS, around) as observer, reading(state) as page:
+    with Observer(state, DUE_NS, DUE_NS, around) as observer, reading(state) as page:
         [saw(observer, n, latency_ms=390.0) for n in range(1, 60)]
         wait_until(lambda: ("slow", "raised") in told)
         saw(observer, 60, latency_ms=390.0)
@@ -151,8 +151,8 @@ def test_m11_when_verdicts_get_slow_pictures_go_first_parts_never_and_an_alarm_i
 def test_verdicts_are_slow_or_not_by_the_way_to_the_gate_of_the_recipe_that_runs(state: Path) -> None:
     told: list[tuple[str, str]] = []
     around = Around(alert=lambda name, what, detail: told.append((name, what)))
-    with Observer(state, CONTRACT, 10 * DUE_NS, 10 * DUE_NS, around) as observer:
-        observer.judged_by(bright_model(Brightest()), "fresh", {}, DUE_NS)
+    with Observer(state, 10 * DUE_NS, 10 * DUE_NS, around) as observer:
+        observer.judged_by([bright_model(Brightest())], {}, DUE_NS)
         [saw(observer, n, latency_ms=0.9 * DUE_NS / 1e6) for n in range(40)]
         wait_until(lambda: told)
 
@@ -164,7 +164,7 @@ def test_m14_an_alarm_of_drift_is_raised_once_and_cleared_once(state: Path) -> N
     around = Around(alert=lambda name, what, detail: told.append((name, what)))
     drift = Drift(WatchDrift(parts=50), 300)
     verdicts = [REJECT] * 30 + [Verdict(Outcome.PASS, Cause.SCORE, "")] * 60
-    with Observer(state, CONTRACT, DUE_NS, DUE_NS, around, drift=drift) as observer:
+    with Observer(state, DUE_NS, DUE_NS, around, drift=drift) as observer:
         [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30)]
         wait_until(lambda: told)
         [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30, 90)]
@@ -190,7 +190,7 @@ def test_an_end_told_twice_is_counted_and_told_once(state: Path, observer: Obser
 
 
 def test_facts_beyond_what_memory_holds_are_dropped_and_counted(state: Path) -> None:
-    observer = Observer(state, CONTRACT, DUE_NS, DUE_NS, Around())
+    observer = Observer(state, DUE_NS, DUE_NS, Around())
     with observer:
         pass  # its thread has left: nobody takes what comes
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from record_filler import kept
-from small_bundle import CONTRACT
 from small_record import (
     COST,
     KEEP,
@@ -81,7 +80,7 @@ def test_images_older_than_the_hours_of_production_go_but_those_that_a_person_ha
 def test_hours_of_production_pass_with_parts_and_not_while_the_belt_stands(tmp_path: Path) -> None:
     second, night = 1_000_000_000, 36_000_000_000_000
 
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         [offer(record, 1, reading(2.0), at_ns) for at_ns in (0, 30 * second, night, night + 30 * second)]
 
     with RecordIndex(tmp_path) as index:
@@ -90,10 +89,10 @@ def test_hours_of_production_pass_with_parts_and_not_while_the_belt_stands(tmp_p
 
 def test_a_restart_goes_on_with_the_hours_and_the_numbers(tmp_path: Path) -> None:
     second = 1_000_000_000
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         [offer(record, n, reading(2.0), n * second) for n in range(3)]
 
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         [offer(record, n, reading(2.0), n * second) for n in range(3, 5)]
 
     with RecordIndex(tmp_path) as index:

@@ -20,10 +20,10 @@ PART = Part("boot", 7)
 
 def test_a_kept_photograph_is_found_by_its_part(tmp_path: Path) -> None:
     image = photograph(np.random.default_rng(1), defect=True)
-    with Record(tmp_path, KeepImages(leave_free_mb=0), CONTRACT, "bundle") as record:
+    with Record(tmp_path, KeepImages(leave_free_mb=0)) as record:
         fault = Fault("the model gave a raw score of nan")
         shot = Shot(PART, "top", time.monotonic_ns(), image)
-        record.offer(Seen([shot], [fault], [Measured("top")], [Verdict(Outcome.REJECT, Cause.FAULT, "")], 0))
+        record.offer(Seen([shot], [fault], [Measured("top")], [Verdict(Outcome.REJECT, Cause.FAULT, "")], [CONTRACT], 0))
         wait_until(lambda: record.gauges["record_images"] == 1)
 
         jpeg = photograph_of(tmp_path, "boot/7")

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from small_bundle import CONTRACT
 from small_record import (
     GOOD,
     KEEP,
@@ -55,7 +54,7 @@ def test_what_is_worth_keeping(read: Reading, n: int, worth: Worth | None) -> No
 
 
 def test_a_reject_is_on_disk_pixel_for_pixel_and_named_with_number_kind_time_and_part(tmp_path: Path) -> None:
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         offer(record, 7, reading(2.0))
 
     (file,) = files(tmp_path)
@@ -67,7 +66,7 @@ def test_a_reject_is_on_disk_pixel_for_pixel_and_named_with_number_kind_time_and
 
 
 def test_a_fault_without_an_image_is_listed_without_one(tmp_path: Path) -> None:
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         record.offer(seen([Shot(Part("boot", 1), "top", 0, Fault("no frame"))], [Fault("no frame")]))
 
     assert listed(tmp_path) == [("FAULT", "boot/1")]
@@ -78,7 +77,7 @@ def test_offers_beyond_what_memory_holds_are_dropped_and_counted_and_nobody_wait
     blocked = tmp_path / "record"
     blocked.write_text("a file where the folder should be: nothing can be written")
 
-    with Record(blocked, KEEP, CONTRACT, "bundle") as record:
+    with Record(blocked, KEEP) as record:
         [offer(record, n, reading(2.0)) for n in range(20)]
         wait_until(lambda: record.trouble)
 
@@ -90,7 +89,7 @@ CAMERAS = {"top": 0.2, "side": 2.0, "back": 0.3}
 
 
 def test_all_pictures_of_a_part_are_kept_and_it_is_listed_once_with_the_one_that_decided(tmp_path: Path) -> None:
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         offer_of_cameras(record, 7, CAMERAS)
 
     with Gallery(tmp_path) as gallery:
@@ -107,7 +106,7 @@ def test_pictures_that_wait_are_bounded_however_many_cameras_there_are(tmp_path:
     blocked = tmp_path / "record"
     blocked.write_text("a file where the folder should be: nothing can be written")
 
-    with Record(blocked, KEEP, CONTRACT, "bundle") as record:
+    with Record(blocked, KEEP) as record:
         [offer_of_cameras(record, n, CAMERAS) for n in range(10)]
         wait_until(lambda: record.trouble)
 
@@ -118,7 +117,7 @@ def test_pictures_that_wait_are_bounded_however_many_cameras_there_are(tmp_path:
 def test_a_good_part_is_good_in_all_its_pictures_and_a_defect_is_known_to_be_in_one(
     tmp_path: Path, judgment: str, judged: set[int]
 ) -> None:
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         offer_of_cameras(record, 7, CAMERAS)
 
     judge(tmp_path, 1, "false")
@@ -130,7 +129,7 @@ def test_a_good_part_is_good_in_all_its_pictures_and_a_defect_is_known_to_be_in_
 
 
 def test_a_record_of_one_camera_from_before_is_read_as_it_was(tmp_path: Path) -> None:
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         offer(record, 7, reading(2.0))
     with closing(sqlite3.connect(tmp_path / INDEX)) as db:
         db.executescript("DROP INDEX by_deciding; ALTER TABLE kept DROP COLUMN beside; PRAGMA user_version = 1;")
@@ -139,7 +138,7 @@ def test_a_record_of_one_camera_from_before_is_read_as_it_was(tmp_path: Path) ->
 
 
 def test_pictures_found_again_after_the_index_was_lost_belong_to_their_part(tmp_path: Path) -> None:
-    with Record(tmp_path, KEEP, CONTRACT, "bundle") as record:
+    with Record(tmp_path, KEEP) as record:
         offer_of_cameras(record, 7, CAMERAS)
         offer_of_cameras(record, 8, CAMERAS)
     (tmp_path / INDEX).write_bytes(b"no database" * 1000)
@@ -156,7 +155,7 @@ def test_s1_a_disk_too_full_costs_images_first_is_told_and_recovers_alone(tmp_pa
         [add(one, Worth.REJECT) for _ in range(3)]
     more_than_any_disk_mb = 1e12
 
-    with Record(tmp_path, replace(KEEP, leave_free_mb=more_than_any_disk_mb), CONTRACT, "bundle") as record:
+    with Record(tmp_path, replace(KEEP, leave_free_mb=more_than_any_disk_mb)) as record:
         offer(record, 9, reading(2.0))
         wait_until(lambda: record.trouble)
 
@@ -167,7 +166,7 @@ def test_s1_a_disk_too_full_costs_images_first_is_told_and_recovers_alone(tmp_pa
 
 
 def test_s1_a_file_that_cannot_be_written_is_neither_listed_nor_left_behind_and_the_next_one_is_kept(tmp_path: Path) -> None:
-    record = Record(tmp_path, KEEP, CONTRACT, "bundle")
+    record = Record(tmp_path, KEEP)
     shard = tmp_path / IMAGES / "00000"
     shard.parent.mkdir(parents=True)
     shard.write_text("a file where the folder should be")

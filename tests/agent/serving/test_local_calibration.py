@@ -191,8 +191,9 @@ def test_a_line_with_a_sensitivity_judges_by_the_moved_threshold_and_its_events_
     table = open_bundle(small_bundle).manifest.artifacts[0].calibration
 
     with Station(load_line(file)) as station:
-        assert station.policy.threshold == pytest.approx(table.threshold - 0.3 * table.scale)
-        assert station.readings.judge.threshold == station.policy.threshold
+        policy = station.judging["top"].policy
+        assert policy.threshold == pytest.approx(table.threshold - 0.3 * table.scale)
+        assert station.readings.judge.threshold == policy.threshold
 
 
 def test_the_file_of_a_table_says_where_and_from_what_it_was_made(small_bundle: Path, photographs: Path, tmp_path: Path) -> None:
