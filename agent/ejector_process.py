@@ -26,7 +26,7 @@ from agent.gate.orders import OrderBook
 from agent.gate.plc_side import PlcSide
 from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
 from agent.gate.recipe_side import RecipeSide
-from agent.health import notify
+from agent.health import ALIVE, notify
 from agent.inspection import Closed
 from agent.link import Listener
 from agent.only_one import only_one
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 0.5  # also the pace of the watchdog on an idle line
 _GOODBYE_NS = 5_000_000_000
+_STANDS_NS = 5_000_000_000  # parts in flight so much later than their way takes are on a belt that stands
 _PLC_ROUNDS = 4
 _PROBLEM_NS = 1_000_000_000  # a device may be away for so long before people are told
 
@@ -63,6 +64,8 @@ class GateLoop:
         self._problem_since_ns: dict[str, int] = {}
         self._permitted: bool | None = None
         self._is_leaving = False
+        self._see_through_ns = round(line.longest_travel_ms * 1e6) + _STANDS_NS
+        self._leave_behind_ns: int | None = None
 
     def turn(self, now_ns: int, take_parts: bool) -> None:
         """Parts in, verdicts in, pulses and records out."""
@@ -70,6 +73,8 @@ class GateLoop:
         self._follow_the_belt(now_ns)
         self._close(gate.act(now_ns), now_ns)
         self._is_leaving = not take_parts
+        if self._is_leaving:
+            self._see_through(now_ns)
         edges = devices.parts.parts(devices.trigger.take(now_ns))
         if self._is_leaving:
             gate.incidents["triggers_while_leaving"] += len(edges)
@@ -130,6 +135,12 @@ class GateLoop:
             self._plc.opened(in_flight.part.n, was_ready)
         if self._inspection.is_attached and in_flight.verdict is None:
             self._inspection.announce(in_flight)
+
+    def _see_through(self, now_ns: int) -> None:
+        """Parts in flight are waited for before this process ends, though not for ever: the belt may stand, too."""
+        self._leave_behind_ns = self._leave_behind_ns or now_ns + self._see_through_ns
+        if now_ns > self._leave_behind_ns:
+            self._close(self._gate.leave_behind(now_ns), now_ns)
 
     def _close(self, closed: list[Closed], now_ns: int) -> None:
         self._inspection.closed(closed)
@@ -220,7 +231,6 @@ def eject_forever(line: Line, stop: Stop, opened: Callable[[], None] = lambda: N
         recipes = RecipeSide(boot, line, changes, book, gate, inspection)
         loop = GateLoop(line, gate, devices, inspection, operator, changes, recipes)
         opened()
-        notify("READY=1")
         log.info("ejector ready", extra={"data": {"boot": boot, "travel_ms": plan.travel_ms, "recipe": recipe}})
         leave_ns: int | None = None
         while True:
@@ -230,9 +240,10 @@ def eject_forever(line: Line, stop: Stop, opened: Callable[[], None] = lambda: N
                 leave_ns = leave_ns or now_ns + _GOODBYE_NS
                 if not journal.unconfirmed or not inspection.is_attached or now_ns > leave_ns:
                     break
-            notify("WATCHDOG=1")
+            notify(ALIVE)
             loop.wait()
         gate.switch_off(time.monotonic_ns())
+        inspection.say_goodbye()
         notify("STOPPING=1")
         held = {"unconfirmed": len(journal.unconfirmed), "given_up": journal.given_up, "unwritten": journal.unwritten}
         state = loop.state(time.monotonic_ns())

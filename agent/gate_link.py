@@ -20,6 +20,7 @@ from agent.link import (
     Channel,
     Confirm,
     Held,
+    Leaving,
     LinkLostError,
     Report,
     Tell,
@@ -123,6 +124,7 @@ class GateLink:
         self._to_confirm: deque[Part] = deque()
         self._heeded: deque[str] = deque()
         self._channel: Channel | None = None
+        self._is_left = False  # by an ejector process that was told to end
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self.overrun = 0
@@ -215,13 +217,16 @@ class GateLink:
             return
         try:
             channel.send(Attach(os.getpid(), self.recipe))
-            self._channel = channel
+            self._channel, self._is_left = channel, False
             log.info("attached to the ejector process")
             while not self._stop.is_set():
                 self._hear(channel.receive(wait=True))
                 self._send_confirmations()
         except LinkLostError as e:
-            log.error("ejector process lost: %s", e)
+            if self._is_left:
+                log.info("the ejector process has left")
+            else:
+                log.error("ejector process lost: %s", e)
         finally:
             self._channel = None
             channel.close()
@@ -243,6 +248,8 @@ class GateLink:
                 self.wake()
             case Wished():
                 self._on_wished(message)
+            case Leaving():
+                self._is_left = True
             case Held(why=why):
                 self.held = why
             case Alarm():

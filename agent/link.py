@@ -66,6 +66,10 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
     why: str
 
 
+class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
+    """Ejector to inspection: its last word where it was told to end."""
+
+
 class Tell(msgspec.Struct, frozen=True, tag="tell"):
     """Inspection to ejector: the verdict on one part. recipe: by which it was judged."""
 
@@ -96,7 +100,7 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
     alarms: tuple[str, ...] = ()
 
 
-Message = Triggered | Report | Alarm | ChangeTo | Wished | Held | Attach | Tell | Changed | Wish | Confirm
+Message = Triggered | Report | Alarm | ChangeTo | Wished | Held | Leaving | Attach | Tell | Changed | Wish | Confirm
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
@@ -178,8 +182,11 @@ class Listener:
         self._socket.close()
 
     def accept(self) -> Channel | None:
+        """None where nobody calls. Raises LinkLostError where somebody calls, and goes on calling, who cannot be let in."""
         try:
             connected, _ = self._socket.accept()
-        except OSError:
+        except BlockingIOError:
             return None
+        except OSError as e:
+            raise LinkLostError(f"an inspection process cannot be let in: {e.strerror or e}") from e
         return Channel(connected)

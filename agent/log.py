@@ -2,18 +2,21 @@
 
 import json
 import logging
+import os
 import select
 import sys
-import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
 
 from agent.clock import utc_now
+from agent.patient_thread import PatientThread
 
 _AT_ONCE = 20  # lines of one kind in one window
 _WINDOW_S = 60.0
 _KINDS = 1000
+_MOST_UNREAD = 1000
+_PATIENCE_S = 0.002
 
 
 class JsonFormatter(logging.Formatter):
@@ -84,43 +87,54 @@ class Repeats:
         return logging.LogRecord(name, level, "", 0, "%d more like this were not written: %s", (count, message), None)
 
 
-class _Counting(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes lines, fewer of those that repeat, and waits for nobody who does not read them: the gate writes here too."""
+class _Counting(logging.Handler):
+    """Writes lines, fewer of those that repeat, and waits for nobody who does not read them: the gate writes here too.
 
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
+    A terminal that was stopped or left, a pager, a journal or a file whose disk hangs: what they do not take is counted.
+    """
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__()
+        self._fileno = fileno
         self._repeats = Repeats()
-        self._unread = 0
-        self._one_at_a_time = threading.Lock()
+        self._told_dropped = 0
+        self._thread = PatientThread("log", self._write, _MOST_UNREAD, _PATIENCE_S)
 
     def emit(self, record: logging.LogRecord) -> None:
-        with self._one_at_a_time:
-            is_told, summaries = self._repeats.take(record, time.monotonic())
+        is_told, summaries = self._repeats.take(record, time.monotonic())
+        try:
             for line in (*summaries, *((record,) if is_told else ())):
-                self._write(line)
+                self._thread.hand_over(self.format(line))
+        except Exception:  # noqa: BLE001 - as every handler of logging: a line that cannot be written ends no process
+            self.handleError(record)
 
-    def _write(self, line: logging.LogRecord) -> None:
-        """A terminal that was stopped, a pager, a journal whose disk hangs: what they do not take is counted."""
-        if self._unread and _takes_more(self.stream):
-            words = "%d lines were not written: nobody read what stood before them"
-            super().emit(logging.LogRecord("agent.log", logging.WARNING, "", 0, words, (self._unread,), None))
-            self._unread = 0
-        if _takes_more(self.stream):
-            super().emit(line)
-        else:
-            self._unread += 1
+    def close(self) -> None:
+        self._thread.close()
+        super().close()
+
+    def _write(self, line: str) -> None:
+        """In the thread; past Python's own stderr, whose lock it would hold for ever."""
+        dropped = self._thread.dropped - self._told_dropped
+        with suppress(OSError):  # nobody is there to read it
+            if dropped:
+                words = "%d lines were not written: nobody read what stood before them"
+                told = logging.LogRecord("agent.log", logging.WARNING, "", 0, words, (dropped,), None)
+                _write_all(self._fileno, self.format(told))
+                self._told_dropped += dropped
+            _write_all(self._fileno, line)
 
 
-def _takes_more(stream: IO[str]) -> bool:
-    """Whether a line can be written without waiting."""
-    try:
-        return bool(select.select([], [stream], [], 0)[1])
-    except (OSError, ValueError):  # no file, or closed: writing says so itself
-        return True
+def _write_all(fileno: int, line: str) -> None:
+    left = f"{line}\n".encode(errors="backslashreplace")
+    while left:
+        try:
+            left = left[os.write(fileno, left) :]
+        except BlockingIOError:  # whoever shares the terminal has made it so
+            select.select([], [fileno], [])
 
 
 def start_log(role: str, level: int = logging.INFO) -> None:
     """Sends every logger of this process to stderr as JSON lines."""
-    handler = _Counting()
+    handler = _Counting(sys.stderr.fileno())
     handler.setFormatter(JsonFormatter(role))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -16,6 +16,8 @@ Threads of the two processes of a station:
 | record | Record | disk | 8 images; more are dropped | check() ends the process |
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
 | ejector's main | eject_forever | nothing | journal: 20 000 parts | output off; restarted, parts in flight are rejected |
+| journal, in the ejector | Segments | disk | 1000 records; older ones go | append() ends the process |
+| log, in each process | PatientThread | who reads it | 1000 lines; older ones go, counted | lines are missing |
 """
 
 import time

@@ -19,7 +19,7 @@ from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
 from agent.gate_link import GateLink, Readings
-from agent.health import notify
+from agent.health import ALIVE, notify
 from agent.inspection import Closed, Event, Fault, Shot
 from agent.link import Alarm, Triggered, Wished
 from agent.model import self_test
@@ -106,7 +106,6 @@ class Station:
 
     def shots(self, stop: Stop) -> Iterator[tuple[Shot, ...]]:
         """One of each camera for each trigger, none about once a second while the belt is empty; ends to reload, too."""
-        notify("READY=1")
         while not (stop.is_set() or self._desk.wants_restart):
             self._take_over()
             trigger = self.gate.next_trigger(timeout_s=1.0)
@@ -133,8 +132,8 @@ class Station:
         self._recipes.models.check()
 
     def progress(self) -> None:
-        """Feeds the watchdog; an idle belt is progress too."""
-        notify("WATCHDOG=1")
+        """Says that it is ready, and feeds the watchdog; an idle belt is progress too."""
+        notify(ALIVE)
 
     def _trouble(self) -> str:
         """For the published state; asked by the publisher's thread."""

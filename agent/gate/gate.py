@@ -25,6 +25,7 @@ _RESTARTED = Verdict(Outcome.REJECT, Cause.MISSED, "the ejector process was rest
 _MAINTENANCE = "maintenance: the outputs are inert"
 _NO_PROCESS = "went by while no ejector process ran"
 _NO_PLACE = "nobody knows where on the belt it is: the encoder was lost"
+_LEFT_BEHIND = "still on the belt when the ejector process was told to end: no process will eject it"
 
 
 class Gate:
@@ -144,6 +145,10 @@ class Gate:
         self._standstill.look_after(now_ns)
         return closed
 
+    def leave_behind(self, now_ns: int) -> list[Closed]:
+        """Closes the parts that a belt that stands does not bring to the gate: nobody will be here when it goes on."""
+        return self._give_up(_LEFT_BEHIND, now_ns)
+
     def switch_off(self, now_ns: int) -> None:
         self.output.switch_off(now_ns)
 
@@ -209,8 +214,12 @@ class Gate:
         if Reason.ENCODER not in self.held:
             return []
         self._placing.clear()
+        return self._give_up(_NO_PLACE, now_ns)
+
+    def _give_up(self, problem: str, now_ns: int) -> list[Closed]:
+        """Closes all that have not come through."""
         lost_parts = [*self._ejection.lost(), *self._schedule.clear()]
-        return [self._close(lost, now_ns, actual_ns=None, problem=_NO_PLACE) for lost in lost_parts]
+        return [self._close(lost, now_ns, actual_ns=None, problem=problem) for lost in lost_parts]
 
     def _arrive(self, in_flight: InFlight, now_ns: int) -> list[Closed]:
         """A part is at the gate. A reject is closed when the output has answered, with an encoder when it has gone through."""

@@ -18,6 +18,7 @@ from agent.link import (
     Channel,
     Confirm,
     Held,
+    Leaving,
     LinkLostError,
     Listener,
     Report,
@@ -29,9 +30,10 @@ from agent.link import (
 
 log = logging.getLogger(__name__)
 
-_CONFIRM_WITHIN_NS = 2_000_000_000  # then unconfirmed parts are reported again
+_CONFIRM_WITHIN_NS = 2_000_000_000  # then a part is reported again
 _PARTS_UNDER_WAY = 256
 _WISHES = 16
+_DEAF_NS = 500_000_000  # to calls, after one that could not be answered: who calls would wake the gate all the time
 _RESTARTS = 5  # of the inspection process ...
 _RESTARTS_WITHIN_NS = 600_000_000_000  # ... in ten minutes are no accident any more
 
@@ -50,14 +52,15 @@ class InspectionSide:
         self._wishes: deque[Wish] = deque(maxlen=_WISHES)
         self._channel: Channel | None = None
         self._to_report: deque[Part] = deque()
-        self._under_way = 0
-        self._progress_ns = 0
+        self._under_way: dict[Part, int] = {}  # reported then and not confirmed since, oldest first
+        self._deaf_until_ns: int | None = None  # None while calls are heard
         self._attached_ns: deque[int] = deque(maxlen=_RESTARTS + 1)
         self._told_held: str | None = None
         self.is_attached = False
 
     def filenos(self) -> list[int]:
-        return [self._listener.fileno(), *([self._channel.fileno()] if self._channel else [])]
+        listener = [self._listener.fileno()] if self._deaf_until_ns is None else []
+        return [*listener, *([self._channel.fileno()] if self._channel else [])]
 
     def announce(self, in_flight: InFlight) -> None:
         self._send(Triggered(in_flight.part, in_flight.triggered_ns, in_flight.planned_ns))
@@ -81,16 +84,31 @@ class InspectionSide:
     def serve(self, now_ns: int) -> None:
         """Takes in what the inspection process said and tells it what it may know."""
         self._listen(now_ns)  # the last words of one that is replaced count, too
-        if (newcomer := self._listener.accept()) is not None:
+        if (newcomer := self._newcomer(now_ns)) is not None:
             self._lose("replaced by a new one")
             self._channel = newcomer
             self._listen(now_ns)
         self._report(now_ns)
 
+    def say_goodbye(self) -> None:
+        """The inspection process shall not take the end for a death."""
+        self._send(Leaving())
+
     def close(self) -> None:
         if self._channel:
             self._channel.close()
         self._listener.close()
+
+    def _newcomer(self, now_ns: int) -> Channel | None:
+        if self._deaf_until_ns is not None and now_ns < self._deaf_until_ns:
+            return None
+        self._deaf_until_ns = None
+        try:
+            return self._listener.accept()
+        except LinkLostError as e:
+            self._deaf_until_ns = now_ns + _DEAF_NS
+            self._gate.alarms.add("inspection-shut-out", str(e), now_ns)
+            return None
 
     def _listen(self, now_ns: int) -> None:
         try:
@@ -108,7 +126,8 @@ class InspectionSide:
                 self._count_restart(now_ns)
                 self._gate.alarms.tell_again()
                 self._told_held = None
-                self._report_again(now_ns)
+                self._under_way.clear()
+                self._to_report = deque(self._journal.unconfirmed)
             case Tell(part=part, verdict=verdict, recipe=recipe):
                 self._gate.tell(part, verdict, recipe)
                 self._changes.judged_by(recipe)
@@ -120,8 +139,8 @@ class InspectionSide:
                 self._gate.alarms.heeded(alarms)
                 if parts:
                     self._journal.confirmed(parts)
-                    self._under_way = max(0, self._under_way - len(parts))
-                    self._progress_ns = now_ns
+                    for part in parts:
+                        self._under_way.pop(part, None)
 
     def _count_restart(self, now_ns: int) -> None:
         self._attached_ns.append(now_ns)
@@ -136,9 +155,10 @@ class InspectionSide:
             self._gate.alarms.taken()
         if (why := self._gate.why_held) != self._told_held and self._send(Held(why)):
             self._told_held = why
-        if self._under_way and now_ns - self._progress_ns > _CONFIRM_WITHIN_NS:
-            self._report_again(now_ns)
-        while self._to_report and self._under_way < _PARTS_UNDER_WAY:
+        for part in [part for part, since_ns in self._under_way.items() if now_ns - since_ns > _CONFIRM_WITHIN_NS]:
+            del self._under_way[part]
+            self._to_report.append(part)
+        while self._to_report and len(self._under_way) < _PARTS_UNDER_WAY:
             parts = [self._to_report.popleft() for _ in range(min(PARTS_PER_REPORT, len(self._to_report)))]
             closed = tuple(self._journal.unconfirmed[part] for part in parts if part in self._journal.unconfirmed)
             if not closed:
@@ -146,16 +166,9 @@ class InspectionSide:
             if not self._send(Report(closed)):
                 self._to_report.extendleft(reversed(parts))
                 return
-            if not self._under_way:
-                self._progress_ns = now_ns
-            self._under_way += len(closed)
+            self._under_way |= {one.part: now_ns for one in closed}
 
-    def _report_again(self, now_ns: int) -> None:
-        self._to_report = deque(self._journal.unconfirmed)
-        self._under_way = 0
-        self._progress_ns = now_ns
-
-    def _send(self, message: Triggered | Report | Alarm | ChangeTo | Wished | Held) -> bool:
+    def _send(self, message: Triggered | Report | Alarm | ChangeTo | Wished | Held | Leaving) -> bool:
         if not self._channel:
             return False
         try:

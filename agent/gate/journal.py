@@ -1,24 +1,24 @@
 """What the ejector process must not forget when it is killed: parts on the belt, and closed parts not yet in the outbox.
 
-Appended to files with one write() a record and no fsync: a killed process loses nothing, and nothing here waits for a disk.
-Segments are rotated by size and deleted as a whole once each of their parts is confirmed. A disk that is full or read-only
-costs the memory of a kill for as long as it is, counted, and never the line: what it did not take is written when it takes more.
+Appended to files with one write() a record and no fsync: a killed process loses nothing. Segments are rotated by size and deleted
+as a whole once each of their parts is confirmed. A disk that hangs, is full or read-only costs the memory of a kill for as long
+as it is, and never the line: what it did not take is written when it takes more.
 """
 
-import errno
 import logging
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
+from agent.gate.segments import Segments
 from agent.inspection import Closed, Part
 
 log = logging.getLogger(__name__)
 
 _SEGMENT_BYTES = 1 << 22
-_MOST_WAITING = 1000  # records that no disk has taken; then older ones are given up
+_PATIENCE_S = 0.01
 
 
 class _Boot(msgspec.Struct, frozen=True, tag="boot"):
@@ -48,15 +48,20 @@ class Journal:
 
     folder: where the segments are. machine: the machine's boot id; times of another boot mean nothing now.
     capacity: closed parts kept for an inspection process that does not come back; then the oldest are given up, counted.
+    patience_s: so long a disk is waited for that hangs, once.
     """
 
-    def __init__(self, folder: Path, machine: str, capacity: int = 20_000, segment_bytes: int = _SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        machine: str,
+        capacity: int = 20_000,
+        segment_bytes: int = _SEGMENT_BYTES,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.unconfirmed: dict[Part, Closed] = {}
         self.given_up = 0
-        self.unwritten = 0
-        self._waiting: deque[bytes] = deque()
-        self._folder = folder
         self._machine = machine
         self._capacity = capacity
         self._segment_bytes = segment_bytes
@@ -64,16 +69,21 @@ class Journal:
         self._segment_of: dict[Part, int] = {}
         self._alive: Counter[int] = Counter()
         self._segments = sorted(int(p.stem) for p in folder.glob("*.journal"))
+        self._files = Segments(folder, msgspec.json.encode(_Boot(machine)), patience_s)
         for segment in self._segments:
             self._replay(segment)
-        self._current = (self._segments[-1] if self._segments else 0) + 1
         self._start_segment()
 
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        self._files.close()
+
+    @property
+    def unwritten(self) -> int:
+        """How often a disk that is full or read-only has refused something."""
+        return self._files.refused
 
     @property
     def left_open(self) -> dict[Part, tuple[int, bool]]:
@@ -101,64 +111,33 @@ class Journal:
         self.confirmed((part,))
 
     def _write(self, record: _Record) -> None:
-        """Each record begins and ends a line, so that one cut short by a full disk spoils no other."""
-        if self._written > self._segment_bytes:  # before writing: a record belongs to the segment that is current after it
-            self._rotate()
-        self._waiting.append(b"\n" + msgspec.json.encode(record) + b"\n")
-        if len(self._waiting) > _MOST_WAITING:
-            del self._waiting[1]  # the first may say to which boot the times of the others belong
-        try:
-            taken = self._file.write(b"".join(self._waiting))
-            self._written += taken
-            while self._waiting and taken >= len(self._waiting[0]):
-                taken -= len(self._waiting.popleft())
-            if self._waiting:
-                raise OSError(errno.ENOSPC, "cut short")
-        except OSError as e:
-            self._degraded("a record was not written", e)
-
-    def _rotate(self) -> None:
-        old, self._written = self._file, 0
-        try:
-            self._current += 1
+        if self._handed_over > self._segment_bytes:  # before: a record belongs to the segment that is current after it
             self._start_segment()
-            old.close()
-        except OSError as e:  # go on with the old segment; its size is looked at again after as many bytes
-            self._current -= 1
-            self._degraded("no new segment", e)
+        encoded = msgspec.json.encode(record)
+        self._handed_over += len(encoded)
+        self._files.append(self._current, encoded)
 
     def _start_segment(self) -> None:
-        self._file = self._path(self._current).open("ab", buffering=0)
+        self._current = (self._segments[-1] if self._segments else 0) + 1
         self._segments.append(self._current)
-        self._written = 0
-        self._write(_Boot(self._machine))
+        self._handed_over = 0
         self._delete_finished()
 
     def _delete_finished(self) -> None:
         """Drops leading segments none of whose parts is alive; later ones may hold the end of an earlier part."""
         while self._segments[0] != self._current and not self._alive[self._segments[0]]:
-            try:
-                self._path(self._segments[0]).unlink(missing_ok=True)
-            except OSError as e:
-                self._degraded("a finished segment was not deleted", e)
-                return
-            self._segments.pop(0)
-
-    def _degraded(self, what: str, error: OSError) -> None:
-        self.unwritten += 1
-        if self.unwritten == 1 or self.unwritten % 1000 == 0:
-            log.error("%s: %s (%s), %d times so far; the line goes on", self._folder, what, error.strerror, self.unwritten)
-
-    def _path(self, segment: int) -> Path:
-        return self._folder / f"{segment:08d}.journal"
+            finished = self._segments.pop(0)
+            del self._alive[finished]
+            self._files.delete(finished)
 
     def _replay(self, segment: int) -> None:
         same_boot = False
-        for line in filter(None, self._path(segment).read_bytes().splitlines()):
+        file = self._files.path(segment)
+        for line in filter(None, file.read_bytes().splitlines()):
             try:
                 record: _Record = msgspec.json.decode(line, type=_Record)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                log.warning("%s: an unreadable record of %d bytes is left out", self._path(segment), len(line))
+                log.warning("%s: an unreadable record of %d bytes is left out", file, len(line))
                 continue
             match record:
                 case _Boot(machine=machine):

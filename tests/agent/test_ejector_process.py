@@ -379,6 +379,20 @@ def test_a_report_that_is_never_confirmed_comes_again(state: Path) -> None:
         assert inspector.closed[0] == inspector.closed[1]
 
 
+def test_a_report_that_is_never_confirmed_comes_again_though_those_of_other_parts_are_all_the_time(state: Path) -> None:
+    """A belt that never pauses must not keep a part's event from coming."""
+    file = write_line(state, state / "bundle", trigger="{type: timer, period_ms: 200}", travel_ms=100)
+    with eject_process(file), closing(Inspector(state / "state" / "gate.sock")) as inspector:
+        inspector.listen_until(lambda: inspector.closed)
+        forgotten = inspector.closed[0].part
+
+        def is_told_of_again() -> bool:
+            inspector.send(Confirm(tuple(inspector.closed_parts() - {forgotten})))
+            return [closed.part for closed in inspector.closed].count(forgotten) >= 2
+
+        inspector.listen_until(is_told_of_again)
+
+
 def test_sigterm_takes_no_more_triggers_sees_the_parts_through_and_logs_the_account(state: Path) -> None:
     file = write_line(state, state / "bundle", travel_ms=600)
     with eject_process(file) as process:

@@ -124,30 +124,43 @@ def test_s12_a_process_that_fails_at_each_part_writes_little() -> None:
     assert len(ended.stderr.splitlines()) == 20
 
 
-def test_a_log_that_nobody_reads_makes_nobody_wait_and_says_later_what_it_lacks() -> None:
-    """The gate writes here: a terminal stopped with Ctrl-S would let parts by."""
-    code = """
+FLOODS = """
 import logging, sys
 from agent.log import start_log
 start_log("eject")
-for n in range(900):
-    logging.getLogger("agent.gate").warning(f"kind {n}: " + "x" * 200)
+for n in range(3000):
+    logging.getLogger("agent.gate").warning(f"kind {n // 20}: %d {'x' * int(sys.argv[1])}", n)
 print("went on", flush=True)
 sys.stdin.readline()
 logging.getLogger("agent.gate").warning("read again")
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
-        assert process.stdin is not None
+
+
+def test_a_log_that_nobody_reads_makes_nobody_wait_and_says_later_what_it_lacks() -> None:
+    """The gate writes here: a terminal that nobody looks at would let parts by."""
+    with subprocess.Popen([sys.executable, "-c", FLOODS, "200"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
         went_on = bool(select.select([process.stdout], [], [], 20)[0])
 
-        waited = os.read(process.stderr.fileno(), 1 << 20).decode()  # all that a pipe holds
         _, came_later = process.communicate("\n", timeout=20)
 
-    messages = [json.loads(line)["message"] for line in (waited + came_later).splitlines()]
-    kept = len(messages) - 2
+    messages = [json.loads(line)["message"] for line in came_later.splitlines()]
+    (gap,) = [k for k, message in enumerate(messages) if "were not written" in message]
+    before, after = messages[:gap], messages[gap + 1 : -1]
     assert went_on
-    assert messages[-2:] == [f"{900 - kept} lines were not written: nobody read what stood before them", "read again"]
-    assert [int(message.split()[1].rstrip(":")) for message in messages[:-2]] == list(range(kept))
-    assert 0 < kept < 900
+    assert messages[gap] == f"{3000 - len(before + after)} lines were not written: nobody read what stood before them"
+    assert [int(message.split()[2]) for message in before] == list(range(len(before)))
+    assert [int(message.split()[2]) for message in after] == list(range(3000 - len(after), 3000))
+    assert messages[-1] == "read again"
+
+
+@pytest.mark.parametrize("size", [10, 6000], ids=["short lines", "lines longer than a pipe takes at once"])
+def test_a_terminal_that_nobody_reads_keeps_no_process_from_its_work_nor_from_leaving(size: int) -> None:
+    left, terminal = os.openpty()
+    with subprocess.Popen([sys.executable, "-c", FLOODS, str(size)], stdin=PIPE, stdout=PIPE, stderr=terminal) as process:
+        said, _ = process.communicate(b"\n", timeout=20)
+    os.close(left)
+    os.close(terminal)
+
+    assert said == b"went on\n"
+    assert process.returncode == 0

@@ -97,7 +97,7 @@ def test_an_inspection_process_that_is_killed_is_started_again(state: Path, smal
     assert line.status == 0
 
 
-def test_ctrl_c_on_kensa_run_ends_both_children(state: Path, small_bundle: Path) -> None:
+def test_ctrl_c_on_kensa_run_ends_both_children_and_is_no_error_in_the_log(state: Path, small_bundle: Path) -> None:
     with running("-m", "kensa", "run", str(write_line(state, small_bundle)), log_file=state / "log") as run:
         wait_until(lambda: {"ejector ready", "attached to the ejector process"} <= set(run.messages()))
         children = [holder_of(state, role) for role in ("eject", "inspect")]
@@ -108,6 +108,7 @@ def test_ctrl_c_on_kensa_run_ends_both_children(state: Path, small_bundle: Path)
     assert status == 0
     assert [is_alive(child) for child in children] == [False, False]
     assert "account" in run.messages()
+    assert [entry["message"] for entry in run.entries() if entry["level"] == "error"] == []
 
 
 def test_a_child_that_finds_its_configuration_wrong_ends_the_line(state: Path, tmp_path: Path) -> None:

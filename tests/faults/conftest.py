@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 
 from broker import ITS_OWN_LIMITS, Broker, mosquitto
+from gate_line import GateLine, gate_line
+from libmodbus import Plc, plc
 from proxy import Proxy, proxy
 from small_bundle import write_bundle
 from small_station import Notes
@@ -73,3 +75,22 @@ def state() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="k"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder(state: Path) -> Path:
+    """Of a line: its file and what it keeps."""
+    return state
+
+
+@pytest.fixture
+def machine() -> Iterator[Plc]:
+    """The PLC with the ejector's coil."""
+    with plc() as running:
+        yield running
+
+
+@pytest.fixture
+def line(folder: Path, machine: Plc) -> Iterator[GateLine]:
+    with gate_line(folder, machine) as running:
+        yield running

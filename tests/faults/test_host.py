@@ -64,7 +64,7 @@ class Systemd:
             while True:
                 self._heard.append(self._socket.recv(100).decode())
         except BlockingIOError:
-            return self._heard.count("WATCHDOG=1")
+            return sum("WATCHDOG=1" in message.splitlines() for message in self._heard)
 
 
 class Hangs:

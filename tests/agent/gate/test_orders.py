@@ -1,8 +1,10 @@
 """What a person ordered outlives a restart; what cannot be read is taken for the worst."""
 
+import os
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from agent.gate.line_stop import Reason
 from agent.gate.orders import UNREADABLE, OrderBook, Orders
@@ -36,3 +38,17 @@ def test_a_disk_that_refuses_is_loud_and_stops_nothing(tmp_path: Path, caplog: p
     OrderBook(tmp_path / "not there" / "orders.json").write(SOME)
 
     assert "a restart will not know of this" in caplog.text
+
+
+def test_a_disk_that_hangs_is_not_waited_for_and_what_is_written_once_it_goes_on_is_kept(tmp_path: Path) -> None:
+    book, hangs = OrderBook(tmp_path / "orders.json"), tmp_path / "orders.new"
+    os.mkfifo(hangs)  # opening it waits until somebody reads
+    refused = [book.write(SOME), book.write(SOME)]
+    with os.fdopen(os.open(hangs, os.O_RDONLY | os.O_NONBLOCK)):
+        wait_until(lambda: not hangs.exists())
+    (tmp_path / "orders.json").unlink()  # the pipe, which now has its name
+
+    wait_until(lambda: book.write(SOME))
+
+    assert refused == [False, False]
+    assert OrderBook(tmp_path / "orders.json").read() == SOME
