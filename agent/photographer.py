@@ -102,6 +102,7 @@ class _ViewThread:
 
     def ask(self, trigger: Triggered, standard: Standard) -> None:
         """A camera that has too much to do, or that is to be closed, is not asked."""
+        self.camera.expect(trigger.triggered_ns)
         with self._changed:
             if not self._is_leaving and max(len(self._awaited), self._asked.qsize()) < _AT_MOST:
                 self._awaited[trigger.part] = None

@@ -3,7 +3,8 @@
 The contract: `Config.open()` is a context manager that yields a Camera, complete at birth; it raises CameraLostError where
 there can never be one. A device that is not there yet, or no longer, is looked for for ever (agent/cameras/_live.py), and its
 parts are faults meanwhile. `shoot` is called once per trigger, from one thread, in the order of the triggers, and as soon as the
-part is triggered or the photograph before it is taken. Vendor SDKs are imported inside `open()`.
+part is triggered or the photograph before it is taken; `expect` at the trigger, from another thread, whatever is awaited then.
+Vendor SDKs are imported inside `open()`.
 """
 
 from contextlib import AbstractContextManager
@@ -23,6 +24,10 @@ class Camera(Protocol):
     @property
     def trouble(self) -> str:
         """What is wrong with it now, for people; empty when nothing is."""
+        ...
+
+    def expect(self, triggered_ns: int) -> None:
+        """A part has been triggered, and `shoot` will be called for it, unless too much is owed already. Waits for nothing."""
         ...
 
     def shoot(self, triggered_ns: int) -> Pixels | PixelsWithDepth | Fault:

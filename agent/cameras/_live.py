@@ -84,10 +84,11 @@ class LiveCamera:
         look_ms = 1e3 * _LISTEN_S + (config.timeout_ms if exposes is Exposes.TOLD else 0)
         self._arrival: Arrival = Stream() if exposes is Exposes.FREE else OnceAPart(round(look_ms * 1e6))
         self._to_fire: deque[int] = deque(maxlen=_KEPT)
+        self._expected: deque[int] = deque(maxlen=2 * _KEPT)  # the newest triggers
         self._repeats = Repeats()
         self._recent: deque[bool] = deque(maxlen=_SHARE_OVER)
         self._missed_in_a_row = 0
-        self._busy_until_ns = 0
+        self._given_ns = 0  # when the frame that was given last had arrived
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._failure: Exception | None = None
@@ -116,6 +117,10 @@ class LiveCamera:
             return f"camera {self._name}: {torn} of the last {len(self._recent)} frames came torn: look at its cable and network"
         return ""
 
+    def expect(self, triggered_ns: int) -> None:
+        with self._changed:
+            self._expected.append(triggered_ns)
+
     def shoot(self, triggered_ns: int) -> Pixels | Fault:
         """The first frame, not given to another trigger, that arrived since the trigger; waits until timeout_ms after it."""
         first_ns = triggered_ns + round(self._config.delay_ms * 1e6)
@@ -124,10 +129,12 @@ class LiveCamera:
             if self._exposes is Exposes.TOLD:
                 if time.monotonic_ns() > last_ns:
                     return Fault(f"camera {self._name}: the trigger was heard more than {self._config.timeout_ms:g} ms late")
-                if triggered_ns < self._busy_until_ns:  # exposed now, the part would be elsewhere already
+                if triggered_ns < self._given_ns:  # exposed now, the part would be elsewhere already
                     return Fault(f"camera {self._name}: the part came before the photograph of the one before it was taken")
                 self._to_fire.append(triggered_ns)
                 self._changed.notify_all()
+            if self._exposes is Exposes.CABLED and self._given_ns > first_ns and self._lost is None:
+                self._lose_order()
             while (frame := self._of(first_ns, last_ns)) is None:
                 if self._failure is not None:
                     raise RuntimeError(f"the thread of camera {self._name} stopped") from self._failure
@@ -137,7 +144,10 @@ class LiveCamera:
                     self._miss()
                     return Fault(f"camera {self._name}: no frame within {self._config.timeout_ms:g} ms of the trigger")
                 self._changed.wait(left_ns / 1e9)
-            self._missed_in_a_row, self._busy_until_ns = 0, frame.arrived_ns
+            self._missed_in_a_row, self._given_ns = 0, frame.arrived_ns
+            newest_ns = triggered_ns + frame.arrived_ns - first_ns  # of the triggers that this may be the frame of
+            if self._exposes is Exposes.CABLED and any(triggered_ns < later <= newest_ns for later in self._expected):
+                return self._lose_order()
         return self._image_of(frame)
 
     def _of(self, first_ns: int, last_ns: int) -> Frame | None:
@@ -156,6 +166,13 @@ class LiveCamera:
         if self._exposes is not Exposes.FREE or self._missed_in_a_row >= _MISSED_IN_A_ROW:
             self._frames.clear()
             self._lose(f"{self._missed_in_a_row} trigger(s) in a row without a frame")
+
+    def _lose_order(self) -> Fault:
+        """Of two parts that were triggered before a frame came, one has lost its own; which, nobody knows."""
+        self._frames.clear()
+        remedy = f"timeout_ms {self._config.timeout_ms:g} must be shorter than the time between two parts"
+        self._lose(f"the frame of one part may be taken for another's: {remedy}, or delay_ms nearer to what a frame takes")
+        return Fault(f"camera {self._name} lost: {self._lost}")
 
     def _image_of(self, frame: Frame) -> Pixels | Fault:
         if isinstance(frame.image, Fault):

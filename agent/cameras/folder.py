@@ -85,6 +85,9 @@ class FolderCamera:
         """Each file speaks for itself."""
         return ""
 
+    def expect(self, triggered_ns: int) -> None:
+        """Files wait."""
+
     def shoot(self, triggered_ns: int) -> Pixels | PixelsWithDepth | Fault:
         shot = next(self._shots)
         if isinstance(shot, Fault):

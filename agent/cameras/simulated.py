@@ -40,6 +40,9 @@ class SimulatedCamera:
         """Each picture speaks for itself."""
         return ""
 
+    def expect(self, triggered_ns: int) -> None:
+        """The belt knows what stood there when."""
+
     def shoot(self, triggered_ns: int) -> Pixels | Fault:
         until_s = time.monotonic() + self._config.timeout_ms / 1000
         shape = (self._config.height, self._config.width, 3)

@@ -31,6 +31,9 @@ class Counting:
         self.let = threading.Event()
         self.let.set()
 
+    def expect(self, triggered_ns: int) -> None:
+        pass
+
     def shoot(self, triggered_ns: int) -> Pixels:
         self.asked.append(triggered_ns)
         n = len(self.asked)
@@ -182,6 +185,9 @@ def test_cameras_that_are_closed_for_another_recipe_are_asked_for_nothing(camera
 
 def test_a_cameras_mistake_is_loud() -> None:
     class Breaks(Counting):
+        def expect(self, triggered_ns: int) -> None:
+            pass
+
         def shoot(self, triggered_ns: int) -> Pixels:
             raise KeyError("a mistake of ours")
 

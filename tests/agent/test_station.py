@@ -170,6 +170,9 @@ class Noting:
     def open(self) -> AbstractContextManager["Noting"]:
         return nullcontext(self)
 
+    def expect(self, triggered_ns: int) -> None:
+        pass
+
     def shoot(self, triggered_ns: int) -> Fault:
         self.asked.append(triggered_ns)
         return Fault("nothing but notes")

@@ -75,6 +75,9 @@ class Slow:
         self.let = threading.Event()
         self._n = 0
 
+    def expect(self, triggered_ns: int) -> None:
+        pass
+
     def shoot(self, triggered_ns: int) -> Pixels:
         self._n += 1
         n = self._n

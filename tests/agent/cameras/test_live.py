@@ -121,6 +121,42 @@ def test_a_frame_that_is_later_than_the_timeout_is_nobodys_and_the_camera_is_ope
     assert second == "camera top lost: 1 trigger(s) in a row without a frame"
 
 
+def test_one_frame_that_is_lost_does_not_give_each_part_from_then_on_the_photograph_of_the_next() -> None:
+    """Parts 100 ms apart, each on its way for 20 ms; the camera did not see the second trigger."""
+    began_ns = time.monotonic_ns()
+    with cabled(timeout_ms=500) as (camera, source):
+        put(camera, source, *(frame(n, began_ns + (100 * n + 20) * MS) for n in (1, 3, 4)))
+
+        taken = [level(camera.shoot(began_ns + 100 * n * MS)) for n in (1, 2, 3)]
+
+    assert taken[:2] == [1, 3]
+    assert "timeout_ms 500 must be shorter than the time between two parts" in str(taken[2])
+
+
+def test_a_part_whose_frame_was_lost_is_not_judged_by_the_frame_of_the_next_one_that_is_known_by_then() -> None:
+    """Parts 100 ms apart, each on its way for 20 ms; the camera did not see the second trigger, and the third has come."""
+    began_ns = time.monotonic_ns()
+    with cabled(timeout_ms=500) as (camera, source):
+        put(camera, source, *(frame(n, began_ns + (100 * n + 20) * MS) for n in (1, 3)))
+        [camera.expect(began_ns + 100 * n * MS) for n in (1, 2, 3)]
+
+        first, second = (level(camera.shoot(began_ns + 100 * n * MS)) for n in (1, 2))
+
+    assert first == 1
+    assert "timeout_ms 500 must be shorter than the time between two parts" in str(second)
+
+
+def test_parts_closer_than_their_frames_are_on_their_way_have_their_own_with_a_delay() -> None:
+    began_ns = time.monotonic_ns()
+    with cabled(timeout_ms=500, delay_ms=140) as (camera, source):
+        put(camera, source, *(frame(n, began_ns + (100 * n + 150) * MS) for n in (1, 2, 3)))
+        [camera.expect(began_ns + 100 * n * MS) for n in (1, 2, 3)]
+
+        taken = [level(camera.shoot(began_ns + 100 * n * MS)) for n in (1, 2, 3)]
+
+    assert taken == [1, 2, 3]
+
+
 def test_a_trigger_heard_too_late_to_expose_for_it_is_a_fault_and_the_camera_is_not_lost() -> None:
     source = Scripted()
     with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=100), Exposes.TOLD) as camera:
