@@ -45,7 +45,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
     def deviation(self, raw: float, expected: float) -> float:
         """How far raw is from what was expected, as a share of (threshold - median), or where that is more, of the expected
-        score's own distance from the threshold: below 1 no verdict changes, wherever the score is (docs/decisions.md 3).
+        score's own distance from the threshold (docs/decisions.md 3).
 
         >>> table = Calibration((1.0,), 2.0, 0.5, 0.5, 0.95)
         >>> table.deviation(1.5, 1.0), table.deviation(102.5, 102.0)

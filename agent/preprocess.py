@@ -140,6 +140,15 @@ def prepare_depth(depth: Depth, size: tuple[int, int], contract: InputContract) 
     return padded
 
 
+def white_level(brightest: int) -> int:
+    """The full scale of a camera of 10, 12, 14 or 16 bit, the smallest that holds its brightest value.
+
+    >>> white_level(0), white_level(1024)
+    (1023, 4095)
+    """
+    return next(level for level in (1023, 4095, 16383, 65535) if level >= brightest)
+
+
 def to_8_bit(image: Pixels, white_level: int) -> Image:
     """The image in 8 bit: 0 stays 0, white_level becomes 255, what is brighter saturates; never stretched per image."""
     if image.dtype == np.uint8:
@@ -191,26 +200,25 @@ def inspected_cells(contract: InputContract, h: int, w: int) -> NDArray[np.bool_
     """
     if contract.roi is None or contract.tiles is not None:
         return np.ones((h, w), dtype=np.bool_)
-    over_input = _region_over_input(contract.roi, contract)
     rows = ((np.arange(h) + 0.5) * contract.height / h).astype(int)
     columns = ((np.arange(w) + 0.5) * contract.width / w).astype(int)
-    return np.asarray(over_input[np.ix_(rows, columns)] > 0)
+    return np.asarray(inspected(contract)[np.ix_(rows, columns)])
 
 
 def looked_at(contract: InputContract) -> NDArray[np.bool_]:
     """Of each tile, whether any of it lies within the region of interest."""
     if contract.tiles is None:
         return np.ones(1, dtype=np.bool_)
-    if contract.roi is None:
-        return np.ones(len(contract.tiles), dtype=np.bool_)
-    over_input = _region_over_input(contract.roi, contract)
+    over_input = inspected(contract).view(np.uint8)
     return np.array([contract.tiles.cut(over_input, k).any() for k in range(len(contract.tiles))])
 
 
-def _region_over_input(roi: Roi, contract: InputContract) -> NDArray[np.uint8]:
-    """(height, width) of the prepared image, above 0 inside."""
-    width, height = roi.size
-    mask, target = roi.mask(width, height), (contract.width, contract.height)
+def inspected(contract: InputContract) -> NDArray[np.bool_]:
+    """(height, width) of the prepared image, True within the region of interest; without one all are."""
+    if contract.roi is None:
+        return np.ones((contract.height, contract.width), dtype=np.bool_)
+    width, height = contract.roi.size
+    mask, target = contract.roi.mask(width, height), (contract.width, contract.height)
     over_input = np.zeros((contract.height, contract.width), dtype=np.uint8)
     if contract.fit == "pad":
         x, y, box_w, box_h = _pad_box(width, height, contract)
@@ -218,7 +226,7 @@ def _region_over_input(roi: Roi, contract: InputContract) -> NDArray[np.uint8]:
     else:
         x, y, box_w, box_h = _crop_box(width, height, contract) if contract.fit == "crop" else (0, 0, width, height)
         over_input[:] = cv2.resize(mask[y : y + box_h, x : x + box_w], target, interpolation=cv2.INTER_NEAREST_EXACT)
-    return over_input
+    return over_input > 0
 
 
 def _over_photograph(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContract) -> AnomalyMap:

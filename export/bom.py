@@ -13,7 +13,7 @@ def bill_of(manifest: Manifest, files: dict[str, str]) -> dict[str, Any]:
         "bom-ref": "weights",
         "name": provenance.weights,
         "description": f"weights of the backbone {provenance.backbone}",
-        "licenses": [{"license": {"name": provenance.weights_licence}}],
+        **_licence(provenance.weights_licence),
         **_hash(provenance.weights_sha256),
     }
     data = {"type": "data", "bom-ref": "photographs", "name": "training photographs", **_hash(provenance.data_sha256)}
@@ -47,7 +47,7 @@ def bill_of(manifest: Manifest, files: dict[str, str]) -> dict[str, Any]:
         for artifact in manifest.artifacts
     ]
     tools = [
-        {"type": "library", "bom-ref": f"pkg:pypi/{name}@{version}", "name": name, "version": version}
+        {"type": "library", "bom-ref": f"{name}@{version}", "name": name, "version": version}
         for name, version in sorted(provenance.versions.items())
     ]
     model = {
@@ -69,6 +69,11 @@ def bill_of(manifest: Manifest, files: dict[str, str]) -> dict[str, Any]:
             *({"ref": artifact.name, "dependsOn": ["model"]} for artifact in manifest.artifacts),
         ],
     }
+
+
+def _licence(name: str) -> dict[str, Any]:
+    """Nothing where it is not known."""
+    return {} if name == "unknown" else {"licenses": [{"license": {"name": name}}]}
 
 
 def _hash(sha256: str) -> dict[str, Any]:

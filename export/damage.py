@@ -23,10 +23,13 @@ class Damaged:
     mask: Mask
 
 
-def damage(image: Image, kind: str, seed: Sequence[int]) -> Damaged:
-    """The image with one damage of a kind (KINDS), from faint to plain by chance; the same seed, the same damage."""
+def damage(image: Image, kind: str, seed: Sequence[int], inside: Mask) -> Damaged:
+    """The image with one damage of a kind (KINDS), from faint to plain by chance; the same seed, the same damage.
+
+    inside: (H, W), True where the part is inspected; damage elsewhere would show nothing.
+    """
     random = default_rng(seed)
-    shape = _SHAPES[kind](image.shape[0], image.shape[1], random)
+    shape = np.where(inside, _SHAPES[kind](inside, random), 0)
     strength = float(random.uniform(0.35, 1.0))
     painted = _FILLS[kind](image, random)
     mixed = np.rint(image + (painted - image.astype(np.float32)) * (strength * shape.astype(np.float32) / 255)[..., None])
@@ -39,16 +42,16 @@ def dented(depth: Depth, mask: Mask) -> Depth:
     return np.where(mask & (depth > 0), depth + np.float32(0.004), depth)
 
 
-def _spot(height: int, width: int, random: Generator) -> Image:
-    shape = np.zeros((height, width), np.uint8)
+def _spot(inside: Mask, random: Generator) -> Image:
+    (height, width), shape = inside.shape, np.zeros(inside.shape, np.uint8)
     axes = [max(2, round(side * random.uniform(0.015, 0.06))) for side in (width, height)]
-    cv2.ellipse(shape, _place(height, width, random), axes, random.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
+    cv2.ellipse(shape, _place(inside, random), axes, random.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
     return shape
 
 
-def _line(height: int, width: int, random: Generator) -> Image:
-    shape = np.zeros((height, width), np.uint8)
-    start, turn = np.array(_place(height, width, random)), random.uniform(0, 2 * np.pi)
+def _line(inside: Mask, random: Generator) -> Image:
+    (height, width), shape = inside.shape, np.zeros(inside.shape, np.uint8)
+    start, turn = np.array(_place(inside, random)), random.uniform(0, 2 * np.pi)
     steps = random.uniform(0.03, 0.07, 5) * min(height, width)
     turns = turn + np.cumsum(random.normal(0, 0.4, 5))
     points = start + np.cumsum(np.stack([steps * np.cos(turns), steps * np.sin(turns)], axis=1), axis=0)
@@ -57,17 +60,20 @@ def _line(height: int, width: int, random: Generator) -> Image:
     return shape
 
 
-def _patch(height: int, width: int, random: Generator) -> Image:
-    shape = np.zeros((height, width), np.uint8)
-    x, y = _place(height, width, random)
+def _patch(inside: Mask, random: Generator) -> Image:
+    (height, width), shape = inside.shape, np.zeros(inside.shape, np.uint8)
+    x, y = _place(inside, random)
     half = [max(3, round(side * random.uniform(0.02, 0.08))) for side in (width, height)]
     cv2.rectangle(shape, (x - half[0], y - half[1]), (x + half[0], y + half[1]), 255, -1)
     return shape
 
 
-def _place(height: int, width: int, random: Generator) -> tuple[int, int]:
-    x, y = random.uniform(_ROOM, 1 - _ROOM, 2) * (width, height)
-    return int(x), int(y)
+def _place(inside: Mask, random: Generator) -> tuple[int, int]:
+    height, width = inside.shape
+    x, y = map(int, random.uniform(_ROOM, 1 - _ROOM, 2) * (width, height))
+    if not inside[y, x]:
+        y, x = random.choice(np.argwhere(inside)).tolist()
+    return x, y
 
 
 def _flat(image: Image, random: Generator) -> NDArray[np.float32]:

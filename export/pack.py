@@ -1,6 +1,7 @@
 """A run becomes a bundle: artefacts exported, compared with the trained model, calibrated each on its own, and sealed."""
 
 import argparse
+import importlib.metadata
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.bundle import Artifact, BundleError, GateRecord, Manifest, open_bundle, seal, sha256
+from agent.bundle import Artifact, BundleError, GateRecord, Manifest, Provenance, open_bundle, seal, sha256
 from agent.calibration import CalibrationError, explain
 from agent.clock import utc_now
 from export.artifact import Reference, answered, artifact, reference_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from export.lower import Lowered
 
 PRECISIONS = ("f16", "bf16", "int8")  # that may be tried beside float32
+_TOOLS = ("onnx", "onnxruntime", "onnxscript", "openvino")
 _UNFINISHED = ".unfinished-"
 
 
@@ -74,7 +76,7 @@ def export(
             input=run.record.input,
             artifacts=(*floats, *lowered.artifacts),
             golden=golden,
-            provenance=run.provenance,
+            provenance=_provenance(run),
             files={},
             withheld=lowered.withheld,
             ptq=lowered.ptq,
@@ -178,6 +180,7 @@ def licence_warning(licence: str) -> str:
 def _unfinished(out: Path) -> Iterator[Path]:
     """A folder beside `out` that takes its name when the block ends well and is removed when not."""
     folder = out.parent / f"{_UNFINISHED}{out.name}-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a dead process that had our number, as in a container
     try:
         folder.mkdir(parents=True)
         yield folder
@@ -186,10 +189,16 @@ def _unfinished(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _provenance(run: Run) -> Provenance:
+    """That of the RUN, and what made its files: other versions may give other bytes."""
+    tools = {name: importlib.metadata.version(name) for name in _TOOLS}
+    return msgspec.structs.replace(run.provenance, versions=run.provenance.versions | tools)
+
+
 def _tell(folder: Path, manifest: Manifest) -> None:
     """For other tools: the model card and the bill of materials."""
     files = {name: sha256(folder / name) for one in manifest.artifacts for name in one.files}
-    (folder / "README.md").write_text(model_card(manifest))
+    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
     (folder / "bom.cdx.json").write_bytes(msgspec.json.format(msgspec.json.encode(bill_of(manifest, files)), indent=1))
 
 

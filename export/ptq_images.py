@@ -10,7 +10,7 @@ from numpy.random import Generator, default_rng
 
 from agent.bundle import PtqRecord
 from agent.inspection import Depth, Image
-from agent.preprocess import looked_at
+from agent.preprocess import inspected, looked_at
 from export.damage import KINDS, damage
 from training.data import DataError, good_parts, load, load_depth
 from training.run import Run
@@ -44,7 +44,7 @@ def ptq_images(run: Run) -> PtqImages:
     parts = good_parts(root, record.seed)
     if parts.data_sha256 != record.data_sha256:
         raise DataError(f"{root}: not the photographs that the model was trained on; fit again, or bring them back")
-    random, contract = default_rng(record.seed), record.input
+    random, contract, inside = default_rng(record.seed), record.input, inspected(record.input)
     order = random.permutation(len(parts.train))
     images, depths = [], []
     for k in range(VIEWS):
@@ -54,7 +54,7 @@ def ptq_images(run: Run) -> PtqImages:
         if k >= len(order):
             image, depth = _varied(image, depth, random)
         if k % 2:
-            image = damage(image, KINDS[k // 2 % len(KINDS)], (record.seed, _PTQ, k)).image
+            image = damage(image, KINDS[k // 2 % len(KINDS)], (record.seed, _PTQ, k), inside).image
         if contract.tiles is not None:
             image = contract.tiles.cut(image, int(random.choice(np.flatnonzero(looked_at(contract)))))
         images.append(np.ascontiguousarray(image))

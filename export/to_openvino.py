@@ -44,6 +44,9 @@ def to_openvino_bf16(onnx_file: Path, file: Path, nodes: Collection[str]) -> Non
 
 def _save(model: Any, file: Path, half_weights: bool) -> None:
     rearranged(model)
+    for k, op in enumerate(model.get_ordered_ops()):
+        if op.get_friendly_name() == op.get_name():  # made up from a counter of this process: the same model has other bytes
+            op.set_friendly_name(f"{op.get_type_name()}_unnamed_{k}")
     try:
         openvino.save_model(model, str(file), compress_to_fp16=half_weights)
     except RuntimeError as e:  # its only way to say that the disk is full

@@ -14,6 +14,7 @@ import torch
 from agent.bundle import Artifact, GateRecord, Withheld
 from agent.calibration import CalibrationError
 from agent.inspection import Depth, Image
+from agent.preprocess import inspected, looked_at
 from export.artifact import Reference, answered, artifact
 from export.damage import KINDS, Mask, damage, dented
 from export.executed import share
@@ -83,7 +84,8 @@ def bench_of(run: Run, folder: Path, scratch: Path, floats: Sequence[Artifact], 
     """Damages good parts, and asks the float artefact of OpenVINO about all."""
     n = reference.n_golden
     good = [np.array(image) for image in reference.images[n : n + _MOST_GOOD]]
-    damaged = [damage(image, KINDS[k % len(KINDS)], (run.record.seed, k)) for k, image in enumerate(good)]
+    inside = inspected(run.record.input)
+    damaged = [damage(image, KINDS[k % len(KINDS)], (run.record.seed, k), inside) for k, image in enumerate(good)]
     depths = None
     if reference.depths is not None:
         flat = reference.depths[n : n + _MOST_GOOD]
@@ -122,9 +124,10 @@ def _searching(bench: Bench) -> Path:
 
 
 def _given(run: Run, images: Sequence[Image]) -> torch.Tensor:
-    """What the network sees of them; of tiles the first."""
-    tiles = run.record.input.tiles
-    seen = np.stack([image if tiles is None else tiles.cut(image, 0) for image in images])
+    """What the network sees of them; of tiles the first that is looked at."""
+    contract = run.record.input
+    first = int(np.flatnonzero(looked_at(contract))[0])
+    seen = np.stack([image if contract.tiles is None else contract.tiles.cut(image, first) for image in images])
     return run.deployed.normalize(torch.from_numpy(seen))
 
 

@@ -20,6 +20,7 @@ from agent.preprocess import (
     read_depth,
     read_image,
     to_8_bit,
+    white_level,
 )
 from agent.tiles import Tiles
 from training.layouts import layout_of
@@ -35,7 +36,6 @@ _ODD_FACTOR = 4.0  # from the median size: further off is a thumbnail or a stray
 _FEWEST_TO_LEARN_FROM = 2
 _FEWEST_GOOD = 4  # two to learn from and two whose scores can differ
 _CALIBRATION_SHARE, _CALIBRATION_PARTS = 0.2, 60
-_FULL_SCALES = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,6 @@ def input_contract(
     grid = None if tiles is None else Tiles(*tiles, size=size, step=size - max(32, size // 256 * 32))
     widths, heights = [p.width for p in parts], [p.height for p in parts]
     aspects = [p.width / p.height for p in parts]
-    brightest = max(p.brightest for p in parts)
     return InputContract(
         width=grid.width if grid else size,
         height=grid.height if grid else size,
@@ -166,7 +165,7 @@ def input_contract(
         max_aspect=max(aspects) * ASPECT_MARGIN,
         fit=fit,
         depth=depth,
-        white_level=next(level for level in _FULL_SCALES if level >= brightest),
+        white_level=white_level(max(p.brightest for p in parts)),
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from agent.drivers import SectionError, convert
-from agent.preprocess import InputContract, RefusedImageError, inspected_cells, read_image
+from agent.preprocess import InputContract, RefusedImageError, inspected_cells, looked_at, read_image
 from agent.roi import Roi, roi_of
 from agent.yaml_file import located, read_yaml
 from training.data import DataError, Photograph
@@ -56,7 +56,8 @@ def check_region(contract: InputContract) -> None:
         contract.check(*contract.roi.size)
     except RefusedImageError as e:
         raise DataError(f"region of interest: its {e}: draw it on one of the photographs") from e
-    if not inspected_cells(contract, contract.height // _COARSEST, contract.width // _COARSEST).any():
+    cells = inspected_cells(contract, contract.height // _COARSEST, contract.width // _COARSEST)
+    if not (cells.any() and looked_at(contract).any()):
         raise DataError(
             f"region of interest: no cell of {_COARSEST}x{_COARSEST} px of the network's {contract.width}x{contract.height} px "
             "has its centre in it: draw it larger, or choose a larger --image-size"

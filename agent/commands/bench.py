@@ -21,6 +21,7 @@ from agent.drivers import section
 from agent.energy import SYSTEM, NoEnergyError, energy_meter
 from agent.inspection import Depth, Image
 from agent.model import Here, open_model
+from agent.owner import become_owner
 from agent.preprocess import InputContract, prepare, prepare_depth, read_image, to_8_bit
 from agent.runtimes import InferenceError
 from agent.serving.choice import Choice, keep
@@ -70,6 +71,8 @@ def bench_command(arguments: list[str]) -> int:
         parser.error("--choose needs --state, the folder that the line's file names")
     if chosen.frames < 1:
         parser.error("--frames: expected at least 1")
+    if chosen.state is not None:
+        become_owner(chosen.state)
     bundle = open_bundle(chosen.bundle)
     if chosen.one is not None:
         asked = json.loads(chosen.one)

@@ -12,14 +12,13 @@ from agent.bundle import Artifact, Bundle, BundleError, depth_of, open_bundle, s
 from agent.calibration import CalibrationError, calibrate, explain
 from agent.clock import utc_now
 from agent.drivers import ConfigError, SectionError, section
-from agent.model import Model
+from agent.model import MOST_DEVIATION, Model
+from agent.owner import become_owner
 from agent.preprocess import IMAGE_SUFFIXES, RefusedImageError, read_depth, read_image, to_8_bit
 from agent.runtimes import RuntimeConfig
 from agent.serving.compiled import compiled_folder
 from agent.serving.local_calibration import LocalTable, artifact_sha256, keep
 from agent.tiled import tiled
-
-_GOLDEN_WITHIN = 0.1  # as `Calibration.deviation` has it: another device rounds differently, it does not judge differently
 
 
 def calibrate_command(arguments: list[str]) -> int:
@@ -36,6 +35,7 @@ def calibrate_command(arguments: list[str]) -> int:
     parser.add_argument("--state", type=Path, required=True, help="the station's state folder, as in its line.yaml")
     parser.add_argument("--runtime", help="a runtime section as in line.yaml; all artefacts in their own runtime without it")
     chosen = parser.parse_args(arguments)
+    become_owner(chosen.state)
     bundle = open_bundle(chosen.bundle)
     photographs = _photographs(chosen.images, bundle)
     for content in _sections(chosen.runtime, bundle):
@@ -71,12 +71,12 @@ def _photographs(folder: Path, bundle: Bundle) -> list[Path]:
 def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, photographs: list[Path], state: Path) -> LocalTable:
     """The table of this artefact where the runtime computes here. Raises BundleError, InferenceError."""
     contract = bundle.manifest.input
-    with runtime.open(bundle.path(artifact.files[0]), compiled_folder(state)) as opened:
+    with runtime.open(bundle.path(artifact.files[0]), compiled_folder(state, artifact_sha256(bundle, artifact))) as opened:
         model = Model(contract, tiled(opened, contract), artifact.calibration)
         golden_raw = tuple(_raw(model, bundle.path(name), bundle.path(depth_of(name))) for name in bundle.manifest.golden)
         for name, raw, expected in zip(bundle.manifest.golden, golden_raw, artifact.golden_raw, strict=True):
             deviation = artifact.calibration.deviation(raw, expected)
-            if not deviation <= _GOLDEN_WITHIN:
+            if not deviation <= MOST_DEVIATION:
                 raise BundleError(
                     f"{bundle.path(name)}: {artifact.name} gives raw score {raw:.6g} on {opened.executed_on}, {expected:.6g} at "
                     f"export; deviation {deviation:.2g} of its distance from the threshold: something else is computed there, no "

@@ -18,7 +18,8 @@ from agent.drivers import ConfigError
 from agent.gate.trigger_input import TriggerInput
 from agent.inspection import Fault
 from agent.only_one import only_one
-from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
+from agent.owner import become_owner
+from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit, white_level
 from agent.sections import Name
 from agent.watch import Look, look_of
 
@@ -38,7 +39,10 @@ def capture(arguments: list[str]) -> int:
         epilog="example: kensa capture line.yaml --out data/cap --parts 200",
     )
     parser.add_argument("line", type=Path, help="the line's YAML file; its bundle need not exist yet")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="photographs are added, none is ever overwritten")
+    of_camera = "of a camera with a bundle of its own: DIR-CAMERA"
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help=f"photographs are added, none is ever overwritten; {of_camera}"
+    )
     parser.add_argument("--parts", type=int, required=True, metavar="N", help="how many")
     parser.add_argument("--label", default="good", help="what the parts are: good (default), or the name of a defect")
     options = parser.parse_args(arguments)
@@ -47,20 +51,28 @@ def capture(arguments: list[str]) -> int:
     except msgspec.ValidationError as e:
         raise ConfigError(f"--label {options.label!r}: expected a name such as good or scratch") from e
     line = load_line(options.line)
-    folder = options.out / ("train" if label == "good" else "test") / label
+    become_owner(line.state)
+    out = options.out.resolve()
+    own = {camera: out.with_name(f"{out.name}-{camera}") for camera in line.bundles}
+    data = {camera: own.get(camera, out) for camera in line.cameras}
+    part = "train" if label == "good" else "test"
     with only_one(line.state, "inspect"), only_one(line.state, "eject"):
-        _photograph(line, folder, options.parts)
-    print(f"{options.parts} parts photographed into {folder}; next: kensa fit --method patchcore --data {options.out} --out RUN")
+        _photograph(line, {camera: folder / part / label for camera, folder in data.items()}, options.parts)
+    print(f"{options.parts} parts photographed; next:")
+    for folder in dict.fromkeys(data.values()):
+        print(f"  kensa fit --method patchcore --data {folder} --out RUN")
     return 0
 
 
-def _photograph(line: Line, folder: Path, parts: int) -> None:
-    """A part counts once all cameras have its photograph; what is missing is told."""
+def _photograph(line: Line, folders: Mapping[str, Path], parts: int) -> None:
+    """A part counts once all cameras have its photograph; what is missing is told. folders: of the cameras."""
     session, done, sharpest = utc_now().translate(_IN_FILE_NAMES), 0, dict.fromkeys(line.cameras, 0.0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ConfigError(f"--out {folder}: cannot be made: {e.strerror}") from e
+    brightest = dict.fromkeys(line.cameras, 0)
+    for folder in folders.values():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise ConfigError(f"--out {folder}: cannot be made: {e.strerror}") from e
     with ExitStack() as devices:
         cameras = {name: devices.enter_context(camera.open()) for name, camera in line.cameras.items()}
         for triggered_ns in _triggers(line, cameras):
@@ -73,8 +85,9 @@ def _photograph(line: Line, folder: Path, parts: int) -> None:
             for name, pixels in taken.items():
                 assert not isinstance(pixels, Fault)
                 of_camera = f"-{name}" if len(taken) > 1 else ""
-                _write(folder / f"{session}-{done:05d}{of_camera}.png", pixels)
-                look = look_of(to_8_bit(pixels, 65535))
+                _write(folders[name] / f"{session}-{done:05d}{of_camera}.png", pixels)
+                brightest[name] = max(brightest[name], int(pixels.max()))
+                look = look_of(to_8_bit(pixels, white_level(brightest[name])))  # as the fit will see it
                 sharpest[name] = max(sharpest[name], look.sharpness)
                 print(f"  {done}/{parts} {name}: {hint(look, sharpest[name])}", flush=True)
             if done == parts:

@@ -1,7 +1,8 @@
 """OpenVINO. The precision hint is pinned to f32: left alone, it computes f32 models in bf16 where the CPU can.
 
 AUTO may choose the CPU where an accelerator was hoped for; the compiled model is asked where it runs, and the CPU in place of
-another device that was named is an error. Devices other than CPU (and AUTO on it) have not been run.
+another device that was named is an error. Nor may it move later: a threshold belongs to the place that it was asked for at the
+start. Devices other than CPU (and AUTO on it) have not been run.
 """
 
 from collections.abc import Iterator
@@ -34,16 +35,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             import openvino
         except ImportError as e:
             raise InferenceError(f"{file}: package openvino is not installed: {e}") from e
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if self._may_be_cpu or self.device.startswith("GPU"):  # an NPU computes in f16 and takes no such hint
-            settings["INFERENCE_PRECISION_HINT"] = "f32"
-        if self.threads and self._may_be_cpu:
-            settings["INFERENCE_NUM_THREADS"] = self.threads
-        if cache is not None and self.device != "CPU":
-            settings["CACHE_DIR"] = str(cache)
         try:
-            compiled = openvino.Core().compile_model(str(file), self.device, settings)
+            compiled = openvino.Core().compile_model(str(file), self.device, self.settings(cache))
             places = sorted({str(name) for name in compiled.get_property("EXECUTION_DEVICES")})
+            opened = OpenVino(compiled, file, places)
         except RuntimeError as e:
             raise InferenceError(f"{file}: cannot be opened by openvino on {self.device}: {e}") from e
         if not self._may_be_cpu and any(place.strip("()").startswith("CPU") for place in places):
@@ -51,10 +46,23 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"{file}: openvino was asked for {self.device} and silently took {', '.join(places)}: "
                 "look after the driver of the accelerator"
             )
-        yield OpenVino(compiled, file, places)
+        yield opened
 
     def on_cpu(self) -> "Config | None":
         return Config(threads=self.threads) if self.cpu_instead and self.device != "CPU" else None
+
+    def settings(self, cache: Path | None) -> dict[str, Any]:
+        """OpenVINO's properties for this section."""
+        chosen: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if self._may_be_cpu or self.device.startswith("GPU"):  # an NPU computes in f16 and takes no such hint
+            chosen["INFERENCE_PRECISION_HINT"] = "f32"
+        if self.threads and self._may_be_cpu:
+            chosen["INFERENCE_NUM_THREADS"] = self.threads
+        if cache is not None and self.device != "CPU":
+            chosen["CACHE_DIR"] = str(cache)
+        if self.device.startswith("AUTO"):  # else: on the CPU until the accelerator is ready, and after an error
+            chosen |= {"ENABLE_STARTUP_FALLBACK": False, "ENABLE_RUNTIME_FALLBACK": False}
+        return chosen
 
     @property
     def _may_be_cpu(self) -> bool:

@@ -1,4 +1,7 @@
-"""The artefact and the runtime that `kensa bench --choose` found fastest on this device, kept in the station's state."""
+"""The artefact and the runtime that `kensa bench --choose` found fastest on this device, kept for each bundle in the state.
+
+A line may have several bundles, for cameras and recipes, and goes back to the one before: each has a choice of its own.
+"""
 
 import logging
 from pathlib import Path
@@ -13,7 +16,7 @@ from agent.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
-FILE = "choice.json"
+FOLDER = "choices"
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,29 +31,31 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def keep(state: Path, choice: Choice) -> Path:
     """Writes the choice, whole or not at all; gives its file."""
-    state.mkdir(parents=True, exist_ok=True)
-    write_whole(state / FILE, msgspec.json.format(msgspec.json.encode(choice), indent=1))
-    return state / FILE
+    file = _file(state, choice.bundle_id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, msgspec.json.format(msgspec.json.encode(choice), indent=1))
+    return file
 
 
 def chosen(bundle: Bundle, runtime_name: str, runtime: RuntimeConfig, state: Path | None) -> tuple[Artifact, RuntimeConfig]:
     """What runs: with `type: auto` what was chosen for this very bundle, if anything was. Raises BundleError."""
     if runtime_name != "auto" or state is None:
         return bundle.artifact_for([runtime_name]), runtime
+    file = _file(state, bundle.manifest.bundle_id)
     try:
-        choice = msgspec.json.decode((state / FILE).read_bytes(), type=Choice)
-        (artifact,) = (a for a in bundle.manifest.artifacts if (choice.bundle_id, choice.artifact) == (_id(bundle), a.name))
+        choice = msgspec.json.decode(file.read_bytes(), type=Choice)
+        (artifact,) = (a for a in bundle.manifest.artifacts if (choice.bundle_id, choice.artifact) == (file.stem, a.name))
         return artifact, section("agent.runtimes", choice.runtime)
     except FileNotFoundError:
-        why = "nothing was chosen on this device"
+        why = "nothing was chosen for this bundle on this device"
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, SectionError) as e:
-        why = f"{state / FILE}: {e}"
+        why = f"{file}: {e}"
     except ValueError:
-        why = "the choice was made for another bundle"
+        why = f"{file}: made for another bundle"
     first = bundle.artifact_for([runtime_name])
     log.warning("runtime auto: %s, so %s runs: kensa bench --choose measures which is best", why, first.name)
     return first, runtime
 
 
-def _id(bundle: Bundle) -> str:
-    return bundle.manifest.bundle_id
+def _file(state: Path, bundle_id: str) -> Path:
+    return state / FOLDER / f"{bundle_id}.json"

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from agent.bundle import BundleError
 from agent.runtimes import InferenceError, RuntimeConfig
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,14 @@ class Ladder:
         return self._rungs[0]
 
     def open_first(self, opened: Open[T]) -> T:
-        """At the start, or for another bundle. Raises InferenceError where no rung holds."""
+        """At the start, or for another bundle. Raises InferenceError where no rung holds, BundleError where it is the bundle."""
         try:
             return opened(self.runtime)
         except InferenceError as e:
+            return self._next(str(e), opened)
+        except BundleError as e:  # an accelerator that computes something else looks like a bundle that is wrong
+            if len(self._rungs) == 1:
+                raise
             return self._next(str(e), opened)
 
     def reopen(self, why: str, opened: Open[T], now_s: float) -> T:
@@ -49,7 +54,7 @@ class Ladder:
             return self._next(f"{why}; {_REOPENINGS} new sessions within {_WITHIN_S / 60:.0f} minutes did not help", opened)
         try:
             fresh = opened(self.runtime)
-        except InferenceError as e:
+        except (BundleError, InferenceError) as e:  # the bundle ran here a moment ago: what golden images show is the runtime's
             return self._next(f"{why}; a new session: {e}", opened)
         self._tell(f"the runtime failed and was opened anew: {why}")
         return fresh

@@ -2,7 +2,7 @@
 
     state/bundles/active -> slots/0002/bundle     what runs; `bundle: STATE/bundles/active` in the line's file
     state/bundles/slots/0002/previous             "0001": where a roll-back leads
-    state/bundles/staging/                        what an installation is working on; swept away by the next one
+    state/bundles/staging/                        what an installation is working on; one that was killed is swept by the next
 
 Whatever kills an installation, `active` names the old bundle or the new one, whole, and never none.
 """
@@ -19,7 +19,7 @@ from agent.bundle import MANIFEST, RESERVED, Bundle, BundleError, open_bundle
 from agent.only_one import only_one
 from agent.whole_file import sync, write_whole
 
-BUNDLES, ACTIVE = "bundles", "active"
+BUNDLES, ACTIVE, STAGING = "bundles", "active", "staging"
 MOST_FILES, MOST_BYTES, MOST_MANIFEST_BYTES = 1000, 8 << 30, 16 << 20
 _LEAVE_FREE_BYTES = 64 << 20
 _BLOCK = 1 << 20
@@ -78,12 +78,14 @@ def install(source: Path, state: Path, trial: Trial, done: Done = lambda step: N
             if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise BundleError(f"{state}: no room to install {source} ({e.strerror}): the old bundle stays") from e
             raise BundleError(f"{source} could not be installed in {state}: {e}: the old bundle stays") from e
+        finally:  # a bundle that is refused must not fill the disk until the next one comes
+            shutil.rmtree(state / BUNDLES / STAGING, ignore_errors=True)
 
 
 def roll_back(state: Path, bad: Slot | None = None) -> Slot:
     """Makes the bundle active again that ran before. bad: only if this slot is still the active one.
 
-    Raises BundleError where there is none.
+    Raises BundleError where there is none, or the pointer cannot be moved.
     """
     with only_one(state, "install"):
         now = active_slot(pointer(state))
@@ -91,19 +93,22 @@ def roll_back(state: Path, bad: Slot | None = None) -> Slot:
             raise BundleError(f"{pointer(state)}: nothing was installed here with `kensa install`")
         if bad is not None and now != bad:
             return now
-        before = now.previous
-        if before is None:
-            raise BundleError(f"{now.folder}: the first bundle of this device, there is none to go back to")
-        open_bundle(before.bundle)
-        _point(state / BUNDLES, before)
+        try:
+            before = now.previous
+            if before is None:
+                raise BundleError(f"{now.folder}: the first bundle of this device, there is none to go back to")
+            open_bundle(before.bundle)
+            _point(state / BUNDLES, before)
+        except OSError as e:
+            raise BundleError(f"{now.folder} stays, going back failed: {e}") from e
         return before
 
 
 def _install(source: Path, bundles: Path, trial: Trial, done: Done) -> Slot:
-    slots, staging = bundles / "slots", bundles / "staging"
+    slots, staging = bundles / "slots", bundles / STAGING
     slots.mkdir(parents=True, exist_ok=True)
     old = active_slot(bundles / ACTIVE)
-    _sweep(bundles, old)
+    _sweep(bundles, old, source)
     done("swept")
     files = _examined(source)
     _need_room(bundles, sum(size for _, size in files))
@@ -120,12 +125,11 @@ def _install(source: Path, bundles: Path, trial: Trial, done: Done) -> Slot:
         raise BundleError(f"{source}: {', '.join(sorted(unnamed)[:5])} is not in the manifest: refused, export again")
     done("verified")
     if old is not None and _is_same(old, bundle):
-        shutil.rmtree(staging)
         done("already active")
         return old
     trial(bundle)
     done("tried")
-    slot = Slot(slots / f"{max((int(p.name) for p in slots.iterdir()), default=0) + 1:04d}")
+    slot = Slot(slots / f"{max((known.number for known in _known(slots)), default=0) + 1:04d}")
     staging.rename(slot.folder)
     sync(slots)
     sync(bundles)
@@ -208,12 +212,17 @@ def _point(bundles: Path, slot: Slot) -> None:
     sync(bundles)
 
 
-def _sweep(bundles: Path, active: Slot | None) -> None:
-    """Removes what an installation that was cut off has left, and bundles from long ago."""
+def _sweep(bundles: Path, active: Slot | None, source: Path) -> None:
+    """Removes what an installation that was cut off has left, and bundles from long ago but for the source."""
     (bundles / f"{ACTIVE}.new").unlink(missing_ok=True)
-    shutil.rmtree(bundles / "staging", ignore_errors=True)
-    slots = sorted((Slot(folder) for folder in (bundles / "slots").iterdir()), key=lambda slot: slot.number)
+    shutil.rmtree(bundles / STAGING, ignore_errors=True)
+    slots = _known(bundles / "slots")
     keep = {active, active.previous if active else None, *slots[-1:]}  # the last one too: a number is never given twice
     for slot in slots:
-        if slot not in keep:
+        if slot not in keep and not source.resolve().is_relative_to(slot.folder.resolve()):
             shutil.rmtree(slot.folder, ignore_errors=True)
+
+
+def _known(slots: Path) -> list[Slot]:
+    """The first one first. What somebody else has put there, such as a copy of a slot, is none and stays."""
+    return sorted((Slot(folder) for folder in slots.iterdir() if folder.name.isdecimal()), key=lambda slot: slot.number)

@@ -64,6 +64,24 @@ def test_a_golden_image_that_scores_otherwise_than_at_export_is_refused(own_bund
         pass
 
 
+@pytest.mark.parametrize("change", [0.2, -0.2], ids=["stranger", "less strange"])
+def test_m4_a_device_that_judges_otherwise_is_refused_however_far_the_artefact_is_from_the_trained_model(
+    own_bundle: Path, change: float
+) -> None:
+    def found_far_from_float_at_export(artifact: dict[str, Any]) -> None:
+        artifact["parity"]["tolerance"] = 0.7
+        artifact["golden_raw"][0] += change * table.scale
+
+    table = open_bundle(own_bundle).manifest.artifacts[0].calibration
+    bundle = edit_artifact(own_bundle, found_far_from_float_at_export)
+
+    with (
+        pytest.raises(BundleError, match=r"deviation 0\.\d+ of its distance from the threshold, at most 0\.1 allowed"),
+        open_model(bundle, bundle.artifact_for(["onnxruntime"]), section("agent.runtimes", {"type": "onnxruntime"})),
+    ):
+        pass
+
+
 def test_a_deviation_that_is_no_number_is_refused(own_bundle: Path) -> None:
     bundle = edit_artifact(own_bundle, lambda artifact: None)
     artifact = bundle.artifact_for(["onnxruntime"])

@@ -50,7 +50,26 @@ def test_the_manifest_says_how_to_make_the_model_again(bundle_folder: Path, run:
     assert provenance.method == "patchcore"
     assert provenance.weights_sha256 == run.record.weights_sha256
     assert provenance.n_train == 6
-    assert {"torch", "timm", "opencv"} <= provenance.versions.keys()
+    assert {"torch", "timm", "opencv", "onnx", "onnxscript", "onnxruntime", "openvino"} <= provenance.versions.keys()
+
+
+def test_a_run_exported_again_is_the_same_bundle_to_the_last_byte(bundle_folder: Path, run: Run, tmp_path: Path) -> None:
+    first = open_bundle(bundle_folder).manifest
+
+    again = export(run, tmp_path / "again", first.name)
+
+    assert again.files == first.files
+    assert again.bundle_id == first.bundle_id
+
+
+def test_what_an_export_that_was_killed_has_left_is_in_nobodys_way(run: Run, tmp_path: Path) -> None:
+    left = tmp_path / f".unfinished-bundle-{os.getpid()}"  # in a container each process has the number of the one before
+    (left / "artifacts").mkdir(parents=True)
+
+    export(run, tmp_path / "bundle", "plate")
+
+    assert open_bundle(tmp_path / "bundle").manifest.name == "plate"
+    assert not left.exists()
 
 
 def test_a_bundle_names_the_photographs_of_the_fit_and_is_not_tested_with_them(

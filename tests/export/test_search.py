@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import openvino
@@ -10,6 +11,8 @@ import torch
 
 from agent.bundle import open_bundle
 from agent.drivers import section
+from agent.roi import roi_of
+from agent.tiles import Tiles
 from export.artifact import reference_of
 from export.executed import of_products
 from export.layers import Layer, layers, maxima
@@ -17,7 +20,7 @@ from export.mix import Bfloat16, Int8, Mix
 from export.quantize import Quantizer, inputs_of
 from export.to_onnx import to_onnx
 from export.to_openvino import to_openvino
-from export.trial import bench_of
+from export.trial import _given, bench_of
 from training.methods.patchcore import PatchCore
 from training.run import Run
 
@@ -49,6 +52,18 @@ def maps(file: Path, run: Run) -> np.ndarray:
 def scores(file: Path, run: Run) -> list[float]:
     with section("agent.runtimes", {"type": "openvino"}).open(file) as runtime:
         return [runtime.infer(image)[0] for image in run.calibration_images[:8]]
+
+
+def test_a_narrow_search_learns_from_a_tile_that_is_looked_at(run: Run) -> None:
+    contract = msgspec.structs.replace(
+        run.record.input, width=128, tiles=Tiles(2, 1, size=64, step=64), roi=roi_of(np.array([[0, 255]], np.uint8))
+    )
+    limited = Run(run.folder, msgspec.structs.replace(run.record, input=contract), run.deployed)
+    shown = run.calibration_images[0]
+
+    given = _given(limited, [np.hstack([np.zeros_like(shown), shown])])
+
+    assert torch.equal(given, run.deployed.normalize(torch.from_numpy(shown.copy())[None]))
 
 
 def test_the_largest_product_is_found_in_the_precision_of_the_products(searching: Path, run: Run, tmp_path: Path) -> None:

@@ -117,6 +117,30 @@ def test_m8_a_lost_accelerator_is_replaced_by_the_cpu_where_that_is_allowed_and_
         assert models.ladder.trouble.startswith("on the CPU instead of the accelerator: device lost")
 
 
+def test_m8_an_accelerator_that_comes_back_and_computes_something_else_is_replaced_by_the_cpu(small_bundle: Path) -> None:
+    accelerator = Accelerator(cpu_instead=True, wrong={2})
+    with ModelWatch(small_bundle, "onnxruntime", accelerator) as models:
+        assert lose_and_recover(models, accelerator, now_s=0.0) == "cpu"
+
+        assert "a new session: " in models.ladder.trouble
+        assert "golden_0.png: onnx-f32 gives raw score" in models.ladder.trouble
+
+
+def test_m8_an_accelerator_that_computes_something_else_at_the_start_is_replaced_by_the_cpu(small_bundle: Path) -> None:
+    with ModelWatch(small_bundle, "onnxruntime", Accelerator(cpu_instead=True, wrong={1})) as models:
+        assert models.now.model.runtime.executed_on == "cpu"
+        assert models.ladder.trouble.startswith("on the CPU instead of the accelerator: ")
+
+
+def test_m8_without_leave_for_the_cpu_it_ends_the_process_as_one_that_is_worth_starting_again(small_bundle: Path) -> None:
+    accelerator = Accelerator(wrong={2})
+    with (
+        ModelWatch(small_bundle, "onnxruntime", accelerator) as models,
+        pytest.raises(InferenceError, match=r"no runtime is left, .*: device lost; a new session: .*golden_0\.png"),
+    ):
+        lose_and_recover(models, accelerator, now_s=0.0)
+
+
 def test_m8_a_lost_accelerator_without_leave_for_the_cpu_ends_the_process(small_bundle: Path) -> None:
     accelerator = Accelerator()
     with ModelWatch(small_bundle, "onnxruntime", accelerator) as models:

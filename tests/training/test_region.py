@@ -6,18 +6,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
+import torch
 from small_dataset import plate, save, save_dataset
 from small_methods import SMALL, recipe
 
-from agent.drivers import ConfigError
+from agent.drivers import ConfigError, section
 from agent.preprocess import InputContract
 from agent.roi import roi_of
+from agent.tiles import Tiles
 from export.pack import export
+from export.to_onnx import to_onnx
 from training.data import DataError, Photograph
 from training.evaluate import open_trained
 from training.fit import fit
+from training.graph import TorchRuntime
 from training.progress import Lines
 from training.recipe import Recipe
 from training.region import Outline, check_region, region
@@ -93,6 +98,14 @@ def test_a_region_that_cannot_decide_is_refused_before_the_work(mask: np.ndarray
         check_region(limited(mask))
 
 
+def test_a_region_that_no_tile_shows_is_refused_before_the_work() -> None:
+    second_column = np.pad(np.full((80, 1), 255, np.uint8), ((0, 0), (1, 98)))  # of 100 to 64 px; the nearest are 0, 2, 3, 5 ...
+    contract = msgspec.structs.replace(limited(second_column), tiles=Tiles(2, 2, size=32, step=32))
+
+    with pytest.raises(DataError, match="draw it larger"):
+        check_region(contract)
+
+
 @pytest.fixture(scope="module")
 def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dataset(tmp_path_factory.mktemp("plates"))
@@ -118,6 +131,19 @@ def test_a_model_is_blind_outside_and_sees_inside_on_every_runtime(method: str, 
 
     assert same == [True, True, True]
     assert seen == [True, True, True]
+
+
+def test_an_exported_search_for_candidates_looks_for_them_inside(plates: Path, tmp_path: Path) -> None:
+    fit(recipe("patchcore", plates, tmp_path / "run", roi=BOX), Lines(io.StringIO()))
+    run = open_run(tmp_path / "run")
+    good = run.calibration_images[0].copy()
+    exact, _ = TorchRuntime(run.deployed).infer(good)
+
+    run.deployed.method.search_in(16, run.deployed.normalize(torch.from_numpy(run.calibration_images[:2].copy())))
+    to_onnx(run.deployed, run.record.input, tmp_path / "searching.onnx")
+
+    with section("agent.runtimes", {"type": "onnxruntime"}).open(tmp_path / "searching.onnx") as opened:
+        assert opened.infer(good)[0] == pytest.approx(exact, rel=1e-5)  # the patches that decide are measured in float32
 
 
 def damaged(image: np.ndarray, place: tuple[int, int]) -> np.ndarray:

@@ -167,10 +167,11 @@ class PatchCore(Method):
         """(B, h, w) to the places (B, at most 32) of the largest ones that decide."""
         cells = distances.flatten(1)
         inside = self._inside(distances)
-        if inside is None:
+        if inside is None or self._contract is None:
             return cells.topk(min(CANDIDATES, cells.shape[1]), dim=1).indices
+        decide = int(inspected_cells(self._contract, *distances.shape[1:]).sum())  # a trace cannot ask a tensor how many they are
         decides = inside.flatten().to(cells.device)
-        return torch.where(decides, cells, -torch.inf).topk(min(CANDIDATES, int(decides.sum())), dim=1).indices
+        return torch.where(decides, cells, -torch.inf).topk(min(CANDIDATES, decide), dim=1).indices
 
     def _candidates(self, good: Parts, progress: Progress, generator: torch.Generator) -> tuple[Tensor, int]:
         """(at most pool, D) on the CPU, the same number of places from each part, and the number of all patches."""

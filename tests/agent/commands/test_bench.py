@@ -1,11 +1,13 @@
 """`kensa bench` measures what runs here, and `runtime: {type: auto}` runs what it chose."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 from line_file import write_line
+from small_bundle import edit_manifest
 
 from agent.bundle import open_bundle
 from agent.commands.bench import Measured, bench_command, energy_of, table
@@ -13,7 +15,7 @@ from agent.commands.line import reporting
 from agent.config import load_line
 from agent.drivers import section
 from agent.model import Here
-from agent.serving.choice import FILE, chosen
+from agent.serving.choice import FOLDER, Choice, chosen, keep
 from agent.serving.model_watch import ModelWatch
 
 FIGURES = {
@@ -41,7 +43,8 @@ def test_each_artefact_is_measured_and_the_fastest_is_chosen(
     assert all(one["rss_mb"] >= one["base_mb"] > 0 for one in measured)
     assert all((one["joules"] is None or one["joules"] >= 0) and one["energy"] for one in measured)  # as this machine tells
     best = min(measured, key=lambda one: one["p50_ms"])
-    choice = json.loads((tmp_path / "state" / FILE).read_text())
+    (kept,) = (tmp_path / "state" / FOLDER).iterdir()
+    choice = json.loads(kept.read_text())
     assert (choice["artifact"], choice["runtime"]["type"]) == (best["artifact"], best["runtime"]["type"])
     assert f"chosen: {best['artifact']}" in capsys.readouterr().out
 
@@ -65,6 +68,17 @@ def test_auto_without_a_choice_that_holds_runs_the_first_and_says_so(
 
     assert (artifact.name, runtime) == ("onnx-f32", AUTO)
     assert "so onnx-f32 runs: kensa bench --choose measures which is best" in caplog.text
+
+
+def test_each_bundle_of_a_line_keeps_its_own_choice(small_bundle: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(small_bundle, tmp_path / "other")
+    edit_manifest(other, lambda manifest: manifest.update(name="other"))
+    bundles = [open_bundle(small_bundle), open_bundle(other)]
+
+    write_choice(tmp_path, bundles[0].manifest.bundle_id, "openvino-f32")
+    write_choice(tmp_path, bundles[1].manifest.bundle_id, "onnx-f32")
+
+    assert [chosen(bundle, "auto", AUTO, tmp_path)[0].name for bundle in bundles] == ["openvino-f32", "onnx-f32"]
 
 
 def test_another_runtime_does_not_look_at_the_choice(small_bundle: Path, tmp_path: Path) -> None:
@@ -113,10 +127,9 @@ def test_a_machine_that_tells_no_energy_has_none_and_the_table_says_why(tmp_path
     assert reason == f"J/image: {tmp_path / 'class'} has no powercap/intel-rapl and no hwmon with an INA sensor"
 
 
-def write_choice(state: Path, bundle_id: str, artifact: str) -> None:
+def write_choice(state: Path, bundle_id: str, artifact: str) -> Path:
     kind = {"onnx-f32": "onnxruntime", "openvino-f32": "openvino"}.get(artifact, "onnxruntime")
-    content = {"bundle_id": bundle_id, "artifact": artifact, "runtime": {"type": kind}, "median_ms": 1.0, "made": "now"}
-    (state / FILE).write_text(json.dumps(content))
+    return keep(state, Choice(bundle_id, artifact, {"type": kind}, median_ms=1.0, made="now"))
 
 
 def spoil(state: Path, bundle_id: str, content: str | None) -> None:
@@ -125,8 +138,8 @@ def spoil(state: Path, bundle_id: str, content: str | None) -> None:
         case None:
             pass
         case "another bundle":
-            write_choice(state, "0" * 64, "onnx-f32")
+            write_choice(state, "0" * 64, "onnx-f32").rename(state / FOLDER / f"{bundle_id}.json")
         case "another artefact":
             write_choice(state, bundle_id, "onnx-int8")
         case _:
-            (state / FILE).write_text(content)
+            write_choice(state, bundle_id, "onnx-f32").write_text(content)

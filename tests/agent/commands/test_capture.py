@@ -46,6 +46,29 @@ def test_a_second_session_overwrites_nothing_and_a_defect_goes_to_the_test_set(s
     assert first.items() <= both.items()
 
 
+def test_a_camera_with_a_bundle_of_its_own_has_photographs_of_its_own_to_train_on(state: Path, tmp_path: Path) -> None:
+    line, out = write_line(state, tmp_path / "no-bundle-yet"), tmp_path / "data"
+    cameras = "  back: {type: folder, path: photographs}\n  side: {type: folder, path: photographs, bundle: none-yet}\n"
+    line.write_text(line.read_text().replace("trigger:", f"{cameras}trigger:", 1))
+
+    finished = kensa("capture", str(line), "--out", str(out), "--parts", "2")
+
+    assert [name.rpartition("-")[2] for name in files_in(out / "train" / "good")] == ["back.png", "top.png"] * 2
+    assert [name.rpartition("-")[2] for name in files_in(tmp_path / "data-side" / "train" / "good")] == ["side.png"] * 2
+    assert [row.split()[5] for row in finished.stdout.splitlines()[-2:]] == [str(out), str(tmp_path / "data-side")]
+
+
+def test_a_well_lit_photograph_of_12_bits_is_not_called_dark(state: Path, tmp_path: Path) -> None:
+    line = write_line(state, tmp_path / "no-bundle-yet")
+    bright = np.random.default_rng(0).integers(1000, 3000, (64, 64), dtype=np.uint16)
+    cv2.imwrite(str(state / "photographs" / "0000.png"), bright)
+
+    finished = kensa("capture", str(line), "--out", str(tmp_path / "data"), "--parts", "1")
+
+    assert "1/1 top: brightness 12" in finished.stdout  # 2000 of 4095
+    assert "too dark" not in finished.stdout
+
+
 def test_a_part_without_a_photograph_is_told_of_and_not_counted(state: Path, tmp_path: Path) -> None:
     line = write_line(state, tmp_path / "no-bundle-yet")
     (state / "photographs" / "0000.png").write_text("this is text")

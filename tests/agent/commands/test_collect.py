@@ -1,24 +1,40 @@
 """The reference collector against a real mosquitto with its own limits, kills included."""
 
 import json
+import re
+import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import paho.mqtt.publish
 import pyarrow.parquet
 import pytest
 from broker import ITS_OWN_LIMITS, Broker, mosquitto
-from collected import events_in
+from collected import events_in, ids_in
 from kensa_process import running
 from waiting import wait_until
 
 from agent.broker.mqtt import Publisher
 from agent.collect.ledger import Ledger
+from agent.commands.collect import collect_command
+from agent.drivers import ConfigError
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.events.rows import Kind
 from agent.sections import Mqtt
 
+ENVELOPE: dict[str, object] = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "urn:kensa:press-3",
+    "type": "kensa.part/v1",
+    "stream": "s",
+    "seq": 1,
+}
+ENVELOPE |= {"time": "2026-11-21T09:30:00.000000Z", "data": {"outcome": "pass", "cause": "score"}}
+TO_BROKER = ["--host", "127.0.0.1", "--topic", "plant", "--name", "archive"]
 TIME = "2026-11-21T09:30:00.000000Z"
 
 
@@ -107,3 +123,76 @@ def test_a_collector_killed_again_and_again_has_every_event_once(tmp_path: Path,
     written = pyarrow.parquet.read_table(tmp_path / "files").to_pydict()
     assert len({*written["id"]}) == 400
     assert written["row"] == list(range(1, 401))
+
+
+def test_a_full_disk_is_told_of_and_ends_by_itself_with_nothing_missing(tmp_path: Path, broker: Broker, outbox: Outbox) -> None:
+    file = tmp_path / "events.db"
+    with publisher(broker, outbox), collector(broker, file, tmp_path / "collect.log") as collecting:
+        put(outbox, range(50))
+        wait_until(lambda: events_in(file) == 50, timeout_s=40)
+        _, highest = resource.prlimit(collecting.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(collecting.process.pid, resource.RLIMIT_FSIZE, (48 * 1024, highest))  # more than the log will have
+
+        put(outbox, range(50, 300))
+        wait_until(lambda: "events.db cannot be written" in collecting.text(), timeout_s=40)
+        resource.prlimit(collecting.process.pid, resource.RLIMIT_FSIZE, (highest, highest))
+
+        wait_until(lambda: complete(file, 300), timeout_s=40)
+
+
+def test_messages_that_no_station_says_are_counted_and_do_not_end_the_collector(tmp_path: Path, broker: Broker) -> None:
+    lost = {"alert": "events-lost", "reason": "room", "stream": "s", "first": 1, "last": 2, "count": 2}
+    hostile = [
+        ("result/pass", b"no JSON"),
+        ("result/pass", b"[" * 50_000),
+        ("result/pass", json.dumps({**ENVELOPE, "data": "text"})),
+        ("result/pass", json.dumps({**ENVELOPE, "seq": 2**70})),
+        ("result/pass", json.dumps({**ENVELOPE, "source": {}})),
+        ("alert", json.dumps({**ENVELOPE, "data": {**lost, "last": 2**70}})),
+        ("alert", json.dumps({**ENVELOPE, "data": {**lost, "count": "many"}})),
+        ("metrics", json.dumps({"stream": "s", "newest_seq": 2**70})),
+        ("birth", b"[]"),
+    ]
+    retained = [(f"plant/press-{k}/{topic}", said, 1, True) for k, (topic, said) in enumerate(hostile)]
+    good = ("plant/press-10/result/pass", json.dumps({**ENVELOPE, "id": "good"}), 1, True)
+
+    paho.mqtt.publish.multiple([*retained, good], broker.host, broker.port)
+
+    with collector(broker, tmp_path / "events.db", tmp_path / "collect.log") as collecting:
+        wait_until(lambda: "not understood (9 so far)" in collecting.text(), timeout_s=40)
+        wait_until(lambda: "good" in ids_in(tmp_path / "events.db"), timeout_s=20)
+        assert collecting.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--port", "99999"], "--port 99999: expected `int` <= 65535"),
+        (["--topic", "plant/#"], "--topic plant/#: expected `str` matching regex"),
+        (["--topic", ""], "--topic : expected `str` matching regex"),
+        (["--name", "an archive"], "--name an archive: expected `str` matching regex"),
+        (["--host", "mqtt://broker"], "--host mqtt://broker: host 'mqtt://broker': expected a name"),
+        (["--certificate", "c.pem", "--key", "k.pem"], "--certificate and --key need --ca"),
+        (["--ca", "ca.pem", "--certificate", "c.pem"], "--certificate c.pem: certificate and key belong together"),
+        (["--user", "archive"], "--password-file None: give either"),
+    ],
+    ids=["port", "wildcard", "no-topic", "name", "url", "plain-text", "no-key", "no-password"],
+)
+def test_a_mistake_is_named_before_anything_is_written(tmp_path: Path, words: list[str], named: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        collect_command([*TO_BROKER, "--out", str(tmp_path / "events.db"), *words])
+
+    assert named in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_query_of_the_page_counts_each_part_of_a_day_once(tmp_path: Path) -> None:
+    (query,) = re.findall(r"```sql\n(.*?)```", (Path(__file__).parents[3] / "docs/mqtt/README.md").read_text(), re.DOTALL)
+    days = ["2026-11-20T23:59:59.999999Z", TIME, TIME, "2026-11-22T00:00:00.000000Z"]
+    with Ledger(tmp_path / "events.db") as ledger:
+        [ledger.keep("plant/press-3", {**ENVELOPE, "id": str(k), "seq": k, "time": time}) for k, time in enumerate(days, 1)]
+        [ledger.keep("plant/press-3", {**ENVELOPE, "id": str(k), "seq": k, "time": time}) for k, time in enumerate(days, 1)]
+        ledger.commit()
+
+    with closing(sqlite3.connect(tmp_path / "events.db")) as reader:
+        assert reader.execute(query).fetchall() == [("plant/press-3", "pass", 2)]

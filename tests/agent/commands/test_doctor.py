@@ -119,6 +119,13 @@ def closed_broker(tmp_path: Path) -> Iterator[tuple[Broker, Path]]:
         yield running_broker, authority.file
 
 
+def test_a_password_that_systemd_gives_to_the_station_alone_is_not_missed(broker: Broker) -> None:
+    found = check_broker(Mqtt(HOST, "plant", broker.port, login=Login("press-3", credential="mqtt-password")))
+
+    assert found.health is Health.OK
+    assert "only the station knows" in found.found
+
+
 @pytest.mark.parametrize(("password", "says"), [("right\n", "with TLS and login"), ("wrong\n", "refused")])
 def test_a_login_is_taken_or_refused(closed_broker: tuple[Broker, Path], tmp_path: Path, password: str, says: str) -> None:
     broker, authority = closed_broker

@@ -101,6 +101,16 @@ def test_check_says_what_a_right_line_is(state: Path, small_bundle: Path) -> Non
     assert not (state / "state").exists()
 
 
+def test_check_notes_a_camera_that_is_waited_for_longer_than_a_part_has(state: Path, small_bundle: Path) -> None:
+    file = write_line(state, small_bundle)
+    camera = "{type: simulated, path: belt, width: 8, height: 8, timeout_ms: 380}"
+    file.write_text(file.read_text().replace("{type: folder, path: photographs}", camera))
+
+    ended = kensa("check", str(file))
+
+    assert "note: cameras.top: timeout_ms 380 is not below the 380 ms that a part has" in ended.stdout
+
+
 def test_selftest_runs_each_artefact_and_says_how_far_it_is_from_export(small_bundle: Path) -> None:
     ended = kensa("selftest", str(small_bundle))
 

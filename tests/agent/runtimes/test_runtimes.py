@@ -90,6 +90,18 @@ def test_a_broken_model_is_an_error_that_names_the_file(runtime: str, tmp_path: 
         pass
 
 
+def test_a_graph_without_a_score_is_an_error_that_names_the_file(small_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.xml"
+    file.write_text((small_bundle / FILES["openvino"]).read_text().replace('names="score"', 'names="rating"'))
+    file.with_suffix(".bin").write_bytes((small_bundle / FILES["openvino"]).with_suffix(".bin").read_bytes())
+
+    with (
+        pytest.raises(InferenceError, match=r"(?s)model\.xml: cannot be opened by openvino on CPU: .*'score' is not found"),
+        section("agent.runtimes", {"type": "openvino"}).open(file),
+    ):
+        pass
+
+
 @both
 def test_an_image_of_another_size_is_an_error_that_names_the_file(runtime: str, small_bundle: Path) -> None:
     with opened(runtime, small_bundle) as session, pytest.raises(InferenceError, match=r"model\.(onnx|xml): "):
@@ -106,6 +118,23 @@ def test_after_an_error_the_next_image_is_judged_as_ever(runtime: str, small_bun
         raw, _ = session.infer(image)
 
     assert raw == pytest.approx(raw_score(image), abs=FLOAT32_SUM)
+
+
+@pytest.mark.parametrize("device", ["AUTO", "AUTO:GPU,CPU", "AUTO:NPU"])
+def test_m10_auto_stays_where_it_was_found_at_the_start(device: str) -> None:
+    config = section("agent.runtimes", {"type": "openvino", "device": device})
+
+    asked = config.settings(cache=None)
+
+    assert (asked["ENABLE_STARTUP_FALLBACK"], asked["ENABLE_RUNTIME_FALLBACK"]) == (False, False)
+
+
+@pytest.mark.parametrize("device", ["CPU", "AUTO"])
+def test_what_openvino_is_asked_for_it_knows(small_bundle: Path, tmp_path: Path, device: str) -> None:
+    config = section("agent.runtimes", {"type": "openvino", "device": device, "threads": 1})
+
+    with config.open(small_bundle / FILES["openvino"], tmp_path) as session:
+        assert session.executed_on == "cpu"
 
 
 def test_a_device_that_is_not_there_is_an_error_that_names_it(small_bundle: Path) -> None:

@@ -105,6 +105,37 @@ def test_bundles_from_long_ago_are_removed(newer: Path, small_bundle: Path, stat
     assert sorted(folder.name for folder in (state / "bundles" / "slots").iterdir()) == ["0002", "0003", "0004"]
 
 
+def test_a_bundle_from_long_ago_can_be_installed_again(newer: Path, state: Path, old_id: str) -> None:
+    install(newer, state, accept)
+    edit_manifest(newer, lambda manifest: manifest.update(name="third"))
+    install(newer, state, accept)
+
+    slot = install(pointer(state).parent / "slots" / "0001" / "bundle", state, accept)
+
+    assert slot.number == 4
+    assert ids(state) == old_id
+
+
+def test_what_somebody_else_put_among_the_slots_is_in_nobodys_way(newer: Path, state: Path, old_id: str) -> None:
+    slots = pointer(state).parent / "slots"
+    shutil.copytree(slots / "0001", slots / "0001 (copy)")
+    (slots / "notes.txt").write_text("kept the old one")
+
+    slot = install(newer, state, accept)
+
+    assert slot.number == 2
+    assert {"0001 (copy)", "notes.txt"} <= {path.name for path in slots.iterdir()}
+    assert roll_back(state).number == 1
+
+
+def test_a_roll_back_that_cannot_be_done_is_told_in_words(newer: Path, state: Path, old_id: str) -> None:
+    slot = install(newer, state, accept)
+    (slot.folder / "previous").unlink()
+
+    with pytest.raises(BundleError, match=r"0002 stays, going back failed: .*previous"):
+        roll_back(state)
+
+
 def test_two_installations_at_once_are_refused(small_bundle: Path, state: Path) -> None:
     with only_one(state, "install"), pytest.raises(AlreadyRunningError):
         install(small_bundle, state, accept)
@@ -141,6 +172,7 @@ def test_m6_o3_an_installation_that_fails_at_any_step_leaves_the_old_bundle(
         install(newer, state, accept, done)
 
     assert ids(state) == old_id
+    assert not (state / "bundles" / "staging").exists()
 
 
 def test_m6_a_disk_that_is_full_while_a_file_is_copied_leaves_the_old_bundle(newer: Path, state: Path, old_id: str) -> None:
