@@ -1,5 +1,6 @@
 """The one command: a table of sub-commands, imported when asked for."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,9 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one sub-command; the exit status is 0, 2 for wrong input (with one clear line), 130 after Ctrl-C."""
+    """Runs one sub-command; the exit status is 0, 2 for wrong input, 1 for a file or a device that fails (with one clear line),
+    130 after Ctrl-C.
+    """
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in {"-h", "--help"}:
         print(usage())
@@ -66,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"kensa {name}: stopped", file=sys.stderr)
         return 130
+    except OSError as e:
+        if e.filename is None and e.errno != errno.ENOSPC:
+            raise
+        file = f"{e.filename}: " if e.filename is not None else ""
+        print(f"kensa {name}: {file}cannot be read or written: {e.strerror}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

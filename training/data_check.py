@@ -110,7 +110,10 @@ def explain(found: Check) -> str:
         lines.append(f"  {split:11s}{sum(kinds.values()):6d}   " + ", ".join(f"{kind} {n}" for kind, n in kinds.items()))
     formats = [f"{name} ({n})" for name, n in found.formats.items()]
     more = f" and {len(formats) - _NAMED} more" if len(formats) > _NAMED else ""
-    lines.append("pictures " + ("all " + next(iter(found.formats)) if len(formats) == 1 else ", ".join(formats[:_NAMED]) + more))
+    if formats:
+        lines.append(
+            "pictures " + ("all " + next(iter(found.formats)) if len(formats) == 1 else ", ".join(formats[:_NAMED]) + more)
+        )
     for finding in found.findings:
         lines.append(f"{finding.weight}: {finding.message}")
         lines += [f"  {file}" for file in (finding.reasons or finding.files)[:_NAMED]]

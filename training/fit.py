@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,9 +192,23 @@ def _fit_options(given: dict[str, Any], overwrite: bool, resume: bool) -> None:
         options = dict(_setting(text, "set-backbone") for text in given.pop("set_backbone", ()))
         _fit_and_tell(convert({**given, "settings": settings, "backbone_options": options}, Recipe), overwrite, resume)
     except SectionError as e:
-        first, *rest = map(str, e.path or ("method",))
-        option = {"settings": "set", "backbone_options": "set-backbone"}.get(first, first.replace("_", "-"))
-        raise ConfigError(f"--{' '.join([option, *rest])}: {e}") from e
+        said = {**given, "settings": settings, "backbone_options": options}
+        raise ConfigError(f"{_as_typed(e.path or ('method',), said)}: {e}") from e
+
+
+def _as_typed(path: Sequence[str | int], said: dict[str, Any]) -> str:
+    """The option that a mistake is in, with what was given.
+
+    >>> _as_typed(["tiles", "1"], {"tiles": [3, -1]}), _as_typed(["settings", "bank"], {"settings": {"bank": "many"}})
+    ('--tiles 3 -1', '--set bank=many')
+    """
+    first, *rest = map(str, path)
+    value = said.get(first)
+    if isinstance(value, dict):
+        option = {"settings": "set", "backbone_options": "set-backbone"}[first]
+        return f"--{option} {rest[0]}={value[rest[0]]}" if rest and rest[0] in value else f"--{option}"
+    words = value if isinstance(value, list) else [] if value is None else [value]
+    return " ".join(map(str, [f"--{first.replace('_', '-')}", *words]))
 
 
 def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:

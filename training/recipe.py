@@ -9,9 +9,8 @@ from agent.drivers import SectionError, convert
 from agent.yaml_file import located, read_yaml
 from training.region import Outline
 
+_Path = Annotated[str, msgspec.Meta(min_length=1)]  # an empty one would be the folder that the command is given in
 _Deviation = Annotated[float, msgspec.Meta(gt=0)]
-
-
 _Tiles = Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
@@ -28,8 +27,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     method: str
-    data: str
-    out: str
+    data: _Path
+    out: _Path
     backbone: str | None = None
     weights: str | None = None
     image_size: Annotated[int, msgspec.Meta(ge=32, le=4096)] | None = None

@@ -95,7 +95,10 @@ def reproduce(data: Path, out: Path, methods: Sequence[str], categories: Sequenc
 def _same_options(out: Path, options: dict[str, Any]) -> None:
     """One table must not mix figures of different settings."""
     file, wanted = out / "options.json", msgspec.json.encode(options, order="sorted")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise DataError(f"{out}: cannot be written: {e.strerror or e}; choose another --out") from e
     if file.is_file() and file.read_bytes() != wanted:
         raise DataError(f"{file}: made with other options, {file.read_text()}; choose another --out or the same options")
     write_file(file, wanted)
@@ -176,13 +179,17 @@ def reproduce_command(arguments: list[str]) -> int:
     try:
         for method in methods:
             method_config(method, {})
-        convert({**shared, "method": "", "data": "", "out": ""}, Recipe)
+        convert({**shared, "method": "-", "data": "-", "out": "-"}, Recipe)
         table = reproduce(data, out, methods, categories or _categories(data), shared)
     except KeyboardInterrupt:
         print("kensa reproduce: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except _MISTAKES as e:
-        option = f"--{str(e.path[0]).replace('_', '-')}: " if isinstance(e, SectionError) and e.path else ""
+        option = (
+            f"--{str(e.path[0]).replace('_', '-').replace('method', 'methods')}: "
+            if isinstance(e, SectionError) and e.path
+            else ""
+        )
         print(f"kensa reproduce: {option}{e}", file=sys.stderr)
         return 2
     print(markdown(table))

@@ -4,6 +4,7 @@ A number is settled when its event is here or when the station has said that it 
 the last number up to which all are settled; a station may forget what is below it.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -11,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import msgspec
+
+from agent.drivers import ConfigError
+from agent.events.rows import Lost
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS event (
@@ -58,15 +64,24 @@ class Counts:
 
 
 class Ledger:
-    """One SQLite file, for one thread; nothing is there for good before `commit`."""
+    """One SQLite file, for one thread; nothing is there for good before `commit`. Raises ConfigError where it can be none."""
 
     def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(file)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_TABLES)
+        self.file = file
         self.counts = Counts()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(file)
+            with contextlib.ExitStack() as unless_whole:
+                unless_whole.callback(self._db.close)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_TABLES)
+                unless_whole.pop_all()
+        except (OSError, sqlite3.Error) as e:
+            raise ConfigError(
+                f"{file}: expected a collector's SQLite file, or room for a new one: {e}; choose another --out"
+            ) from e
 
     def __enter__(self) -> "Ledger":
         return self
@@ -75,9 +90,13 @@ class Ledger:
         self._db.close()
 
     def keep(self, topic: str, event: dict[str, Any]) -> bool:
-        """Whether the event is a new one. topic: the station's prefix. event: as published (agent/events/event.py: envelope)."""
+        """Whether the event is a new one. topic: the station's prefix. event: as published (agent/events/event.py: envelope).
+
+        Its time is the corrected one where the station has told it.
+        """
         data, stream, seq = event["data"], str(event["stream"]), int(event["seq"])
-        row = (event["source"], event["id"], stream, seq, event["type"], event["time"], data.get("outcome"), data.get("cause"))
+        time = event.get("correctedtime") or event["time"]
+        row = (event["source"], event["id"], stream, seq, event["type"], time, data.get("outcome"), data.get("cause"))
         kept = self._db.execute(
             "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*row, json.dumps(data))
         )
@@ -99,6 +118,10 @@ class Ledger:
 
     def commit(self) -> None:
         self._db.commit()
+
+    def roll_back(self) -> None:
+        """As it was at the last commit."""
+        self._db.rollback()
 
     def gaps(self) -> Sequence[Gap]:
         """Numbers below the newest that are neither here nor explained, the oldest hundred of each stream, oldest first."""
@@ -138,11 +161,11 @@ class Ledger:
 
     def _note_lost(self, topic: str, told: dict[str, Any]) -> None:
         """The station says which numbers will not come. Where it can no longer count them, nothing of that stream will."""
-        stream, first, last, count = str(told["stream"]), int(told["first"]), int(told["last"]), told["count"]
-        if stream:
-            row = (stream, first if count else 1, last, count, told["reason"])
+        lost = msgspec.convert(told, Lost)
+        if lost.stream:
+            row = (lost.stream, lost.first if lost.count else 1, lost.last, lost.count, lost.reason)
             self._db.execute("INSERT INTO lost VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING", row)
-            self.newest(topic, stream, 0)
+            self.newest(topic, lost.stream, 0)
 
     def _settle_lost(self) -> None:
         """A range explains what is missing in it once no more is missing than the station has lost there."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 _HOME = "\x1b[H\x1b[J"  # the table stays in its place on a terminal
-_HEAD = ("station", "state", "passed", "rejected", "number", "last", "last reject")
+_HEAD = ("station", "state", "passed", "rejected", "number", "last, UTC", "last reject")
 
 
 @dataclass(slots=True)
@@ -52,8 +52,8 @@ class LiveTable:
         >>> data = {"outcome": "reject", "cause": "late"}
         >>> table.event("plant/press-3", {"seq": 7, "time": "2026-11-21T09:30:00.5Z", "data": data})
         >>> print(table.text())
-        station        state   passed  rejected  number  last      last reject
-        plant/press-3  online  0       1         7       09:30:00  09:30:00 late
+        station        state   passed  rejected  number  last, UTC  last reject
+        plant/press-3  online  0       1         7       09:30:00   09:30:00 late
         """
         rows = [_HEAD, *((topic, *station.cells()) for topic, station in sorted(self._stations.items()))]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -4,6 +4,7 @@ A file's name says which rows of the ledger it holds, so what is written is know
 not at all. Rows are counted as they came into the ledger; it must not be vacuumed, which may number them anew.
 """
 
+import logging
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -13,9 +14,11 @@ from typing import Any
 from agent.drivers import ConfigError
 from agent.whole_file import sync
 
-_EVERY_S = 60.0
+log = logging.getLogger(__name__)
+
+_EVERY_S = 3600.0
 _ROWS = 100_000  # in one file
-_COLUMNS = ("source", "id", "stream", "seq", "type", "time", "outcome", "cause", "data")
+_COLUMNS = ("topic", "source", "id", "stream", "seq", "type", "time", "outcome", "cause", "data")
 _UNFINISHED = ".new"
 _NAME = re.compile(r"events-(\d{12})-(\d{12})\.parquet")
 
@@ -30,9 +33,12 @@ class ParquetFolder:
             raise ConfigError("--parquet needs the package pyarrow, which is not installed: pip install 'kensa[collect]'") from e
         self._arrow, self._write = pyarrow, pyarrow.parquet.write_table
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        for left_over in folder.glob(f".events-*{_UNFINISHED}"):  # of a collector that was killed
-            left_over.unlink()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_over in folder.glob(f".events-*{_UNFINISHED}"):  # of a collector that was killed
+                left_over.unlink()
+        except OSError as e:
+            raise ConfigError(f"--parquet {folder}: expected a folder that can be written: {e.strerror or e}") from e
         self._db = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)
         self._next_s = 0.0
         (newest,) = self._db.execute("SELECT ifnull(max(rowid), 0) FROM event").fetchone()
@@ -47,19 +53,31 @@ class ParquetFolder:
         return max((int(found[2]) for file in self._folder.iterdir() if (found := _NAME.fullmatch(file.name))), default=0)
 
     def export(self) -> None:
-        """All that is in the ledger and in no file yet."""
-        query = f"SELECT rowid, {', '.join(_COLUMNS)} FROM event WHERE rowid > ? ORDER BY rowid LIMIT {_ROWS}"
-        while rows := self._db.execute(query, (self.written(),)).fetchall():
-            file = self._folder / f"events-{rows[0][0]:012d}-{rows[-1][0]:012d}.parquet"
-            columns = dict(zip(("row", *_COLUMNS), map(list, zip(*rows, strict=True)), strict=True))
-            fresh = self._folder / f".{file.stem}{_UNFINISHED}"  # readers of a folder leave out what begins with a dot
-            self._write(self._arrow.table(columns, schema=self._schema()), fresh, compression="zstd")
+        """All that is in the ledger and in no file yet; what cannot be written waits there."""
+        columns = ", ".join(_COLUMNS)
+        of_stations = "event LEFT JOIN (SELECT id AS stream, topic FROM stream) USING (stream)"
+        query = f"SELECT event.rowid, {columns} FROM {of_stations} WHERE event.rowid > ? ORDER BY event.rowid LIMIT {_ROWS}"
+        try:
+            while rows := self._db.execute(query, (self.written(),)).fetchall():
+                self._put(rows)
+        except OSError as e:
+            log.error("%s cannot be written: %s; its events wait in the ledger", self._folder, e)
+
+    def _put(self, rows: list[tuple[Any, ...]]) -> None:
+        """One file, whole or not there."""
+        file = self._folder / f"events-{rows[0][0]:012d}-{rows[-1][0]:012d}.parquet"
+        table = dict(zip(("row", *_COLUMNS), map(list, zip(*rows, strict=True)), strict=True))
+        fresh = self._folder / f".{file.stem}{_UNFINISHED}"  # readers of a folder leave out what begins with a dot
+        try:
+            self._write(self._arrow.table(table, schema=self._schema()), fresh, compression="zstd")
             sync(fresh)
             fresh.replace(file)
-            sync(self._folder)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync(self._folder)
 
     def look(self, now_s: float) -> None:
-        """Once a minute."""
+        """Once an hour: a year is some thousand files, and what is newer is in the ledger."""
         if now_s >= self._next_s:
             self._next_s = now_s + _EVERY_S
             self.export()

@@ -10,9 +10,9 @@ from agent.collect.collector import Collector
 from agent.collect.ledger import Ledger
 from agent.collect.live_table import LiveTable
 from agent.collect.parquet import ParquetFolder
-from agent.drivers import ConfigError
+from agent.drivers import ConfigError, SectionError, convert
 from agent.log import start_log
-from agent.sections import Login, Mqtt, Tls
+from agent.sections import Mqtt
 from agent.stop_signal import stop_on_signal
 
 log = logging.getLogger(__name__)
@@ -21,11 +21,7 @@ log = logging.getLogger(__name__)
 def collect_command(arguments: list[str]) -> int:
     """`kensa collect`: runs until Ctrl-C."""
     options = _parser().parse_args(arguments)
-    tls = Tls(options.ca, options.certificate, options.key) if options.ca else None
-    login = Login(options.user, options.password_file) if options.user else None
-    if options.password_file and not options.user:
-        raise ConfigError("--password-file needs --user")
-    config = Mqtt(options.host, options.topic, options.port, tls=tls, login=login)
+    config = _config(options)
     start_log("collect")
     stop = stop_on_signal()
     with Ledger(options.out) as ledger, contextlib.ExitStack() as stack:
@@ -36,10 +32,30 @@ def collect_command(arguments: list[str]) -> int:
             onlookers.append(LiveTable(sys.stdout))
         for onlooker in onlookers:
             stack.callback(onlooker.close)
-        Collector(config, options.name, ledger, onlookers).run(stop)
+        Collector(config, ledger, onlookers).run(stop)
         counts = ledger.counts
         log.info("%d events kept, %d copies left out, %d lost by stations", counts.kept, counts.copies, counts.lost)
     return 0
+
+
+def _config(options: argparse.Namespace) -> Mqtt:
+    """Raises ConfigError, which names the option."""
+    if (options.certificate or options.key) and not options.ca:
+        raise ConfigError("--certificate and --key need --ca: without it nothing is encrypted")
+    if options.password_file and not options.user:
+        raise ConfigError("--password-file needs --user")
+    said = {"host": options.host, "port": options.port, "topic": options.topic, "collector": options.name}
+    if options.ca:
+        said["tls"] = {"ca": options.ca, "certificate": options.certificate, "key": options.key}
+    if options.user:
+        said["login"] = {"user": options.user, "password_file": options.password_file}
+    try:
+        config: Mqtt = convert(said, Mqtt)
+    except SectionError as e:
+        where = str(e.path[0]) if e.path else "host"
+        option = {"collector": "name", "tls": "certificate", "login": "password-file"}.get(where, where)
+        raise ConfigError(f"--{option} {getattr(options, option.replace('-', '_'))}: {e}") from e
+    return config
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--topic", required=True, help="what the topics of the stations begin with")
     parser.add_argument("--name", required=True, help="of this collector: `collector:` in the stations' configuration")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the SQLite file")
-    parser.add_argument("--parquet", type=Path, metavar="DIR", help="the events as Parquet files too, written once a minute")
+    parser.add_argument("--parquet", type=Path, metavar="DIR", help="the events as Parquet files too, written once an hour")
     parser.add_argument("--table", action="store_true", help="shows the stations, a line each; on a terminal it does so anyway")
     parser.add_argument("--ca", metavar="PEM", help="TLS: whose signature the broker's certificate must bear")
     parser.add_argument("--certificate", metavar="PEM", help="TLS: by which the broker knows this collector")

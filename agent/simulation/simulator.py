@@ -86,6 +86,8 @@ def simulate_command(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all chance; the same seed is the same run")
     parser.add_argument("--encoder", action="store_true", help="the belt changes its speed, stops and runs back")
     options = parser.parse_args(arguments)
+    if options.parts < 1:
+        parser.error(f"--parts {options.parts}: expected at least 1, or nothing is shown")
     logging.disable(logging.CRITICAL)  # thousands of faults are made on purpose
     try:
         with TemporaryDirectory() as folder:

@@ -13,6 +13,8 @@ from small_dataset import plate, save, save_dataset, scratched
 from small_layouts import save_grey, save_loco, save_mvtec3d, save_visa
 
 from training.data_check import check, data_command, explain
+from training.data_faults import Seen, nearly_equal
+from training.photographs import Photograph
 from training.progress import Lines
 
 
@@ -218,3 +220,30 @@ def test_two_parts_that_differ_in_one_scratch_are_no_near_duplicates(tmp_path: P
     save(tmp_path / "test" / "scratch" / "of_000.png", scratched(plate(0)))
 
     assert "near-leak" not in {f.kind for f in check(tmp_path).findings}
+
+
+def test_photographs_of_which_none_can_be_read_are_named(tmp_path: Path, capsys) -> None:
+    (tmp_path / "cut off.jpg").write_bytes(b"\xff\xd8\xff")
+
+    assert data_command(["check", str(tmp_path)]) == 2
+
+    said = capsys.readouterr().out
+    assert "error: 1 cannot be read: repair or remove" in said
+    assert "0 different good photographs, at least 4 are needed" in said
+
+
+def test_near_duplicates_are_those_of_which_no_pixel_differs_much_however_many_there_are() -> None:
+    random = np.random.default_rng(0)
+    parts = random.uniform(0, 255, (400, 1, 1)) + random.normal(
+        0, 30, (400, 32, 32)
+    )  # in each light; more than one block of rows
+    moved = parts[:200] + random.uniform(-1, 1, (200, 32, 32)) * random.uniform(2.9, 3.1, (200, 1, 1))  # the limit is 3
+    thumbnails = np.concatenate([parts, moved]).astype(np.float32)
+    photographs = [Photograph(Path(f"{k}.png"), str(k), 32, 32, 0) for k in range(600)]
+    seen = [Seen("train", p, "", True, 0.0, t) for p, t in zip(photographs, thumbnails, strict=True)]
+
+    (found,) = nearly_equal(seen)
+
+    largest = [float(np.abs(thumbnails[:k] - thumbnails[k]).max(axis=(1, 2), initial=0).min(initial=np.inf)) for k in range(600)]
+    assert found.files == tuple(f"{k}.png" for k, difference in enumerate(largest) if difference < 3)
+    assert 0 < len(found.files) < 200

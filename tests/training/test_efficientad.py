@@ -368,7 +368,7 @@ def test_too_small_an_input_is_refused(size: int, settings: dict, said: str, tmp
 
 @pytest.mark.parametrize(
     ("settings", "code", "said"),
-    [(["--set", "autoencoder=false"], 0, "patent"), ([], 2, "--image-size: EfficientAD needs an input of at least 256 px")],
+    [(["--set", "autoencoder=false"], 0, "patent"), ([], 2, "--image-size 64: EfficientAD needs an input of at least 256 px")],
     ids=["notice", "too-small"],
 )
 def test_the_command_says_it_on_standard_error(settings: list[str], code: int, said: str, dataset: Path, tmp_path: Path, capfd):

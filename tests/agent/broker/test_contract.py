@@ -115,6 +115,16 @@ def test_the_page_has_an_example_of_each_message_and_names_each_command() -> Non
     assert all(f"`{name}`" in PAGE for name in TABLE)
 
 
+@pytest.mark.parametrize("name", ["part", "alert", "metrics", "birth", "state"])
+def test_the_page_or_the_schema_says_what_each_field_is(name: str) -> None:
+    types = SCHEMAS[name]["$defs"].values()
+    said = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL) + " ".join(kind.get("description", "") for kind in types)
+
+    unsaid = [key for kind in types for key in kind.get("properties", {}) if not re.search(rf"\b{key}\b", said)]
+
+    assert set(unsaid) <= {"specversion", "datacontenttype"}  # of CloudEvents
+
+
 def test_what_a_real_station_says_is_valid_and_other_libraries_read_it(plant: Plant) -> None:
     judge(plant, Part("boot", 1))
     plant.client.ask("pause", order(reason="contract"))

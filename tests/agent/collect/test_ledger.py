@@ -1,7 +1,9 @@
 """The ledger: each event once, gaps by their numbers, and what a station has lost explained."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.collect.ledger import Gap, Ledger
+from agent.drivers import ConfigError
 
 TOPIC = "plant/press-3"
 
@@ -49,6 +52,25 @@ def test_the_same_part_under_another_number_is_a_copy_too(ledger: Ledger) -> Non
     ledger.keep(TOPIC, event(1, stream="memory", key="part 7"))
 
     assert not ledger.keep(TOPIC, event(9, stream="s", key="part 7"))
+
+
+def test_an_event_from_before_the_clock_was_set_is_kept_with_its_corrected_time(ledger: Ledger, tmp_path: Path) -> None:
+    told = {**event(1), "time": "1970-01-01T00:01:00.000000Z", "correctedtime": "2026-11-21T09:30:00.000000Z"}
+
+    ledger.keep(TOPIC, told)
+    ledger.commit()
+
+    with closing(sqlite3.connect(tmp_path / "events.db")) as reader:
+        assert reader.execute("SELECT time FROM event").fetchall() == [("2026-11-21T09:30:00.000000Z",)]
+
+
+def test_a_file_that_is_no_ledger_is_named_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("a list of what to buy, longer than the head of a database would be" * 10)
+
+    with pytest.raises(ConfigError, match=r"notes.txt: expected a collector's SQLite file"):
+        Ledger(tmp_path / "notes.txt")
+
+    assert "what to buy" in (tmp_path / "notes.txt").read_text()
 
 
 def test_what_is_missing_is_named_and_the_watermark_stands_before_it(ledger: Ledger) -> None:

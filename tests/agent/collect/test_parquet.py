@@ -42,7 +42,7 @@ def test_what_came_since_the_last_file_is_in_the_next_one(tmp_path: Path) -> Non
     assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 16))
 
 
-def test_the_columns_are_those_of_the_ledger(tmp_path: Path) -> None:
+def test_the_columns_are_those_of_the_ledger_and_the_topic_of_the_station(tmp_path: Path) -> None:
     fill(tmp_path / "events.db", range(1, 2))
 
     export(tmp_path / "files", tmp_path / "events.db")
@@ -50,6 +50,7 @@ def test_the_columns_are_those_of_the_ledger(tmp_path: Path) -> None:
     (row,) = pyarrow.parquet.read_table(tmp_path / "files").to_pylist()
     assert row == {
         "row": 1,
+        "topic": "plant/press-3",
         "source": "urn:kensa:press-3",
         "id": "part 1",
         "stream": "s",
@@ -96,3 +97,24 @@ def test_a_folder_with_the_files_of_another_ledger_is_refused(tmp_path: Path) ->
 
     with pytest.raises(ConfigError, match="which has 2 events; found some up to row 10"):
         ParquetFolder(tmp_path / "files", tmp_path / "new.db")
+
+
+def test_events_for_which_there_was_no_folder_are_in_the_next_file(tmp_path: Path) -> None:
+    folder, ledger = tmp_path / "files", tmp_path / "events.db"
+    fill(ledger, range(1, 6))
+    files = ParquetFolder(folder, ledger)
+    folder.rmdir()
+
+    files.export()
+    folder.mkdir()
+    files.close()
+
+    assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 6))
+
+
+def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    fill(tmp_path / "events.db", range(1, 2))
+    (tmp_path / "files").touch()
+
+    with pytest.raises(ConfigError, match="files: expected a folder that can be written: File exists"):
+        ParquetFolder(tmp_path / "files", tmp_path / "events.db")

@@ -162,3 +162,11 @@ def test_the_command_counts_and_says_that_nothing_escaped(capsys: pytest.Capture
     assert simulate_command(["--parts", "200", "--seed", "9"]) == 0
 
     assert "0  violations" in capsys.readouterr().out
+
+
+def test_a_run_without_parts_shows_nothing_and_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        simulate_command(["--parts", "0"])
+
+    assert ended.value.code == 2
+    assert "--parts 0: expected at least 1" in capsys.readouterr().err
