@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -118,6 +119,15 @@ class Page:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+class _Number(IntegerConvertor):
+    """One that SQLite and Python take; a longer one leads nowhere."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", _Number())
+
+
 def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
     """Method, path, role, handler. Without a role: the sign of life, the door itself, and what asks for its own token."""
     return [
@@ -132,16 +142,16 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
         ("GET", "/api/me", Role.VIEWER, page.me),
         ("GET", "/api/now", Role.VIEWER, page.now),
         ("GET", "/api/events", Role.VIEWER, page.events),
-        ("GET", "/live/{boot}/{n:int}/{camera:int}.jpg", Role.VIEWER, page.live_picture),
-        ("GET", "/live/{boot}/{n:int}/{camera:int}.png", Role.VIEWER, page.live_heat),
+        ("GET", "/live/{boot}/{n:number}/{camera:number}.jpg", Role.VIEWER, page.live_picture),
+        ("GET", "/live/{boot}/{n:number}/{camera:number}.png", Role.VIEWER, page.live_heat),
         ("GET", "/api/alerts", Role.VIEWER, page.alerts),
         ("GET", "/api/gate", Role.VIEWER, page.gate.now),
         ("GET", "/api/doctor", Role.VIEWER, page.doctor),
         ("GET", "/api/kept", Role.VIEWER, page.record.search),
-        ("GET", "/api/kept/{number:int}/beside", Role.VIEWER, page.record.beside),
-        ("GET", "/kept/{number:int}/image.png", Role.VIEWER, page.record.image),
-        ("GET", "/kept/{number:int}/small.jpg", Role.VIEWER, page.record.small),
-        ("GET", "/kept/{number:int}/heat.png", Role.VIEWER, page.record.heat),
+        ("GET", "/api/kept/{number:number}/beside", Role.VIEWER, page.record.beside),
+        ("GET", "/kept/{number:number}/image.png", Role.VIEWER, page.record.image),
+        ("GET", "/kept/{number:number}/small.jpg", Role.VIEWER, page.record.small),
+        ("GET", "/kept/{number:number}/heat.png", Role.VIEWER, page.record.heat),
         ("GET", "/metrics", None, page.metrics),
         ("POST", "/api/review", Role.OPERATOR, page.record.review),
         ("POST", "/api/gate/reset", Role.OPERATOR, page.gate.reset),

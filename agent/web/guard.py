@@ -1,11 +1,11 @@
 """The door of every route: session, role, a token for what changes something, and no more bytes than needed."""
 
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from agent.web.sessions import Session, Sessions, Throttle
 COOKIE = "kensa-session"
 CSRF_HEADER = "x-csrf-token"
 _LARGEST_BODY_BYTES = 16_384
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON may have it, UTF-8 has not
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -82,7 +83,7 @@ def origin_of(request: Request) -> str:
 def from_our_own_page(request: Request) -> None:
     """Raises HTTPException where the browser says that another site sends this."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise HTTPException(403, "this request comes from another site")
 
 
@@ -107,6 +108,6 @@ async def json_body(request: Request) -> dict[str, Any]:
 def text_of(content: dict[str, Any], key: str, longest: int = 200) -> str:
     """A string of the body. Raises HTTPException where there is none or it is too long."""
     value = content.get(key)
-    if not isinstance(value, str) or len(value) > longest:
+    if not isinstance(value, str) or len(value) > longest or _HALF_A_CHARACTER.search(value):
         raise HTTPException(400, f"expected {key}, text of at most {longest} characters")
     return value

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from agent.config import load_line
 from agent.drivers import ConfigError
 from agent.give_way import give_way
+from agent.last_good import load_or_last_good, remember
 from agent.log import start_log
 from agent.only_one import only_one
+from agent.owner import become_owner
 from agent.sections import Web
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ def web_command(arguments: list[str]) -> int:
     """Serves the page of a line, until it is told to stop."""
     parser = argparse.ArgumentParser(prog="kensa web", description=web_command.__doc__, epilog="example: kensa web line.yaml")
     parser.add_argument("line", type=Path, help="the line's YAML file")
-    line = load_line(parser.parse_args(arguments).line)
+    line = load_or_last_good(parser.parse_args(arguments).line, "web")
+    become_owner(line.state)
     try:
         import uvicorn
 
         from agent.web.app import Page, app_of
+        from agent.web.patience import ImpatientProtocol
     except ModuleNotFoundError as e:
         raise ConfigError(f"the page needs the package {e.name}: pip install 'kensa[web]'") from e
     start_log("web")
@@ -47,12 +50,19 @@ def web_command(arguments: list[str]) -> int:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            http=ImpatientProtocol,
             ws="none",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_LEAVE_WITHIN_S,
             ssl_certfile=web.tls.certificate if web.tls else None,
             ssl_keyfile=web.tls.key if web.tls else None,
         )
+        try:
+            config.load()
+        except OSError as e:
+            files = f"{web.tls.certificate}, {web.tls.key}" if web.tls else ""
+            raise ConfigError(f"{line.file}: web.tls: {files}: expected a certificate and its key, in PEM form: {e}") from e
+        remember(line, "web")
         address = f"{'https' if web.tls else 'http'}://{web.host}:{web.port}"
         log.info("page at %s", address)
         if page.accounts.is_first_run:

@@ -1,18 +1,22 @@
 """O1, O2: who may come in, what each role may do, and what happens to those who try it otherwise."""
 
 import re
+import socket
 import ssl
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from certificates import Authority
-from kensa_process import kensa
+from kensa_process import kensa, running
 from line_file import write_line
 from served import PASSWORDS, Served, served
 from visitor import Visitor
+from waiting import wait_until
 
+from agent.last_good import load_or_last_good
 from agent.web.accounts import Accounts, Role
 from agent.web.app import Page, routes_of
 from agent.web.entrance import OPEN_FILES, STATIC
@@ -27,7 +31,7 @@ def routes(state: Path) -> list[tuple[str, str, Role | None]]:
 
 def filled(path: str) -> str:
     """With something in place of its parameters."""
-    return re.sub(r"\{(\w+)(:int)?\}", lambda found: "1" if found[2] else "page.js", path)
+    return re.sub(r"\{(\w+)(:number)?\}", lambda found: "1" if found[2] else "page.js", path)
 
 
 with tempfile.TemporaryDirectory() as nowhere:
@@ -308,6 +312,7 @@ def test_o1_another_site_cannot_log_a_browser_in(page: Served) -> None:
         "/kept/../../web/accounts.json",
         "/kept/-1/image.png",
         "/kept/99999999999999999999/image.png",
+        f"/kept/{'9' * 5000}/image.png",
         "/live/..%2f..%2fweb/1.jpg",
     ],
 )
@@ -329,6 +334,42 @@ def test_a_body_that_is_none_is_refused_and_nothing_breaks(page: Served, body: b
 
     assert answer.status == 400
     assert "Traceback" not in page.process.text()
+
+
+@pytest.mark.parametrize("key", ["name", "password", "token"])
+def test_half_a_character_is_no_text(page: Served, key: str) -> None:
+    body = {"name": "a", "password": SECRET, "token": "t", key: "\ud800"}
+
+    answers = [page.visitor().ask("POST", path, body).status for path in ("/first-run", "/login")]
+
+    assert answers == [400, 401 if key == "token" else 400]
+    assert "Traceback" not in page.process.text()
+
+
+def test_an_origin_that_is_none_is_another_site(page: Served) -> None:
+    forged = page.visitor().ask("POST", "/login", {"name": "viewer", "password": PASSWORDS["viewer"]}, Origin="http://[")
+
+    assert forged.status == 403
+    assert "Traceback" not in page.process.text()
+
+
+def test_o1_visitors_who_never_say_what_they_want_lose_their_place(fresh: Served) -> None:
+    """A hundred connections are all that there are: without a limit the page would be closed to everybody for good."""
+    with ExitStack() as open_ones:
+        idle = [open_ones.enter_context(socket.create_connection(("127.0.0.1", fresh.port))) for _ in range(102)]
+        [one.sendall(b"GET /live HTTP/1.1\r\nX-slow: ") for one in idle[::2]]
+        wait_until(lambda: fresh.visitor().ask("GET", "/live").status == 503)
+
+        wait_until(lambda: fresh.visitor().ask("GET", "/live").status == 200, timeout_s=30)
+
+
+def test_o1_a_visitor_who_never_ends_what_he_says_loses_his_place(page: Served) -> None:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=30) as slow:
+        slow.sendall(b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+
+        answered = slow.recv(1)
+
+    assert answered == b""
 
 
 def test_a_body_too_large_is_not_even_read(page: Served) -> None:
@@ -371,6 +412,35 @@ def test_with_tls_nothing_is_said_in_plain_text_and_the_cookie_is_for_tls_only(f
 
         assert answer.status == 200
         assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_certificate_that_is_not_there_is_named(folder: Path, small_bundle: Path) -> None:
+    line = write_line(folder, small_bundle)
+    line.write_text(f"{line.read_text()}web: {{tls: {{certificate: page.pem, key: page.key}}}}\n")
+
+    finished = kensa("web", str(line))
+
+    assert (finished.returncode, "Traceback" in finished.stderr) == (2, False)
+    assert f"web.tls: {folder}/page.pem, {folder}/page.key: expected a certificate and its key" in finished.stderr
+
+
+def test_s10_the_page_is_there_though_the_lines_file_is_wrong(
+    folder: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is where people see that the station works with the last good configuration, and why."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    with served(folder, small_bundle):
+        pass
+    line = folder / "line.yaml"
+    line.write_text("station: [")
+    port = load_or_last_good(line, "web").web.port  # type: ignore[union-attr]
+
+    with running("-m", "kensa", "web", str(line), log_file=folder / "again.log") as again:
+        wait_until(lambda: "startup complete" in again.text(), timeout_s=30)
+        alive = Visitor(port).ask("GET", "/live").status
+        again.terminate()
+
+    assert alive == 200
 
 
 def test_accounts_that_cannot_be_read_let_nobody_in_and_say_what_to_do(folder: Path, small_bundle: Path) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import zipfile
 from datetime import datetime
 
@@ -129,7 +131,26 @@ def test_when_inspection_dies_the_page_says_what_that_means_and_comes_back_by_it
     tab.wait("document.getElementById('state').textContent === 'Running'", timeout_s=30)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (820, 1180), (1180, 820)], ids=["panel", "tablet", "tablet turned"])
+def test_when_inspection_hangs_the_page_says_so_and_shows_no_verdict_of_before(line: Line) -> None:
+    tab = line.tab("viewer")
+    tab.wait("document.getElementById('state').textContent === 'Running'")
+    inspection = int((line.file.parent / "state" / "inspect.lock").read_text())
+
+    os.kill(inspection, signal.SIGSTOP)
+    tab.wait("document.getElementById('state').textContent === 'Inspection does not answer: parts are rejected'", timeout_s=20)
+    shown = tab.run("document.getElementById('verdict').dataset.outcome")
+    os.kill(inspection, signal.SIGCONT)
+
+    assert shown == "none"
+    tab.wait("document.getElementById('state').textContent === 'Running'", timeout_s=30)
+    tab.wait("document.getElementById('verdict').dataset.outcome !== 'none'")
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(1280, 800), (820, 1180), (1180, 820), (390, 844)],
+    ids=["panel", "tablet", "tablet turned", "telephone"],
+)
 def test_nothing_is_cut_off_on_a_panel_or_a_tablet(line: Line, width: int, height: int) -> None:
     tab = line.tab("viewer", width, height)
     tab.wait("document.getElementById('verdict').dataset.outcome !== 'none'")

@@ -99,6 +99,14 @@ function tellVerdict(part, camera = part.camera) {
   byId("shown-part").textContent = `Part ${part.part.split("/")[1]} · ${camera}${camera === pinned ? " (chosen)" : ""} · ${clock(part.time)}`;
 }
 
+export function forgetVerdict(words) {
+  const verdict = byId("verdict");
+  verdict.dataset.outcome = "none";
+  verdict.querySelector(".mark").textContent = "–";
+  byId("verdict-word").textContent = "no verdict";
+  byId("verdict-detail").textContent = words;
+}
+
 function addReject(part, end) {
   const item = element("li");
   item.append(element("strong", end.part.split("/")[1]), element("span", CAUSES[end.cause]));

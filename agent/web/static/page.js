@@ -1,6 +1,6 @@
 // The page: who looks, which view, and what the station says as it happens.
 import { ask, byId, whoAmI } from "./ask.js";
-import { counted, ended, judged, redraw } from "./live.js";
+import { counted, ended, forgetVerdict, judged, redraw } from "./live.js";
 import { showAlarms, loadAlerts } from "./alerts.js";
 import { showAccounts, showDoctor, showHealth, showStation } from "./device.js";
 import { openGate, prepareGate } from "./gate.js";
@@ -57,10 +57,14 @@ byId("logout").addEventListener("click", async () => {
 let isConnected = false;
 let isHere = false;
 let health = null;
+let healthAt = 0;
+const SILENT_AFTER_MS = 5000; // the inspection tells its health each second
 let gate = null; // kind and words where something is wrong with it
+const isSilent = () => healthAt > 0 && performance.now() - healthAt > SILENT_AFTER_MS;
 function worst() {
   if (!isHere) return ["bad", "No connection to the device"];
   if (!isConnected) return ["bad", "Inspection does not run: every part is rejected"];
+  if (isSilent()) return ["bad", "Inspection does not answer: parts are rejected"];
   if (gate) return gate;
   if (health?.account) return ["bad", `${health.account} parts unaccounted for`];
   if (health?.trouble) return ["warn", health.trouble];
@@ -73,6 +77,7 @@ function tellState() {
   state.dataset.kind = kind;
   state.textContent = words;
   state.title = words;
+  if (!isHere || !isConnected || isSilent()) forgetVerdict(words); // what stood there last must not be taken for what is
 }
 
 function take(now) {
@@ -88,6 +93,7 @@ function take(now) {
 }
 function takeHealth(content) {
   health = content;
+  healthAt = performance.now();
   counted(health);
   showHealth(health);
   showAlarms(health.alarms);
@@ -122,3 +128,4 @@ on("connection", (content) => {
   isConnected = content.is_connected;
   tellState();
 });
+setInterval(tellState, 1000);
