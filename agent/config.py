@@ -152,7 +152,7 @@ def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
         raise SectionError("expected at least one camera, found none", "cameras")
     if len(str(folder / written.state / SOCKET).encode()) > _LONGEST_SOCKET_BYTES:
         raise SectionError(f"{folder / written.state} is too long for a Unix socket in it, choose a shorter path", "state")
-    return Line(
+    line = Line(
         file=file.resolve(),
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         station=written.station,
@@ -179,6 +179,9 @@ def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
         sensitivity=written.sensitivity,
         bundles=_bundles(written.cameras, folder),
     )
+    for name, camera in line.cameras.items():
+        _can_be_judged_in_time(name, camera, line.gate)
+    return line
 
 
 def _bundles(cameras: Mapping[str, Any], folder: Path) -> dict[str, Path]:
@@ -195,6 +198,15 @@ def _bundles(cameras: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 def _without_bundle(camera: object) -> object:
     """A camera's section as its driver knows it."""
     return {key: value for key, value in camera.items() if key != "bundle"} if isinstance(camera, dict) else camera
+
+
+def _can_be_judged_in_time(name: str, camera: CameraConfig, gate: GatePlan) -> None:
+    """Raises SectionError where no photograph is there before the output must switch."""
+    delay_ms, left_ms = getattr(camera, "delay_ms", 0.0), gate.travel_ms - gate.lead_ms
+    if delay_ms >= left_ms:
+        found = f"a photograph is there {delay_ms:g} ms after its trigger at the earliest (delay_ms)"
+        wanted = f"the output switches {left_ms:g} ms after it (gate.travel_ms {gate.travel_ms:g} less lead_ms {gate.lead_ms:g})"
+        raise SectionError(f"no part could be judged in time: {found}, and {wanted}", "cameras", name)
 
 
 def _in(*keys: str, package: str, content: object) -> Any:

@@ -53,6 +53,8 @@ def convert(content: object, target: Any) -> Any:
         return msgspec.convert(content, type=target, strict=True)
     except msgspec.ValidationError as e:
         message, _, where = str(e).partition(" - at `")
+        _, is_key, around = where.partition("key` in `")
+        message, where = (f"One of its keys: {message[0].lower()}{message[1:]}", around) if is_key else (message, where)
         path = _path(where.rstrip("`"))
         if "unknown field" in message:
             culprit = message.split("`")[1]

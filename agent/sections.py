@@ -1,6 +1,7 @@
 """Sections of a line's file that choose no driver: broker, outbox, record, drift, page."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ from agent.gate.plan import Positive
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Topic = Annotated[str, msgspec.Meta(pattern=r"^[^+#/\x00]+(/[^+#/\x00]+)*$", max_length=200)]
+
+_MOST_MB = 1e9
+_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,}(%\w+)?")  # a name, an IPv4 address; an IPv6 address
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +55,7 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commands: those that the station obeys over MQTT; whether parts are rejected depends on pause, resume and reload.
     """
 
-    host: Annotated[str, msgspec.Meta(min_length=1)]
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
     topic: Topic
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1883
     keepalive_s: Annotated[int, msgspec.Meta(ge=2, le=3600)] = 30
@@ -59,6 +63,10 @@ class Mqtt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     login: Login | None = None
     collector: Name | None = None
     commands: tuple[CommandName, ...] = HARMLESS
+
+    def __post_init__(self) -> None:
+        if not _HOST.fullmatch(self.host):
+            raise ValueError(f"host {self.host!r}: expected a name or an address alone; `port` and `tls` have keys of their own")
 
     def below(self, folder: Path) -> "Mqtt":
         """The same, its files not depending on where the process was started."""
@@ -77,9 +85,9 @@ class Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Days and hours are of operation. Delivered events go first; losing one that was never delivered is itself reported.
     """
 
-    mb: Annotated[float, msgspec.Meta(ge=0.1)]
-    waiting_days: Annotated[float, msgspec.Meta(gt=0)] = 30.0
-    replay_hours: Annotated[float, msgspec.Meta(ge=0)] = 72.0
+    mb: Annotated[float, msgspec.Meta(ge=0.1, le=_MOST_MB)]
+    waiting_days: Annotated[float, msgspec.Meta(gt=0, le=36_500)] = 30.0
+    replay_hours: Annotated[float, msgspec.Meta(ge=0, le=876_000)] = 72.0
 
 
 class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"passes": "pass"}):
@@ -123,11 +131,11 @@ class KeepImages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disk, for what is more important.
     """
 
-    mb: Annotated[float, msgspec.Meta(ge=1)] = 20_000.0
+    mb: Annotated[float, msgspec.Meta(ge=1, le=_MOST_MB)] = 20_000.0
     hours: Positive = 2000.0
     near: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.1
-    one_of: Annotated[int, msgspec.Meta(ge=0)] = 1000
-    leave_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 2000.0
+    one_of: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 1000
+    leave_free_mb: Annotated[float, msgspec.Meta(ge=0, le=_MOST_MB)] = 2000.0
 
 
 class WatchDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,5 +145,5 @@ class WatchDrift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     parts: Annotated[int, msgspec.Meta(ge=50, le=10_000)] = 300
-    once_in_parts: Annotated[float, msgspec.Meta(ge=1000)] = 1_000_000.0
+    once_in_parts: Annotated[float, msgspec.Meta(ge=1000, le=1e12)] = 1_000_000.0
     reject_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.2

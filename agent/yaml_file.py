@@ -10,6 +10,27 @@ from agent.drivers import ConfigError, SectionError
 _LARGEST_FILE_BYTES = 1 << 20
 
 
+class _Loader(yaml.SafeLoader):
+    """With a place for the mistakes that PyYAML's has none for."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """YAML takes 2026-31-12 for a date, 0x for a number."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, AttributeError) as e:
+            what = f"{str(node.value)[:40]!r} looks like a date or a number and is none ({e}): put quotes around a word"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from e
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """1 and 01 are one key."""
+        content: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(content) < len(node.value):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key stands here a second time, written otherwise", node.start_mark
+            )
+        return content
+
+
 def read_yaml(file: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
     """The content of a YAML file and the line of each key path. Refuses duplicate keys, aliases and huge files."""
     try:
@@ -26,7 +47,7 @@ def read_yaml(file: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
         lines: dict[tuple[str, ...], int] = {}
         if root is not None:
             _note_lines(root, (), file, lines)
-        return yaml.safe_load(text), lines
+        return _Loader(text).get_single_data(), lines
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise ConfigError(f"{file}:{line}: not valid YAML: {e.problem}") from e

@@ -7,6 +7,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.whole_file import sync, write_whole
+
+_LINES = 5  # of what a program said that failed
+
 
 class ProvisionError(Exception):
     """The device could not be brought to where it should be; the message says what to do."""
@@ -44,6 +48,12 @@ class Device:
         self._mode(path, mode, owner)
         return differs
 
+    def link(self, path: str, target: str) -> None:
+        """A symbolic link, which names the old target or the new one whatever happens; what it names is on the disk before it."""
+        here = self.at(path)
+        if not here.is_symlink() or str(here.readlink()) != target:
+            self._change(f"let {path} be {target}", lambda: _point(here, target))
+
     def remove(self, path: str) -> None:
         here = self.at(path)
         if here.is_symlink() or here.is_file():
@@ -51,18 +61,17 @@ class Device:
         elif here.is_dir():
             self._change(f"remove {path} and what is in it", lambda: shutil.rmtree(here))
 
-    def run(self, why: str, *command: str, environment: dict[str, str] | None = None) -> None:
+    def run(self, why: str, *command: str) -> None:
         """A program that changes something; call it only where something is to be changed. Raises ProvisionError."""
 
         def start() -> None:
-            found = {**os.environ, **(environment or {})}
             try:
-                ended = subprocess.run(command, capture_output=True, text=True, env=found, check=False)
+                ended = subprocess.run(command, capture_output=True, text=True, check=False)
             except OSError as e:
                 raise ProvisionError(f"{why}: {command[0]} cannot be started: {e.strerror}") from e
             if ended.returncode:
-                told = (ended.stderr or ended.stdout).strip().splitlines()
-                raise ProvisionError(f"{why}: {' '.join(command)} failed: {told[-1] if told else ended.returncode}")
+                told = (ended.stderr or ended.stdout).strip().splitlines()[-_LINES:]
+                raise ProvisionError(f"{why}: {' '.join(command)} failed ({ended.returncode}): {' | '.join(told)}")
 
         self._change(why, start)
 
@@ -100,6 +109,16 @@ def _give(files: list[Path], uid: int) -> None:
 
 def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text(text)
-    fresh.replace(file)
+    write_whole(file, text.encode())
+    sync(file.parent)
+
+
+def _point(link: Path, target: str) -> None:
+    os.sync()
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)
+    fresh = link.with_name(f".{link.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(link)
+    sync(link.parent)

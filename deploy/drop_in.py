@@ -20,6 +20,7 @@ _PLANT = (
     "fe80::/10",
     "fc00::/7",
 )
+_FIRST_OPEN_PORT = 1024  # those below are root's and who has the capability
 _ON_CPU = {"", "cpu"}
 _CAMERA_DEVICES = ("char-video4linux rw", "char-usb_device rw")
 _ACCELERATOR_DEVICES = ("char-drm rw", "char-accel rw", "char-nvidia rw", "char-nvidia-uvm rw", "char-nvhost rw", "char-nvmap rw")
@@ -31,10 +32,18 @@ def eject_drop_in(line: Line) -> str:
     chips = sorted({str(one.chip) for one in devices if hasattr(one, "chip")})
     text = "".join(f"DeviceAllow={chip} rw\n" for chip in chips)
     on_network = [one for one in devices if hasattr(one, "host") or hasattr(one, "port")]
+    is_called = line.plc is not None and type(line.plc).__module__.endswith(".modbus_server")
     if on_network:
         text += "PrivateNetwork=no\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
-        text += _addresses(str(getattr(one, "host", "")) for one in on_network)
+        text += _WHEREVER if is_called else _addresses(str(getattr(one, "host", "")) for one in on_network)
+    if is_called:
+        text += _listening_on(getattr(line.plc, "port", 0)) + ("" if chips else "PrivateDevices=yes\n")
     return _HEAD + text
+
+
+def web_drop_in(line: Line) -> str:
+    """Of the page: its port."""
+    return _HEAD + _listening_on(line.web.port if line.web else _FIRST_OPEN_PORT)
 
 
 def inspect_drop_in(line: Line, credentials: str) -> str:
@@ -52,6 +61,12 @@ def inspect_drop_in(line: Line, credentials: str) -> str:
     if line.mqtt.login is not None and (name := line.mqtt.login.credential) is not None:
         text += f"LoadCredential={name}:{credentials}/{name}\n"
     return _HEAD + text
+
+
+def _listening_on(port: int) -> str:
+    if port >= _FIRST_OPEN_PORT:
+        return ""
+    return "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n"
 
 
 def _accelerator(runtime: Any) -> str:

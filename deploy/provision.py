@@ -4,30 +4,28 @@ import argparse
 import dataclasses
 import hashlib
 import os
+import subprocess
 import sys
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 
-from agent.bundle import BundleError
-from agent.commands.doctor import findings
+import msgspec
+
+from agent.bundle import BundleError, sha256
 from agent.commands.install import trial_on
 from agent.config import Line, load_line
-from agent.doctor.finding import Health
+from agent.doctor.finding import Finding, Health
 from agent.drivers import ConfigError
+from agent.sections import Name
 from agent.serving.slots import install, pointer
 from deploy.device import Device, ProvisionError
-from deploy.drop_in import eject_drop_in, inspect_drop_in
+from deploy.drop_in import eject_drop_in, inspect_drop_in, web_drop_in
 from deploy.removal import factory_reset, uninstall
 
 ETC, STATE, PROGRAM, UNITS = "/etc/kensa", "/var/lib/kensa", "/opt/kensa", "/etc/systemd/system"
-_EXTRAS = {
-    "modbus": "modbus",
-    "modbus_client": "modbus",
-    "modbus_server": "modbus",
-    "gpio": "gpio",
-    "digital_input": "gpio",
-    "digital": "gpio",
-}
+_HIDDEN = (Path("/", "home"), Path("/", "root"), Path("/", "run", "user"))  # from every unit, by ProtectHome=yes
+_DEVICES = ("gpio", "video4linux", "usb")  # of deploy/udev
+_REQUIREMENT = "kensa[gpio,modbus,web]"  # of all stations of a device, which share one environment: no compiler, no torch
 
 
 def provision_command(arguments: list[str]) -> int:
@@ -47,6 +45,11 @@ def provision_command(arguments: list[str]) -> int:
     parser.add_argument("--factory-reset", action="store_true", help="wipe keys, images, events and configuration of the station")
     chosen = parser.parse_args(arguments)
     device = Device(chosen.root, chosen.dry_run)
+    os.umask(0o022)  # a hardened root's would keep the environment from the user that runs it
+    try:
+        msgspec.convert(chosen.station, Name)
+    except msgspec.ValidationError:
+        parser.error(f"station {chosen.station!r}: expected a name such as press-3: letters, digits, - . _")
     try:
         if device.is_this_machine and os.geteuid() != 0 and not chosen.dry_run:
             raise ProvisionError("a device is provisioned by root: sudo kensa provision ...")
@@ -75,7 +78,8 @@ def provision(device: Device, station: str, line_file: Path | None, bundle: Path
     device.directory(f"{STATE}/{station}", 0o700, "kensa")
     if device.file("/etc/udev/rules.d/70-kensa.rules", _shipped("udev", "70-kensa.rules")) and device.is_this_machine:
         device.run("let udev read its rules", "udevadm", "control", "--reload")
-    _environment(device, line, wheels)
+        device.run("give devices that are there to the groups", "udevadm", "trigger", *(f"-s{kind}" for kind in _DEVICES))
+    _environment(device, wheels)
     device.file(f"{ETC}/{station}.yaml", written.read_text())
     _units(device, station, line)
     if bundle is not None:
@@ -115,32 +119,35 @@ def _user(device: Device) -> None:
         device.run("make user kensa", "systemd-sysusers", f"--root={device.root.resolve()}", "kensa.conf")
 
 
-def _environment(device: Device, line: Line, wheels: Path | None) -> None:
-    """The device install, in an environment that nothing else uses; made again when what belongs in it has changed."""
-    wanted = _requirement(line)
-    files = sorted(f"{file.name} {file.stat().st_size}" for file in wheels.glob("*.whl")) if wheels else []
-    mark = hashlib.sha256("\n".join([wanted, sys.version, *files, _shipped("device.txt")]).encode()).hexdigest() + "\n"
-    marked = device.at(f"{PROGRAM}/.provisioned")
-    if marked.is_file() and (marked.read_text() == mark or wheels is None):
+def _environment(device: Device, wheels: Path | None) -> None:
+    """The device install, in an environment that nothing else uses; a new one when what belongs in it has changed.
+
+    Made beside the one that runs, and named by one link once it is whole: a cut power leaves the old one or the new one. The one
+    before stays until the next: other stations of this device run from it until they are started again.
+    """
+    if device.is_this_machine and any(Path(sys.base_prefix).is_relative_to(hidden) for hidden in _HIDDEN):
+        raise ProvisionError(f"the station's user cannot see the Python in {sys.base_prefix}: run this with the system's own")
+    kind = _short([_REQUIREMENT, sys.version, metadata.version("kensa"), _shipped("device.txt")])
+    name = f"{kind}-{_short([f'{file.name} {sha256(file)}' for file in sorted(wheels.glob('*.whl'))] if wheels else [])}"
+    here = device.at(PROGRAM)
+    before = here.readlink().name if here.is_symlink() else ""
+    if before == name or (wheels is None and before.startswith(f"{kind}-")):
         return
-    environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.resolve())} if wheels else {}
-    place = str(device.at(PROGRAM))
-    device.run(f"make the environment {PROGRAM}", sys.executable, "-m", "venv", "--without-pip", place)
+    device.remove(f"{PROGRAM}.d/{name}")  # one that was cut off
+    place = str(device.at(f"{PROGRAM}.d/{name}"))
+    device.run(f"make the environment {PROGRAM}.d/{name}", sys.executable, "-m", "venv", "--without-pip", place)
     with resources.as_file(resources.files("deploy") / "device.txt") as constraints:
         pip = [sys.executable, "-m", "pip", "--python", place, "install", "--quiet", "--disable-pip-version-check"]
-        device.run(f"install {wanted}", *pip, "-c", str(constraints), "--upgrade", wanted, environment=environment)
-    device.file(f"{PROGRAM}/.provisioned", mark)
+        source = ["--no-index", "-f", str(wheels.resolve())] if wheels else []
+        device.run(f"install {_REQUIREMENT}", *pip, "-c", str(constraints), *source, _REQUIREMENT)
+    device.link(PROGRAM, f"{Path(PROGRAM).name}.d/{name}")
+    for other in sorted(device.at(f"{PROGRAM}.d").glob("*")):
+        if other.name not in {name, before}:
+            device.remove(f"{PROGRAM}.d/{other.name}")
 
 
-def _requirement(line: Line) -> str:
-    """The device install with what this line's drivers need.
-
-    Nothing but its parts: no compiler, no torch.
-    """
-    devices = [one for one in (line.trigger, line.ejector, line.confirm, line.permit, line.encoder, line.plc) if one is not None]
-    extras = {_EXTRAS[name] for one in devices if (name := type(one).__module__.rpartition(".")[2]) in _EXTRAS}
-    extras |= {"web"} if line.web else set()
-    return f"kensa[{','.join(sorted(extras))}]" if extras else "kensa"
+def _short(content: list[str]) -> str:
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:8]
 
 
 def _units(device: Device, station: str, line: Line) -> None:
@@ -148,7 +155,8 @@ def _units(device: Device, station: str, line: Line) -> None:
     changed = [
         device.file(f"{UNITS}/{unit.name}", unit.read_text()) for unit in sorted(units.iterdir(), key=lambda unit: unit.name)
     ]
-    drop_ins = {"eject": eject_drop_in(line), "inspect": inspect_drop_in(line, f"{ETC}/credentials/{station}")}
+    credentials = f"{ETC}/credentials/{station}"
+    drop_ins = {"eject": eject_drop_in(line), "inspect": inspect_drop_in(line, credentials), "web": web_drop_in(line)}
     for role, text in drop_ins.items():
         changed.append(device.file(f"{UNITS}/kensa-{role}@{station}.service.d/station.conf", text))
     if any(changed) and device.is_this_machine:
@@ -165,25 +173,52 @@ def _bundle(device: Device, station: str, line: Line, source: Path) -> None:
         slot = install(source, state, trial_on(dataclasses.replace(line, state=state)))
     except BundleError as e:
         raise ProvisionError(f"the bundle: {e}") from e
+    finally:
+        device.own(f"{STATE}/{station}", "kensa")
     if str(slot.bundle.resolve()) != before:
         device.changes.append("bundle")
         print(f"installed {source}: its golden images score here as at export")
-    device.own(f"{STATE}/{station}", "kensa")
 
 
 def _start(device: Device, station: str, line: Line) -> None:
-    wanted = [("multi-user.target", f"kensa@{station}.target", "kensa@.target")]
-    if line.web:
-        wanted.append((f"kensa@{station}.target", f"kensa-web@{station}.service", "kensa-web@.service"))
-    for by, instance, _ in wanted:
-        if not device.at(f"{UNITS}/{by}.wants/{instance}").is_symlink():
-            device.run(f"enable {instance}", "systemctl", f"--root={device.root.resolve()}", "enable", instance)
+    """The station, and its page if it has one; when this returns they are ready. Then what is wrong with the device is told."""
+    target, web = f"kensa@{station}.target", f"kensa-web@{station}.service"
+    wanted = {("multi-user.target", target): True, (target, web): line.web is not None}
+    for (by, instance), is_wanted in wanted.items():
+        if device.at(f"{UNITS}/{by}.wants/{instance}").is_symlink() is not is_wanted:
+            verb = "enable" if is_wanted else "disable"
+            device.run(f"{verb} {instance}", "systemctl", f"--root={device.root.resolve()}", verb, instance)
+            if device.is_this_machine and not is_wanted:
+                device.run(f"stop {instance}", "systemctl", "stop", instance)
     if device.is_this_machine and not device.dry_run:
+        _password_is_there(device, station, line)
         if device.changes:
-            device.run(f"start {station}", "systemctl", "restart", f"kensa@{station}.target")
-        for finding in findings(Path(f"{ETC}/{station}.yaml")):
-            if finding.health is not Health.OK:
-                print(f"{finding.health.value}: {finding.name}: {finding.found} -> {finding.remedy}")
+            device.run(f"start {station}", "systemctl", "restart", target)
+        units = (f"kensa-eject@{station}.service", f"kensa-inspect@{station}.service")
+        if not all(map(_is_active, units)):
+            device.run(f"wait until {station} is ready", "systemctl", "start", target, *units)
+        _tell_what_is_wrong(f"{ETC}/{station}.yaml")
+
+
+def _password_is_there(device: Device, station: str, line: Line) -> None:
+    """Raises ProvisionError: systemd would start no inspection without it."""
+    if line.mqtt.login is not None and (name := line.mqtt.login.credential) is not None:
+        file = f"{ETC}/credentials/{station}/{name}"
+        if not device.at(file).is_file():
+            raise ProvisionError(f"{file} is not there: write the broker's password into it (mode 600), then do this again")
+
+
+def _is_active(unit: str) -> bool:
+    return subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
+
+
+def _tell_what_is_wrong(line_file: str) -> None:
+    """As the station's user sees it, with the programs that run."""
+    doctor = subprocess.run([f"{PROGRAM}/bin/kensa", "doctor", "--json", line_file], stdout=subprocess.PIPE, check=False)
+    for told in doctor.stdout.splitlines():
+        finding = msgspec.json.decode(told, type=Finding)
+        if finding.health is not Health.OK:
+            print(f"{finding.health.value}: {finding.name}: {finding.found} -> {finding.remedy}")
 
 
 def _shipped(*names: str) -> str:

@@ -12,16 +12,29 @@ import numpy as np
 
 from agent.bundle import open_bundle
 from agent.drivers import section
+from agent.preprocess import InputContract, RefusedImageError
 from agent.tiled import tiled
 from export.gate import Judged, aupro
 from export.parity import answers
 from training.data import load, read_mask, unseen_parts
 from training.metrics import image_auroc
+from training.photographs import Photograph
+
+
+def _is_fit(part: Photograph, contract: InputContract) -> bool:
+    """The bundle refuses photographs of another shape than those it was fitted on, in every precision."""
+    try:
+        contract.check(part.width, part.height)
+    except RefusedImageError as e:
+        print(f"left out: {part.path.name}: {e}", file=sys.stderr)
+        return False
+    return True
 
 
 def main(folder: Path, data: Path, wanted: list[str]) -> None:
     bundle, parts = open_bundle(folder), unseen_parts(data)
     contract = bundle.manifest.input
+    parts = [part for part in parts if _is_fit(part, contract)]
     images = [load(part, contract) for part in parts]
     is_defect = np.array([part.defect is not None for part in parts])
     masks = [read_mask(part) if part.defect else None for part in parts]

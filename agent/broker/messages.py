@@ -1,10 +1,12 @@
 """The messages between a station and the plant that are no events: what it is, how it is, and what a collector tells it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from agent.clock import Clock
+
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # a larger one would end whoever looks for it in SQLite
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -77,13 +79,13 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
     collector: str
     stream: str
-    seq: int
-    taken: int = 0
+    seq: Seq
+    taken: Seq = 0
 
 
 class Replay(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
     """Topic `replay`: the collector wants these events once more, both ends included."""
 
     stream: str
-    first: int
-    last: int
+    first: Seq
+    last: Seq

@@ -6,6 +6,7 @@ can tell that events arrive.
 """
 
 import contextlib
+import hashlib
 import queue
 import ssl
 import time
@@ -197,7 +198,7 @@ class Session:
         is_v5 = self._protocol == paho.MQTTv5
         client = _Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"kensa-{station}",
+            client_id=_name_of(station, config.topic),
             protocol=self._protocol,
             clean_session=None if is_v5 else True,
             reconnect_on_failure=False,
@@ -259,6 +260,12 @@ class Session:
             self._heard.put_nowait(heard(message, self._prefix, time.monotonic()))
         except queue.Full:
             self.unheard += 1
+
+
+def _name_of(station: str, topic: str) -> str:
+    """For the broker, which lets in one of a name. Two stations that a copied file gave one name, each with its own topic, would
+    throw each other out for ever and never learn why; those with one topic see each other's birth."""
+    return f"kensa-{station}-{hashlib.sha256(topic.encode()).hexdigest()[:8]}"
 
 
 def _end(client: paho.Client) -> None:

@@ -11,6 +11,7 @@ from agent.doctor.finding import Finding, Health, fail, ok
 from agent.doctor.line import check_line
 from agent.doctor.machine import check_machine
 from agent.drivers import ConfigError
+from agent.owner import become_owner
 
 _MARKS = {Health.OK: "ok  ", Health.WARN: "warn", Health.FAIL: "FAIL"}
 
@@ -41,6 +42,7 @@ def findings(file: Path | None) -> Iterator[Finding]:
         yield from check_machine(file.resolve().parent)
         yield fail("configuration", str(e), "correct the file; the last good configuration is used at a restart, if there is one")
         return
+    become_owner(line.state)
     yield from check_machine(line.state)
     yield ok("configuration", f"{file}: station {line.station}, sha256 {line.sha256[:12]}")
     yield from check_line(line)

@@ -7,6 +7,7 @@ from pathlib import Path
 from agent.bundle import Bundle, BundleError, depth_of, open_bundle
 from agent.config import Line, load_line
 from agent.model import Here, Model
+from agent.owner import become_owner
 from agent.preprocess import read_depth, read_image, to_8_bit
 from agent.serving.model_watch import open_from
 from agent.serving.slots import Slot, Trial, install, pointer, roll_back
@@ -23,6 +24,7 @@ def install_command(arguments: list[str]) -> int:
     parser.add_argument("line", type=Path, help="the line's YAML file: it says where to, for which runtime and how fast")
     chosen = parser.parse_args(arguments)
     line = load_line(chosen.line)
+    become_owner(line.state)
     slot = install(chosen.bundle, line.state, trial_on(line), lambda step: print(f"  {step}", flush=True))
     print(_told("active", slot))
     if line.bundle != pointer(line.state):
@@ -37,6 +39,7 @@ def rollback_command(arguments: list[str]) -> int:
     )
     parser.add_argument("line", type=Path, help="the line's YAML file")
     line = load_line(parser.parse_args(arguments).line)
+    become_owner(line.state)
     print(_told("active again", roll_back(line.state)))
     return 0
 

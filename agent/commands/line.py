@@ -20,6 +20,7 @@ from agent.last_good import load_or_last_good, remember
 from agent.log import start_log
 from agent.observation.observer import ObserverError
 from agent.only_one import AlreadyRunningError
+from agent.owner import become_owner
 from agent.preprocess import RefusedImageError
 from agent.runtimes import InferenceError
 from agent.stop_signal import stop_on_signal
@@ -44,6 +45,7 @@ def check(arguments: list[str]) -> int:
             if (name, camera) not in looked_at:
                 looked_at.append((name, camera))
                 _look_for(camera, f"{_of_recipe(one)}cameras.{name}", line)
+            _note_patience(camera, f"{_of_recipe(one)}cameras.{name}", one)
     print(describe(line))
     for whose, bundle, artifact in bundles:
         print(
@@ -64,6 +66,14 @@ def _bundles_of(line: Line) -> Iterator[tuple[str, Bundle, Artifact]]:
             yield whose, bundle, bundle.artifact_for([line.runtime_name])
         except BundleError as e:
             raise BundleError(f"{whose}{e}") from e
+
+
+def _note_patience(camera: CameraConfig, name: str, line: Line) -> None:
+    """What one frame that is lost costs."""
+    timeout_ms, left_ms = getattr(camera, "timeout_ms", 0.0), line.gate.travel_ms - line.gate.lead_ms
+    if timeout_ms >= left_ms:
+        found = f"{name}: timeout_ms {timeout_ms:g} is not below the {left_ms:g} ms that a part has (travel_ms less lead_ms)"
+        print(f"note: {found}: after a frame that is lost, parts behind it are rejected too")
 
 
 def _look_for(camera: CameraConfig, name: str, line: Line) -> None:
@@ -106,6 +116,7 @@ def run(arguments: list[str]) -> int:
 
     file = _file(run, arguments, "kensa run line.yaml")
     line = load_line(file)
+    become_owner(line.state)
     start_log("run")
     return run_both(file, line.longest_travel_ms, stop_on_signal(), beside=("web",) if line.web else ())
 
@@ -119,6 +130,7 @@ def inspect(arguments: list[str]) -> int:
     file = _file(inspect, arguments, "kensa inspect line.yaml")
     start_log("inspect")
     line = load_or_last_good(file, "inspect")
+    become_owner(line.state)
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})
     stop = stop_on_signal()
     patience_s = max(SHORTEST_S, 2 * line.longest_travel_ms / 1e3)
@@ -135,6 +147,7 @@ def eject(arguments: list[str]) -> int:
     file = _file(eject, arguments, "kensa eject line.yaml")
     start_log("eject")
     line = load_or_last_good(file, "eject")
+    become_owner(line.state)
     sys.setswitchinterval(0.0005)  # drivers' threads give way to the gate ten times sooner than after Python's 5 ms
     go_first()
     log.info("configuration", extra={"data": {"line": msgspec.to_builtins(line, enc_hook=str)}})

@@ -143,6 +143,9 @@ def check_broker(config: Mqtt, within_s: float = _WITHIN_S) -> Finding:
             if config.tls is not None:
                 with tls_context(config.tls).wrap_socket(plain, server_hostname=config.host):
                     pass
+        if config.login is not None and config.login.credential is not None and not config.login.file.exists():
+            how = "reached with TLS" if config.tls is not None else "reached, in plain text"
+            return ok("broker", f"{where}: {how}; whether it takes the password only the station knows, which has it of systemd")
         reason = _login(config, within_s)
     except socket.gaierror as e:
         return fail("broker", f"{where}: the name does not resolve: {e.strerror}", "check `mqtt.host` and this device's DNS")

@@ -176,6 +176,56 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
         pytest.param(LINE, "- a\n- b\n", r":1: file: expected `object`, got `array`", id="list"),
         pytest.param(LINE, "[" * 600 + "]" * 600, "nested too deeply", id="very deep"),
         pytest.param(LINE, "7: x\n" + LINE, r":1: ", id="number as key"),
+        pytest.param(
+            "station: press-3", "station: 2026-31-12", r":1: .*'2026-31-12' looks like a date or a number", id="no date"
+        ),
+        pytest.param(
+            "station: press-3", "station: 0x_", r":1: .*'0x_' looks like a date or a number and is none", id="no number"
+        ),
+        pytest.param("lead_ms: 40", f"lead_ms: {'9' * 5000}", r":10: .*looks like a date or a number", id="endless number"),
+        pytest.param(
+            "station: press-3",
+            "station: !!timestamp x",
+            r":1: .*'x' looks like a date or a number and is none .* put quotes around",
+            id="no timestamp",
+        ),
+        pytest.param(
+            "station: press-3",
+            "station: press-3\nrecipes: {1: {name: a}, 01: {name: b}}",
+            r":2: .*a key stands here a second time, written otherwise",
+            id="duplicate number as key",
+        ),
+        pytest.param(
+            "station: press-3",
+            "station: press-3\nrecipes: {cap: {name: a}}",
+            r":2: recipes: one of its keys: expected `int`, got `str`",
+            id="recipe by name",
+        ),
+        pytest.param("  top:", "  'top view':", r":4: cameras: one of its keys: expected `str` matching", id="camera's name"),
+        pytest.param(
+            "host: 127.0.0.1",
+            "host: mqtt://10.0.0.7",
+            r":12: mqtt: host 'mqtt://10.0.0.7': expected a name or an",
+            id="URL as host",
+        ),
+        pytest.param(
+            "host: 127.0.0.1", "host: 10.0.0.7:1883", r":12: mqtt: host .* `port` and `tls` have keys", id="host and port"
+        ),
+        pytest.param(
+            "station: press-3", "station: press-3\nrecord: {mb: .inf}", r":2: record\.mb: expected `float` <=", id="endless disk"
+        ),
+        pytest.param(
+            "type: folder, path: photographs",
+            "type: rtsp, url: rtsp://camera/stream, width: 64, height: 64, delay_ms: 560, timeout_ms: 900",
+            r": cameras\.top: no part could be judged in time: .* 560 ms after its trigger .* switches 560 ms after it",
+            id="photographs that come too late",
+        ),
+        pytest.param(
+            "station: press-3",
+            "station: press-3\noutbox: {pass: {mb: .inf}}",
+            r":2: outbox\.pass\.mb: expected",
+            id="endless outbox",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_file_line_what_was_found_and_what_was_expected(
@@ -186,6 +236,13 @@ def test_a_mistake_is_one_line_with_file_line_what_was_found_and_what_was_expect
 
     assert str(refused.value).startswith(str(state / "line.yaml"))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["broker", "broker.plant.example", "10.0.0.7", "'::1'", "'fe80::1%eth0'", "fe80::1:2", "büro"])
+def test_a_broker_has_a_name_or_an_address(state: Path, host: str) -> None:
+    line = load(state, LINE.replace("host: 127.0.0.1", f"host: {host}"))
+
+    assert line.mqtt.host == host.strip("'")
 
 
 @pytest.mark.parametrize("name", ["gone.yaml", ""], ids=["missing", "a folder"])

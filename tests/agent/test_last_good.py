@@ -24,7 +24,9 @@ def file(state: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return file
 
 
-@pytest.mark.parametrize("text", ["", "station: [", "station: press-3\nstation: press-3\n", "statoin: press-3\n"], ids=repr)
+@pytest.mark.parametrize(
+    "text", ["", "station: [", "station: 2026-31-12\n", "station: press-3\nstation: press-3\n", "statoin: press-3\n"], ids=repr
+)
 def test_s10_a_broken_file_is_replaced_by_the_last_good_one_and_says_so(file: Path, text: str) -> None:
     good = load_line(file)
     file.write_text(text)

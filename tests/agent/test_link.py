@@ -15,6 +15,7 @@ from agent.link import (
     Attach,
     Channel,
     Confirm,
+    Leaving,
     LinkLostError,
     Listener,
     Message,
@@ -60,7 +61,15 @@ def fill(sender: Channel) -> float:
 
 @pytest.mark.parametrize(
     "message",
-    [Triggered(PART, 1, 2), Report((CLOSED, CLOSED)), Report(()), Attach(77), Tell(PART, REJECT), Confirm((PART, PART))],
+    [
+        Triggered(PART, 1, 2),
+        Report((CLOSED, CLOSED)),
+        Report(()),
+        Leaving(),
+        Attach(77),
+        Tell(PART, REJECT),
+        Confirm((PART, PART)),
+    ],
     ids=lambda message: type(message).__name__,
 )
 @pytest.mark.parametrize("way", ["to inspection", "to the ejector"])

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from agent.config import load_line
-from deploy.drop_in import eject_drop_in, inspect_drop_in
+from deploy.drop_in import eject_drop_in, inspect_drop_in, web_drop_in
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 MODBUS = "ejector: {type: modbus, host: 10.0.0.9, coil: 3}"
 GPIO = "ejector: {type: gpio, chip: /dev/gpiochip1, line: 4}"
+SERVER = "ejector: {type: dryrun}\nplc: {type: modbus_server, host: 10.0.0.2}"
+MAY_LISTEN = ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE"]
 
 
 def changed(file: Path, old: str, new: str) -> Path:
@@ -42,6 +44,26 @@ def test_a_gate_on_gpio_may_open_its_chip(line_file: Path) -> None:
     assert settings(eject_drop_in(line)) == ["DeviceAllow=/dev/gpiochip1 rw"]
 
 
+def test_a_gate_that_a_plc_calls_may_listen_on_its_port_and_hears_whoever_calls(line_file: Path) -> None:
+    """The address in the line's file is the machine's own: to allow that one alone would shut the PLC out."""
+    line = load_line(changed(line_file, "ejector: {type: dryrun}", SERVER))
+
+    assert settings(eject_drop_in(line)) == [
+        "PrivateNetwork=no",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+        "IPAddressDeny=",
+        *MAY_LISTEN,
+        "PrivateDevices=yes",
+    ]
+
+
+@pytest.mark.parametrize(("port", "added"), [(8080, []), (443, MAY_LISTEN)], ids=["open to all", "of root"])
+def test_a_page_may_have_a_port_of_root(line_file: Path, port: int, added: list[str]) -> None:
+    line = load_line(changed(line_file, "station: press-3", f"station: press-3\nweb: {{port: {port}}}"))
+
+    assert settings(web_drop_in(line)) == added
+
+
 def test_an_inspection_on_the_processor_has_its_broker_and_its_password(line_file: Path) -> None:
     assert settings(inspect_drop_in(load_line(line_file), "/etc/kensa/credentials/press-3")) == [
         "IPAddressAllow=localhost 10.0.0.7",
@@ -66,16 +88,18 @@ def test_an_accelerator_is_opened_for_a_line_that_computes_on_it(line_file: Path
     [
         ("eject", "ejector: {type: dryrun}", MODBUS),
         ("eject", "ejector: {type: dryrun}", GPIO),
+        ("eject", "ejector: {type: dryrun}", SERVER),
+        ("web", "station: press-3", "station: press-3\nweb: {port: 443}"),
         ("inspect", "{type: onnxruntime}", "{type: openvino, device: GPU}"),
         ("inspect", "{type: folder, path: ", "{type: genicam, camera: "),
     ],
-    ids=["modbus", "gpio", "accelerator", "GigE camera"],
+    ids=["modbus", "gpio", "modbus server", "page on root's port", "accelerator", "GigE camera"],
 )
 def test_a_unit_with_what_a_line_adds_is_still_exposed_to_no_more_than_2_0(
     tmp_path: Path, line_file: Path, role: str, old: str, new: str
 ) -> None:
     line = load_line(changed(line_file, old, new))
-    added = eject_drop_in(line) if role == "eject" else inspect_drop_in(line, "/c")
+    added = {"eject": eject_drop_in(line), "inspect": inspect_drop_in(line, "/c"), "web": web_drop_in(line)}[role]
     unit = tmp_path / f"kensa-{role}.service"
     unit.write_text((UNITS / f"kensa-{role}@.service").read_text().replace("%i", "press-3") + "\n" + added)
 

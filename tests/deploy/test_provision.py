@@ -3,6 +3,8 @@
 import hashlib
 import os
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,21 @@ def content(root: Path) -> dict[str, str]:
         for path in root.rglob("*")
         if "__pycache__" not in path.parts
     }
+
+
+def other_wheels(folder: Path, wheels: Path) -> Path:
+    """The same version of Kensa, with another program in it."""
+    folder.mkdir()
+    (wheel,) = wheels.iterdir()
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(folder / wheel.name, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"return 0", b"return 7"))
+    return folder
+
+
+def status_of(station: Path) -> int:
+    """Of the program that the units start."""
+    return subprocess.run([station / "opt/kensa/bin/kensa"]).returncode
 
 
 def _sha256(path: Path) -> str:
@@ -162,3 +179,114 @@ def test_s16_a_factory_reset_wipes_keys_images_events_and_configuration(station:
     assert found == []
     assert not (station / "var/lib/kensa/press-3").exists()
     assert (station / "opt/kensa/bin/kensa").exists()
+
+
+@pytest.fixture
+def furnished(bare: Path) -> Path:
+    """What provisioning leaves of two stations, as far as their removal looks at it."""
+    (bare / "etc/kensa").mkdir()
+    for name in ("press-3", "press-4"):
+        (bare / "var/lib/kensa" / name).mkdir(parents=True)
+        (bare / "var/lib/kensa" / name / "outbox.db").touch()
+        (bare / f"etc/systemd/system/kensa-eject@{name}.service.d").mkdir(parents=True)
+        (bare / f"etc/kensa/{name}.yaml").touch()
+    (bare / "opt/kensa.d/1234-5678/bin").mkdir(parents=True)
+    (bare / "opt/kensa").symlink_to("kensa.d/1234-5678")
+    return bare
+
+
+@pytest.mark.parametrize("name", ["", "..", "../kensa", "a b"])
+def test_a_name_that_is_none_wipes_nothing(furnished: Path, name: str) -> None:
+    """With an empty name the folders of all stations would be meant, with `..` all of /var/lib."""
+    before = content(furnished)
+
+    with pytest.raises(SystemExit):
+        provision_command([name, "--root", str(furnished), "--factory-reset"])
+
+    assert content(furnished) == before
+
+
+@pytest.mark.parametrize("order", ["--factory-reset", "--uninstall"])
+def test_a_station_that_is_not_there_is_told_of_and_not_taken_for_a_clean_one(
+    furnished: Path, order: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = provision_command(["press-33", "--root", str(furnished), order])
+
+    told = "kensa provision: there is no station press-33 on this device, there is: press-3, press-4\n"
+    assert (status, capsys.readouterr().err) == (1, told)
+
+
+def test_the_last_station_takes_the_programs_with_it_though_configurations_stay(furnished: Path) -> None:
+    provision_command(["press-3", "--root", str(furnished), "--uninstall"])
+    were_kept = (furnished / "opt/kensa/bin").exists()
+
+    provision_command(["press-4", "--root", str(furnished), "--uninstall"])
+
+    assert were_kept
+    assert list((furnished / "opt").iterdir()) == []
+    assert (furnished / "etc/kensa/press-3.yaml").exists()
+
+
+def test_wheels_on_a_stick_whose_name_has_a_space_are_found(bare: Path, words: list[str], wheels: Path, tmp_path: Path) -> None:
+    stick = other_wheels(tmp_path / "STICK für Halle 2", wheels)
+
+    provision_command([*words[:-1], str(stick)])
+
+    assert status_of(bare) == 7
+
+
+def test_o3_an_update_of_the_same_version_is_taken_up(station: Path, words: list[str], wheels: Path, tmp_path: Path) -> None:
+    provision_command([*words[:-1], str(other_wheels(tmp_path / "newer", wheels))])
+
+    assert status_of(station) == 7
+
+
+def test_o3_an_update_that_is_cut_off_leaves_the_programs_that_run_and_is_done_when_tried_again(
+    station: Path, words: list[str], wheels: Path, tmp_path: Path
+) -> None:
+    newer = other_wheels(tmp_path / "newer", wheels)
+    (wheel,) = newer.iterdir()
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole[:-100])
+
+    status = provision_command([*words[:-1], str(newer)])
+
+    assert (status, status_of(station)) == (1, 0)
+    wheel.write_bytes(whole)
+    assert provision_command([*words[:-1], str(newer)]) == 0
+    assert status_of(station) == 7
+
+
+def test_programs_can_be_run_by_the_stations_user_however_strict_roots_umask_is(bare: Path, words: list[str]) -> None:
+    before = os.umask(0o077)
+    try:
+        provision_command(words)
+    finally:
+        os.umask(before)
+
+    (environment,) = (bare / "opt/kensa.d").iterdir()
+    closed = [path for path in environment.rglob("*") if not path.is_symlink() and not path.stat().st_mode & 0o004]
+    assert closed == []
+
+
+def test_a_page_that_the_line_no_longer_has_is_started_no_more(station: Path, words: list[str]) -> None:
+    link = station / "etc/systemd/system/kensa@press-3.target.wants/kensa-web@press-3.service"
+    link.parent.mkdir()
+    link.symlink_to("/etc/systemd/system/kensa-web@.service")
+
+    provision_command(words)
+
+    assert not link.is_symlink()
+
+
+def test_a_python_that_the_stations_user_cannot_see_is_refused(
+    line_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The units hide root's and people's folders: each start would fail with 203/EXEC."""
+    hidden = Path("/", "root", "python")
+    monkeypatch.setattr(sys, "base_prefix", str(hidden))
+
+    status = provision_command(["press-3", "--line", str(line_file), "--dry-run"])
+
+    assert status == 1
+    assert f"cannot see the Python in {hidden}" in capsys.readouterr().err

@@ -20,8 +20,9 @@ from small_station import Notes, alerts, collector, complete, publisher_to, put
 from subscriber import subscriber
 from waiting import wait_until
 
+from agent.broker.mqtt import Publisher
 from agent.events.outbox import Outbox
-from agent.sections import Login
+from agent.sections import Login, Mqtt
 
 UNDIGESTIBLE = b"\x30\x05\x00\x02\xff\xfe\x00"  # a PUBLISH whose topic is no UTF-8: paho's thread dies of it
 
@@ -69,6 +70,19 @@ def test_n7_of_two_stations_with_one_name_the_one_thrown_out_waits_and_leaves_an
     assert thrown_out <= 4  # each once or twice, until it finds the other's birth
     assert {one["alert"] for one in told} == {"taken-over"}
     assert "another station calls itself press-3" in told[0]["detail"]
+
+
+def test_n7_two_stations_with_one_name_and_topics_of_their_own_leave_each_other_alone(
+    tmp_path: Path, broker: Broker, outbox: Outbox, notes: Notes
+) -> None:
+    elsewhere = Mqtt(broker.host, "plant/other-hall", broker.port)
+    with Outbox(tmp_path / "other.db") as others:
+        put(outbox, range(20))
+        put(others, range(20))
+        with publisher_to(broker.port, outbox), Publisher(elsewhere, "press-3", others, {}):
+            wait_until(lambda: outbox.backlog() == others.backlog() == 0, timeout_s=30)
+
+    assert (notes.connected(), notes.lost()) == (2, [])
 
 
 def test_n9_a_refused_password_is_tried_again_with_pauses_and_a_new_one_is_taken_up(
