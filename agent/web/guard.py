@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from agent.web.accounts import Accounts, Role
@@ -92,10 +92,13 @@ async def json_body(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "expected application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_BODY_BYTES:
-            raise HTTPException(413, f"expected at most {_LARGEST_BODY_BYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LARGEST_BODY_BYTES:
+                raise HTTPException(413, f"expected at most {_LARGEST_BODY_BYTES} bytes")
+    except ClientDisconnect as e:
+        raise HTTPException(400, "expected the rest of it") from e  # nobody hears that
     try:
         content = json.loads(bytes(body))
     except (ValueError, RecursionError) as e:
