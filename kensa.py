@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "fit": ("training.fit:fit_command", "train a model on photographs of good parts"),
+    "fit": ("training.fit_command:fit_command", "train a model on photographs of good parts"),
     "distill": ("training.distill:distill_command", "make a small backbone from large ones"),
     "data": ("training.data_check:data_command", "check photographs before they are used"),
     "evaluate": ("training.evaluate:evaluate_command", "measure a run or a bundle on a test set"),

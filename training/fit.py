@@ -1,41 +1,26 @@
 """A recipe and photographs of good parts to a RUN."""
 
-import argparse
 import importlib.metadata
-import io
 import platform
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import yaml
 
-from agent.calibration import CalibrationError, calibrate, explain
-from agent.drivers import ConfigError, SectionError, convert
-from agent.preprocess import InputContract, RefusedImageError, prepare
-from agent.runtimes import InferenceError
+from agent.calibration import calibrate
+from agent.drivers import SectionError
+from agent.preprocess import InputContract, prepare
 from agent.tiled import tiled
-from agent.watch import Usual, look_of, usual_of
-from agent.yaml_file import located, read_yaml
-from training.recipe import Recipe, read_recipe
+from agent.watch import Look, Usual, look_of, usual_of
+from training.recipe import Recipe
 from training.region import check_region, region
 
 if TYPE_CHECKING:
     from training.data import GoodParts
+    from training.graph import Deployed
     from training.pretrained import Provenance
     from training.progress import Progress
     from training.run import Record
-
-_EPILOG = """example:
-  kensa fit --method patchcore --data data/tire --out runs/tire
-  kensa fit --method patchcore --data data/tire --out runs/tire --backbone resnet18 --weights resnet18.safetensors --set bank=4000
-  kensa fit recipe.yaml
-
-DATA has train/good/ (MVTec layout, validation/good/ is used where there is one) or is a plain folder of good
-photographs. test/ is never used. A recipe is a YAML file with the same words: method, data, out, image_size, ...
-"""
 
 
 def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: bool = False) -> "Record":
@@ -45,15 +30,13 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
     Raises SectionError (path into the recipe), DataError, BackboneError, WeightsError, RunError, CalibrationError.
     """
     from training.checkpoints import checkpoints_of
-    from training.data import good_parts, input_contract, load_depth, load_original, load_original_depth
+    from training.data import good_parts, input_contract, load_original, load_original_depth
     from training.golden import write_golden
-    from training.graph import Deployed, TorchRuntime
+    from training.graph import Deployed
     from training.methods import CPU, Parts
     from training.pretrained import Stated, load_backbone
     from training.processes import best_device, is_first, wait_for_all
     from training.run import (
-        calibration_depth_file,
-        calibration_file,
         method_config,
         read_record,
         refuse_existing,
@@ -88,16 +71,7 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             wait_for_all()
             return read_record(out)
         with unfinished(out, overwrite) as folder:
-            runtime, scores, looks = tiled(TorchRuntime(deployed), contract), [], []
-            n = len(parts.calibration)
-            with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
-                for k in progress.track(range(n), "calibration"):
-                    original = load_original(parts.calibration[k], contract)
-                    looks.append(look_of(original))
-                    images[k] = prepare(original, contract)
-                    if contract.depth:
-                        depths[k] = load_depth(parts.calibration[k], contract)
-                    scores.append(runtime.infer(images[k], depths[k] if contract.depth else None)[0])
+            scores, looks = _held_out(parts, deployed, contract, folder, progress)
             golden = parts.calibration[:4]
             golden_depths = [load_original_depth(p, contract) for p in golden]
             write_golden(folder, [load_original(p, contract) for p in golden], golden_depths, recipe.seed)
@@ -105,6 +79,27 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             record = seal(folder, _record(recipe, provenance, contract, parts, scores, usual_of(looks)))
         wait_for_all()
         return record
+
+
+def _held_out(
+    parts: "GoodParts", deployed: "Deployed", contract: InputContract, folder: Path, progress: "Progress"
+) -> tuple[list[float], list[Look]]:
+    """Raw scores of the parts held out, and how they look; their inputs are kept in the folder."""
+    from training.data import load_depth, load_original
+    from training.graph import TorchRuntime
+    from training.run import calibration_depth_file, calibration_file
+
+    runtime, scores, looks = tiled(TorchRuntime(deployed), contract), [], []
+    n = len(parts.calibration)
+    with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
+        for k in progress.track(range(n), "calibration"):
+            original = load_original(parts.calibration[k], contract)
+            looks.append(look_of(original))
+            images[k] = prepare(original, contract)
+            if contract.depth:
+                depths[k] = load_depth(parts.calibration[k], contract)
+            scores.append(runtime.infer(images[k], depths[k] if contract.depth else None)[0])
+    return scores, looks
 
 
 def _refuse_tiles(recipe: Recipe, tileable: bool, size: int) -> None:
@@ -160,139 +155,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def fit_command(arguments: list[str]) -> int:
-    """`kensa fit`: 0 done, 2 a mistake that the message names, 130 interrupted."""
-    parser = _parser()
-    options = vars(parser.parse_args(arguments))
-    recipe_file, overwrite, resume = (options.pop(key) for key in ("recipe", "overwrite", "resume"))
-    given = {key: value for key, value in options.items() if value is not None}
-    if recipe_file is not None and given:
-        parser.error(f"a recipe says everything itself; put {', '.join(given)} into {recipe_file}")
-    if recipe_file is None and (missing := [f"--{key}" for key in ("method", "data", "out") if key not in given]):
-        parser.error(f"expected a recipe, or --method, --data and --out; without {', '.join(missing)}")
-    try:
-        if recipe_file is None:
-            _fit_options(given, overwrite, resume)
-        else:
-            _fit_file(recipe_file, overwrite, resume)
-    except KeyboardInterrupt:
-        print("kensa fit: interrupted, no RUN was written; --resume goes on from the last checkpoint, if any", file=sys.stderr)
-        return 130
-    except _expected_errors() as e:
-        print(f"kensa fit: {e}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _fit_options(given: dict[str, Any], overwrite: bool, resume: bool) -> None:
-    try:
-        settings = dict(_setting(text, "set") for text in given.pop("set", ()))
-        options = dict(_setting(text, "set-backbone") for text in given.pop("set_backbone", ()))
-        _fit_and_tell(convert({**given, "settings": settings, "backbone_options": options}, Recipe), overwrite, resume)
-    except SectionError as e:
-        said = {**given, "settings": settings, "backbone_options": options}
-        raise ConfigError(f"{_as_typed(e.path or ('method',), said)}: {e}") from e
-
-
-def _as_typed(path: Sequence[str | int], said: dict[str, Any]) -> str:
-    """The option that a mistake is in, with what was given.
-
-    >>> _as_typed(["tiles", "1"], {"tiles": [3, -1]}), _as_typed(["settings", "bank"], {"settings": {"bank": "many"}})
-    ('--tiles 3 -1', '--set bank=many')
-    """
-    first, *rest = map(str, path)
-    value = said.get(first)
-    if isinstance(value, dict):
-        option = {"settings": "set", "backbone_options": "set-backbone"}[first]
-        return f"--{option} {rest[0]}={value[rest[0]]}" if rest and rest[0] in value else f"--{option}"
-    words = value if isinstance(value, list) else [] if value is None else [value]
-    return " ".join(map(str, [f"--{first.replace('_', '-')}", *words]))
-
-
-def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
-    recipe = read_recipe(file)
-    try:
-        _fit_and_tell(recipe, overwrite, resume)
-    except SectionError as e:
-        raise located(e, file, read_yaml(file)[1]) from e
-
-
-def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
-    from training.processes import is_first, joined
-    from training.progress import Lines, progress_on
-    from training.run import method_config
-
-    with joined():
-        if not is_first():
-            fit(recipe, Lines(io.StringIO()), overwrite, resume)
-            return
-        if notice := getattr(method_config(recipe.method, recipe.settings), "notice", ""):
-            print(notice, file=sys.stderr)
-        record = fit(recipe, progress_on(sys.stderr), overwrite, resume)
-        roles = [file.role for file in record.files]
-        print(f"{roles.count('train')} parts to learn from, {roles.count('calibration')} held out for the threshold")
-        if record.left_out:
-            print(f"{len(record.left_out)} left out, equal to another photograph: {', '.join(record.left_out[:5])}")
-        print(explain(record.calibration))
-        print(f"written: {recipe.out}")
-
-
-def _setting(text: str, option: str) -> tuple[str, Any]:
-    """`bank=4000` as a key and a YAML scalar.
-
-    >>> _setting("bank=4000", "set")
-    ('bank', 4000)
-    """
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ConfigError(f"--{option} {text}: expected key=value, such as --{option} bank=4000")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as e:
-        raise ConfigError(f"--{option} {text}: {value!r} is not a YAML value") from e
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    """Mistakes that a message explains; known only once torch is loaded."""
-    from training.backbone import BackboneError
-    from training.checkpoints import DescentError
-    from training.data import DataError
-    from training.pretrained import WeightsError
-    from training.run import RunError
-
-    ours = (BackboneError, WeightsError, DataError, DescentError, RunError)
-    return (*ours, ConfigError, SectionError, CalibrationError, RefusedImageError, InferenceError)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kensa fit",
-        description="Learns what good parts look like and writes a RUN.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    default = {field.name: field.default for field in msgspec.structs.fields(Recipe)}
-    parser.add_argument("recipe", nargs="?", type=Path, help="a YAML file that says all of the following")
-    parser.add_argument("--method", help="patchcore, stfpm, fastflow, efficientad or ast")
-    parser.add_argument("--data", metavar="DIR", help="photographs of good parts")
-    parser.add_argument("--out", metavar="RUN", help="folder to write")
-    parser.add_argument(
-        "--backbone", help="embedded, pdn-s, pdn-m, or any timm network with features (default: one that comes along)"
-    )
-    parser.add_argument("--weights", metavar="FILE", help="of a timm network: safetensors, or `random`; else its cache, then hub")
-    parser.add_argument("--image-size", type=int, metavar="PX", help="network input (default: the method's)")
-    parser.add_argument("--fit", choices=("stretch", "pad", "crop"), help=f"into it (default {default['fit']})")
-    parser.add_argument("--roi", metavar="FILE", help="what is inspected: a mask (white is), or YAML with polygons")
-    parser.add_argument("--tiles", nargs=2, type=int, metavar=("COLUMNS", "ROWS"), help="cut large photographs, small defects")
-    parser.add_argument("--seed", type=int, help=f"of all chance (default {default['seed']})")
-    parser.add_argument("--false-reject-rate", type=float, metavar="R", help="wished (default 0.01)")
-    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="a setting of the method")
-    parser.add_argument("--set-backbone", action="append", metavar="KEY=VALUE", help="an option of the timm network")
-    for name in ("mean", "std"):
-        meaning = "of the weights' pixels (0..1), where their file does not say it"
-        parser.add_argument(f"--{name}", nargs=3, type=float, metavar=("R", "G", "B"), help=meaning)
-    parser.add_argument("--overwrite", action="store_true", help="replace the RUN that is there")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints of a fit that was cut off")
-    return parser

@@ -18,11 +18,12 @@ from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.broker.client import Client
 from agent.broker.error import BrokerLostError, OtherProtocolError, PoisonError, TakenOverError
 from agent.broker.heard import Heard, heard
 from agent.broker.login import certificate_trouble, password_of, tls_context
@@ -31,7 +32,6 @@ from agent.sections import Mqtt
 
 IN_FLIGHT = 20
 _CONNECT_WITHIN_S = 5.0
-_LOOK_EVERY_S = 0.5  # paho's thread, whether something is due
 _WILL_DELAY_S = 5  # a quick reconnect does not flap `offline`
 _ANSWERS = 64  # on their way to who gave commands; those beyond are dropped, counted
 _HEARD = 256  # messages that wait for the station; a flood beyond is dropped, counted
@@ -48,23 +48,6 @@ class Answer:
     row: Row
     refusal: str | None = None
     may_be_welcome_later: bool = False
-
-
-class _Client(paho.Client):
-    """paho's client, which tells when its thread is dead, whatever it died of."""
-
-    has_ended = False
-    failure: Exception | None = None
-
-    def loop_forever(self, timeout: float = _LOOK_EVERY_S, retry_first_connection: bool = False) -> MQTTErrorCode:
-        """What paho's thread does from its start to its end."""
-        try:
-            return super().loop_forever(timeout, retry_first_connection)
-        except Exception as e:  # noqa: BLE001 - raised in the publisher by check()
-            self.failure = e
-            return MQTTErrorCode.MQTT_ERR_UNKNOWN
-        finally:
-            self.has_ended = True
 
 
 class Session:
@@ -194,9 +177,9 @@ class Session:
             setattr(properties, name, value)
         return properties
 
-    def _connect(self, config: Mqtt, station: str) -> "_Client":
+    def _connect(self, config: Mqtt, station: str) -> Client:
         is_v5 = self._protocol == paho.MQTTv5
-        client = _Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=_name_of(station, config.topic),
             protocol=self._protocol,

@@ -7,31 +7,18 @@ from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.broker.client import Client
 from agent.broker.error import BrokerLostError
 from agent.broker.login import password_of, tls_context
 from agent.sections import Mqtt
 
 _SESSION_S = 7 * 86400  # so long the broker keeps what comes while the collector is away
 _WAITING = 20_000  # messages; the broker has not more than its `max_inflight_messages` on the way
-
-
-class _Client(paho.Client):
-    """paho's client, whose thread does not die in silence."""
-
-    failure: Exception | None = None
-
-    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
-        """What paho's thread does from its start to its end."""
-        try:
-            return super().loop_forever(timeout, retry_first_connection)
-        except Exception as e:  # noqa: BLE001 - raised in the collector by check()
-            self.failure = e
-            return MQTTErrorCode.MQTT_ERR_UNKNOWN
 
 
 class Connection:
@@ -44,7 +31,7 @@ class Connection:
         self._config = config
         self._messages: queue.Queue[paho.MQTTMessage] = queue.Queue(_WAITING)
         self._ended = ""
-        self._client = client = _Client(
+        self._client = client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"kensa-collector-{config.collector}",
             protocol=paho.MQTTv5,
@@ -78,7 +65,7 @@ class Connection:
         """Raises BrokerLostError once the connection has ended."""
         if self._ended:
             raise BrokerLostError(self._ended)
-        if self._client.failure is not None:
+        if self._client.has_ended:
             raise BrokerLostError(f"the connection's thread has ended: {self._client.failure!r}")
 
     def next_group(self, most: int, wait_s: float) -> list[paho.MQTTMessage]:

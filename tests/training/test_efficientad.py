@@ -13,7 +13,7 @@ from agent.preprocess import enlarge
 from training.autoencoder import Autoencoder
 from training.backbone import BackboneError
 from training.data import DataError, good_parts, input_contract
-from training.fit import fit_command
+from training.fit_command import fit_command
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.efficientad import Config, EfficientAD, hard_mean, map_quantiles, natural_crop, relit

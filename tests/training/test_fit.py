@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from small_dataset import save_dataset, small_recipe
 
 from training.evaluate import evaluate_command
-from training.fit import fit, fit_command
+from training.fit import fit
+from training.fit_command import fit_command
 from training.graph import TorchRuntime
 from training.progress import Lines
 from training.run import RunError, open_run
@@ -147,7 +148,7 @@ def test_parts_that_do_not_differ_carry_no_threshold_and_leave_no_run(tmp_path: 
 
 def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
     data = save_dataset(tmp_path / "data", n_good=40)
-    code = "import sys; from training.fit import fit_command; sys.exit(fit_command(sys.argv[1:]))"
+    code = "import sys; from training.fit_command import fit_command; sys.exit(fit_command(sys.argv[1:]))"
     options = [*SMALL, "--image-size", "512", "--data", str(data), "--out", str(tmp_path / "out" / "run"), "--set", "bank=20000"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *options],
@@ -172,7 +173,7 @@ def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
 
 
 def test_help_has_an_example_and_does_not_load_torch() -> None:
-    command = "import sys; from training.fit import fit_command\ntry: fit_command(['--help'])\n"
+    command = "import sys; from training.fit_command import fit_command\ntry: fit_command(['--help'])\n"
     code = command + "finally: assert 'torch' not in sys.modules"
 
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -198,7 +199,7 @@ def test_an_embedded_file_that_was_changed_is_refused(dataset: Path, tmp_path: P
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    code = "import sys; from training.fit import fit_command; sys.exit(fit_command(sys.argv[1:]))"
+    code = "import sys; from training.fit_command import fit_command; sys.exit(fit_command(sys.argv[1:]))"
     options = ["--method", "patchcore", "--data", str(dataset), "--out", str(tmp_path / "run")]
 
     finished = subprocess.run([sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True)
