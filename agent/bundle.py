@@ -13,7 +13,7 @@ from agent.preprocess import InputContract
 from agent.watch import Usual
 from agent.whole_file import write_whole
 
-SCHEMA_MAJOR, SCHEMA_MINOR = 1, 3
+SCHEMA_MAJOR, SCHEMA_MINOR = 1, 4
 MANIFEST = "manifest.json"
 RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
 

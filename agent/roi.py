@@ -33,6 +33,14 @@ class Roi(msgspec.Struct, frozen=True):
         height, width = _drawn(self.png).shape
         return width, height
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what is inspected, as shares of a photograph."""
+        drawn = _drawn(self.png)
+        height, width = drawn.shape
+        x, y, w, h = cv2.boundingRect(drawn)
+        return x / width, y / height, (x + w) / width, (y + h) / height
+
     def mask(self, width: int, height: int) -> Mask:
         """Over a photograph of that size, read-only."""
         return _stretched(self.png, width, height)

@@ -5,6 +5,7 @@ of good parts looked, as the bundle tells it, with margins so wide that no part,
 camera: what is found here is far from anything the model was made for.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,12 @@ _PARTS_ARE_ALIKE = 0.7  # correlation; parts that lie anyhow say nothing about t
 _LEAST_LIKENESS = 0.25  # correlation below the lowest of good parts
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of a photograph."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
 class Range(msgspec.Struct, frozen=True):
     """The lowest and the highest that good parts had."""
 
@@ -40,6 +47,7 @@ class Usual(msgspec.Struct, frozen=True):
 
     brightness, contrast: mean and deviation. white: share of pixels that are. sharpness: of edges, relative to the contrast.
     red, blue: mean beyond that of green. picture: mean of 32x32 small grey pictures, row by row; likeness: correlation with it.
+    within: where; a model that is blind to the surroundings is not disturbed by them either.
     """
 
     brightness: Range
@@ -50,6 +58,7 @@ class Usual(msgspec.Struct, frozen=True):
     blue: Range
     likeness: Range
     picture: tuple[float, ...]
+    within: Box = WHOLE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,8 +74,9 @@ class Look:
     small: NDArray[np.float32]
 
 
-def look_of(image: Image) -> Look:
-    """image: (H, W, 3) uint8 RGB, at its own size."""
+def look_of(image: Image, within: Box = WHOLE) -> Look:
+    """image: (H, W, 3) uint8 RGB, at its own size. within: what of it is measured."""
+    image = _cut(image, within)
     height, width = image.shape[:2]
     k = max(1, min(width // _WIDTH, height // 3))  # a whole number, for which OpenCV has a fast way
     if k > 1:
@@ -88,18 +98,18 @@ def look_of(image: Image) -> Look:
     )
 
 
-def usual_of(looks: Sequence[Look]) -> Usual:
-    """Of at least one photograph."""
+def usual_of(looks: Sequence[Look], within: Box = WHOLE) -> Usual:
+    """Of at least one photograph. within: what of each was measured."""
     picture = np.mean([look.small for look in looks], axis=0)
     names = ("brightness", "contrast", "white", "sharpness", "red", "blue")
     ranges = {name: _range([getattr(look, name) for look in looks]) for name in names}
     likeness = _range([_correlation(look.small, picture) for look in looks])
-    return Usual(**ranges, likeness=likeness, picture=tuple(round(float(value), 2) for value in picture.ravel()))
+    return Usual(**ranges, likeness=likeness, picture=tuple(round(float(value), 2) for value in picture.ravel()), within=within)
 
 
 def what_is_wrong(image: Image, usual: Usual) -> str:
     """Why this is no photograph to be judged, for people; empty where nothing is wrong."""
-    look = look_of(image)
+    look = look_of(image, usual.within)
     if look.brightness < _LEAST_BRIGHTNESS * usual.brightness.low:
         return f"too dark: mean {look.brightness:.0f} of 255, {_of(usual.brightness)}: is the light on, the lens free?"
     if look.white > usual.white.high + _MORE_WHITE:
@@ -133,6 +143,16 @@ class Repeats:
     def after(self, image: NDArray[Any]) -> "Repeats":
         """The state once this image has come too."""
         return Repeats(image, self.times + 1 if self.image is not None and _equal(self.image, image) else 1)
+
+
+def _cut(image: Image, within: Box) -> Image:
+    """At least one pixel of it."""
+    if within == WHOLE:
+        return image
+    height, width = image.shape[:2]
+    left, top = int(within[0] * width), int(within[1] * height)
+    right, bottom = math.ceil(within[2] * width), math.ceil(within[3] * height)
+    return np.ascontiguousarray(image[top : max(bottom, top + 1), left : max(right, left + 1)])
 
 
 def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:

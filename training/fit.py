@@ -11,7 +11,7 @@ from agent.calibration import calibrate
 from agent.drivers import SectionError
 from agent.preprocess import InputContract, prepare
 from agent.tiled import tiled
-from agent.watch import Look, Usual, look_of, usual_of
+from agent.watch import WHOLE, Usual, look_of, usual_of
 from training.recipe import Recipe
 from training.region import check_region, region
 
@@ -71,35 +71,36 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
             wait_for_all()
             return read_record(out)
         with unfinished(out, overwrite) as folder:
-            scores, looks = _held_out(parts, deployed, contract, folder, progress)
+            scores, usual = _held_out(parts, deployed, contract, folder, progress)
             golden = parts.calibration[:4]
             golden_depths = [load_original_depth(p, contract) for p in golden]
             write_golden(folder, [load_original(p, contract) for p in golden], golden_depths, recipe.seed)
             write_model(folder, deployed)
-            record = seal(folder, _record(recipe, provenance, contract, parts, scores, usual_of(looks)))
+            record = seal(folder, _record(recipe, provenance, contract, parts, scores, usual))
         wait_for_all()
         return record
 
 
 def _held_out(
     parts: "GoodParts", deployed: "Deployed", contract: InputContract, folder: Path, progress: "Progress"
-) -> tuple[list[float], list[Look]]:
-    """Raw scores of the parts held out, and how they look; their inputs are kept in the folder."""
+) -> tuple[list[float], Usual]:
+    """Raw scores of the parts held out, and how they look within the region; their inputs are kept in the folder."""
     from training.data import load_depth, load_original
     from training.graph import TorchRuntime
     from training.run import calibration_depth_file, calibration_file
 
     runtime, scores, looks = tiled(TorchRuntime(deployed), contract), [], []
+    within = WHOLE if contract.roi is None else contract.roi.box
     n = len(parts.calibration)
     with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
         for k in progress.track(range(n), "calibration"):
             original = load_original(parts.calibration[k], contract)
-            looks.append(look_of(original))
+            looks.append(look_of(original, within))
             images[k] = prepare(original, contract)
             if contract.depth:
                 depths[k] = load_depth(parts.calibration[k], contract)
             scores.append(runtime.infer(images[k], depths[k] if contract.depth else None)[0])
-    return scores, looks
+    return scores, usual_of(looks, within)
 
 
 def _refuse_tiles(recipe: Recipe, tileable: bool, size: int) -> None:

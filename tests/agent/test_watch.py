@@ -81,6 +81,18 @@ def test_more_good_parts_never_make_the_guard_stricter_but_for_the_place(image: 
     assert what_is_wrong(image, both) == ""
 
 
+def test_what_lies_around_the_region_is_no_fault_of_the_camera_and_what_lies_in_it_is() -> None:
+    within = (0.25, 0.25, 0.75, 0.75)
+    usual = usual_of([look_of(part(seed), within) for seed in range(30)], within)
+    height, width = part(5).shape[:2]
+    is_inside = np.zeros((height, width, 1), bool)
+    is_inside[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+
+    assert what_is_wrong(np.where(is_inside, part(5), np.uint8(255)), usual) == ""
+    assert what_is_wrong(np.where(is_inside, np.uint8(0), part(5)), usual).startswith("too dark")
+    assert what_is_wrong(part(5), usual) == ""
+
+
 def test_what_is_usual_travels_as_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(USUAL), type=Usual) == USUAL
 

@@ -17,6 +17,7 @@ from agent.drivers import ConfigError, section
 from agent.preprocess import InputContract
 from agent.roi import roi_of
 from agent.tiles import Tiles
+from agent.watch import what_is_wrong
 from export.pack import export
 from export.to_onnx import to_onnx
 from training.data import DataError, Photograph
@@ -131,6 +132,15 @@ def test_a_model_is_blind_outside_and_sees_inside_on_every_runtime(method: str, 
 
     assert same == [True, True, True]
     assert seen == [True, True, True]
+
+
+def test_the_cameras_guard_too_looks_within_the_region_alone(plates: Path, tmp_path: Path) -> None:
+    usual = fit(recipe("patchcore", plates, tmp_path / "run", roi=BOX), Lines(io.StringIO())).usual
+    inside = region(BOX, photographs((96, 80))).mask(96, 80)[..., np.newaxis] > 0
+
+    assert usual is not None
+    assert usual.within == pytest.approx((16 / 96, 16 / 80, 80 / 96, 64 / 80))
+    assert what_is_wrong(np.where(inside, plate(3000), np.uint8(255)), usual) == ""
 
 
 def test_an_exported_search_for_candidates_looks_for_them_inside(plates: Path, tmp_path: Path) -> None:
