@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from training.pdn import OUTPUTS, STRIDE, PdnM, PdnS
 
-PDN_S, PDN_M = "pdn-s", "pdn-m"  # the networks that are not timm's
+PDN_S, PDN_M = "pdn-s", "pdn-m"
+_NOT_TIMMS = {PDN_S, PDN_M}
 STRIDES = (8, 16)  # PatchCore's "layer2+3": fine enough to find small defects, deep enough to know the part
 _BLOCK = {"cait_m48_448": 40}  # FastFlow's choice, of 48
 _STAGES = {"efficientnet_b5": 6, "tf_efficientnet_b5": 6}  # AST's choice of stride 32, of 7: timm's own is the last
@@ -35,7 +36,7 @@ class Backbone(nn.Module):
         self.name, self.options = name, dict(options or {})
         self.network: nn.Module
         self.channels: tuple[int, ...]
-        self.network, self.channels = (_create_pdn if name in (PDN_S, PDN_M) else _create)(name, self.options, strides)
+        self.network, self.channels = (_create_pdn if name in _NOT_TIMMS else _create)(name, self.options, strides)
         self.is_transformer = isinstance(self.network, FeatureGetterNet) and self.network.norm
         fixed: list[Any] = [module.img_size for module in self.network.modules() if getattr(module, "strict_img_size", False)]
         self.image_size: tuple[int, int] | None = fixed[0] if fixed else None
@@ -69,6 +70,14 @@ def open_residuals(backbone: Backbone) -> None:
             nn.init.ones_(module.weight)
 
 
+def refuse_unknown(name: str) -> None:
+    """Raises BackboneError where there is no network of that name."""
+    if name not in _NOT_TIMMS and ("/" in name or not timm.is_model(name)):
+        close = difflib.get_close_matches(name, timm.list_models(), n=5)
+        hint = f"close names: {', '.join(close)}" if close else "timm.list_models() lists them"
+        raise BackboneError(f"backbone {name!r} is unknown to timm {timm.__version__}; {hint}")
+
+
 def _create_pdn(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
     if options:
         raise BackboneError(f"backbone {name!r} does not take the options {dict(options)}")
@@ -79,10 +88,7 @@ def _create_pdn(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) 
 
 def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
     """The network up to the last of the strides, weights undefined."""
-    if "/" in name or not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"close names: {', '.join(close)}" if close else "timm.list_models() lists them"
-        raise BackboneError(f"backbone {name!r} is unknown to timm {timm.__version__}; {hint}")
+    refuse_unknown(name)
     try:
         with torch.device("meta"):  # only its description is wanted
             whole: Any = timm.create_model(name, pretrained=False, features_only=True, **options)

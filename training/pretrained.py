@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from agent.bundle import sha256
-from training.backbone import PDN_S, STRIDES, Backbone, BackboneError, open_residuals
+from training.backbone import PDN_S, STRIDES, Backbone, BackboneError, open_residuals, refuse_unknown
 
 RANDOM = "random"  # the value of `weights` that asks for a seeded network without knowledge
 UNKNOWN = "unknown"  # a licence nobody has stated
@@ -179,7 +179,8 @@ def _from_hub(name: str) -> Path:
 
 
 def _hub_name(name: str) -> str:
-    """The repository of a network's default weights."""
+    """The repository of a network's default weights. Raises BackboneError for none at all."""
+    refuse_unknown(name)
     config = _config(name)
     if config is None or not config.hf_hub_id:
         raise WeightsError(f"timm knows no weights of {name} on the hub: give a file with --weights FILE")

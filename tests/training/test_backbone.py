@@ -135,6 +135,14 @@ def test_weights_out_of_reach_are_an_error_that_names_the_file_and_the_three_way
         load_backbone("resnet18", None, seed=0)
 
 
+@pytest.mark.parametrize("weights", [None, "random"], ids=["of the hub", "random"])
+def test_a_network_that_is_none_is_named_with_close_ones_before_weights_are_looked_for(
+    offline: Path, weights: str | None
+) -> None:
+    with pytest.raises(BackboneError, match=r"'resnet81' is unknown to timm .*; close names: resnet18"):
+        load_backbone("resnet81", weights, 0)
+
+
 def test_the_cache_is_used_without_the_hub(offline: Path, tmp_path: Path) -> None:
     repository = offline / "models--timm--resnet18.a1_in1k"
     (repository / "refs").mkdir(parents=True)
