@@ -136,7 +136,7 @@ def test_weights_out_of_reach_are_an_error_that_names_the_file_and_the_three_way
 
 
 @pytest.mark.parametrize("weights", [None, "random"], ids=["of the hub", "random"])
-def test_a_network_that_is_none_is_named_with_close_ones_before_weights_are_looked_for(
+def test_a_network_that_is_none_is_told_with_close_names_before_weights_are_looked_for(
     offline: Path, weights: str | None
 ) -> None:
     with pytest.raises(BackboneError, match=r"'resnet81' is unknown to timm .*; close names: resnet18"):
