@@ -17,6 +17,7 @@ Threads of the two processes of a station:
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
 | ejector's main | eject_forever | nothing | journal: 20 000 parts | output off; restarted, parts in flight are rejected |
 | journal, in the ejector | Segments | disk | 1000 records; older ones go | append() ends the process |
+| orders, in the ejector, while they are written | OrderBook | disk | one order | tried again |
 | log, in each process | PatientThread | who reads it | 1000 lines; older ones go, counted | lines are missing |
 """
 
