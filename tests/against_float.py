@@ -16,7 +16,8 @@ from agent.preprocess import InputContract, RefusedImageError
 from agent.tiled import tiled
 from export.gate import Judged, aupro
 from export.parity import answers
-from training.data import load, read_mask, unseen_parts
+from training.data import load, unseen_parts
+from training.drawings import read_mask
 from training.metrics import image_auroc
 from training.photographs import Photograph
 

@@ -22,7 +22,8 @@ import torch
 import yaml
 
 from agent.preprocess import enlarge
-from training.data import Photograph, input_contract, read_mask, unseen_parts
+from training.data import Photograph, input_contract, unseen_parts
+from training.drawings import read_mask
 from training.fit import fit
 from training.metrics import bootstrap_difference, image_auroc
 from training.pixel_metrics import PixelCurves, score_edges

@@ -89,6 +89,8 @@ def _create_pdn(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) 
 def _create(name: str, options: Mapping[str, Any], wanted: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
     """The network up to the last of the strides, weights undefined."""
     refuse_unknown(name)
+    if (colors := options.get("in_chans", 3)) != 3:
+        raise BackboneError(f"backbone {name!r} with in_chans={colors}: leave it out, grey photographs have 3 colors too")
     try:
         with torch.device("meta"):  # only its description is wanted
             whole: Any = timm.create_model(name, pretrained=False, features_only=True, **options)

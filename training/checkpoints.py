@@ -1,11 +1,13 @@
 """What is kept of a descent while it lasts: enough to go on from, bit by bit, and nothing once it is done."""
 
+import fcntl
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +18,7 @@ from agent.whole_file import write_whole
 from training.processes import is_first
 
 _FINGERPRINT = "decides.sha256"
+_AT_WORK = "at-work"  # locked for as long as a process works on the folder
 _OPTIMIZER = "optimizer."  # so begin the names of its tensors
 
 
@@ -27,32 +30,54 @@ class DescentError(Exception):
 def checkpoints_of(out: Path, decides: bytes, resume: bool) -> Iterator[Path]:
     """The folder OUT.checkpoint for as long as the work takes; what was left there when it was cut off is used when `resume`.
 
-    decides: all that decides the result. Raises DescentError where a checkpoint is in the way or of other work.
+    decides: all that decides the result. Raises DescentError where a checkpoint is in the way, of other work, or at work.
     """
     folder = out.with_name(out.name + ".checkpoint")
     if not is_first():
         yield folder
         return
-    digest = hashlib.sha256(decides).hexdigest()
-    if folder.exists():
-        if not resume:
-            raise DescentError(f"{folder}: left by one that was cut off; go on with --resume, or remove it to begin again")
-        told = folder / _FINGERPRINT
-        if not told.is_file() or told.read_text() != digest:
-            raise DescentError(f"{folder}: of other photographs or other options; give the same as then, or remove it")
-    else:
+    with _alone_in(folder):
+        _take_up(folder, hashlib.sha256(decides).hexdigest(), resume)
         try:
-            folder.mkdir(parents=True)
-            (folder / _FINGERPRINT).write_text(digest)
+            yield folder
+        except BaseException:
+            if not any(folder.glob("*.safetensors")):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """The folder is there, and no other process is at work in it. Its lock goes with the process, whatever ends that."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock: IO[bytes] = (folder / _AT_WORK).open("ab")
+    except OSError as e:
+        raise DescentError(f"{folder}: cannot be written: {e.strerror or e}") from e
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise DescentError(f"{folder}: another process is at work in it; wait for its end, or choose another --out") from e
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def _take_up(folder: Path, digest: str, resume: bool) -> None:
+    """New, or what was left there, if that is of the same work and wanted. Raises DescentError."""
+    told = folder / _FINGERPRINT
+    if not any(folder.glob("*.safetensors")):  # new, or cut off before there was anything to go on from
+        try:
+            write_whole(told, digest.encode())
         except OSError as e:
             raise DescentError(f"{folder}: cannot be written: {e.strerror or e}") from e
-    try:
-        yield folder
-    except BaseException:
-        if not any(folder.glob("*.safetensors")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder)
+        return
+    if not resume:
+        raise DescentError(f"{folder}: left by one that was cut off; go on with --resume, or remove it to begin again")
+    if not told.is_file() or told.read_text() != digest:
+        raise DescentError(f"{folder}: of other photographs or other options; give the same as then, or remove it")
 
 
 def _tensors(learner: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

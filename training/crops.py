@@ -12,7 +12,8 @@ from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
 from agent.preprocess import IMAGE_SUFFIXES, RefusedImageError, read_image, to_8_bit
-from training.data import DataError
+from training.layouts.listing import DataError, refuse
+from training.progress import UNWATCHED, Progress
 from training.textures import Picture, draw_texture
 
 PROCEDURAL = "procedural"  # the value of --images that asks for drawn textures
@@ -48,7 +49,7 @@ class Drawn:
 class Photographs:
     """All pictures below a folder. Raises DataError where there are none, or one cannot be read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         found = folder.rglob("*")
         self._files = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
         if not self._files:
@@ -57,15 +58,26 @@ class Photographs:
         digests = sorted(hashlib.sha256(p.read_bytes()).hexdigest() for p in self._files)
         self.sha256 = hashlib.sha256("\n".join(digests).encode()).hexdigest()
         self._read = lru_cache(maxsize=_KEPT)(_read)
+        self._refuse_unreadable(progress)
+
+    def _refuse_unreadable(self, progress: Progress) -> None:
+        """Now, not after days of learning; the last ones read are kept."""
+        bad = []
+        for file in progress.track(self._files, "photographs"):
+            try:
+                self._read(file)
+            except DataError as e:
+                bad.append(str(e))
+        refuse(bad)
 
     def pick(self, rng: Generator, step: int) -> Picture:
         del step
         return self._read(self._files[rng.integers(len(self._files))])
 
 
-def open_source(images: str, seed: int) -> Source:
-    """`procedural` or a folder."""
-    return Drawn(seed) if images == PROCEDURAL else Photographs(Path(images))
+def open_source(images: str, seed: int, progress: Progress = UNWATCHED) -> Source:
+    """`procedural` or a folder. Raises DataError."""
+    return Drawn(seed) if images == PROCEDURAL else Photographs(Path(images), progress)
 
 
 def batch(sources: Sequence[Source], seed: int, step: int, count: int, size_px: int) -> NDArray[np.uint8]:

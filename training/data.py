@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.inspection import Depth, Image
 from agent.preprocess import (
     InputContract,
-    Pixels,
     RefusedImageError,
     prepare,
     prepare_depth,
@@ -23,6 +21,7 @@ from agent.preprocess import (
     white_level,
 )
 from agent.tiles import Tiles
+from training.drawings import read_mask
 from training.layouts import layout_of
 from training.layouts.listing import DataError as DataError
 from training.layouts.listing import Listed, refuse
@@ -204,57 +203,20 @@ def load_depth(photograph: Photograph, contract: InputContract) -> Depth:
 
 
 def unseen_parts(root: Path, progress: Progress = UNWATCHED) -> tuple[Photograph, ...]:
-    """The test parts of the data set in `root`, good ones first. Raises DataError."""
+    """The test parts of the data set in `root`, good ones first, each with a mask that fits it or none. Raises DataError."""
     listed = layout_of(root).test()
     refuse_one_sided(root, listed)
-    return tuple(read_listed(listed, progress))
+    found, bad = tuple(read_listed(listed, progress)), []
+    for part in progress.track([p for p in found if p.mask or p.regions], "masks"):
+        try:
+            read_mask(part)
+        except DataError as e:
+            bad.append(str(e))
+    refuse(bad)
+    return found
 
 
 def refuse_one_sided(root: Path, tests: Sequence[Listed]) -> None:
     """Raises DataError for a test set without good parts, or without defects."""
     if all(entry.defect is None for entry in tests) or all(entry.defect for entry in tests):
         raise DataError(f"{root / 'test'}: expected photographs in good/ and in at least one folder of defects")
-
-
-def read_mask(photograph: Photograph) -> NDArray[np.bool_] | None:
-    """(height, width), True on the defect; all False for a good part, None where nobody has drawn it."""
-    if photograph.defect is None:
-        return np.zeros((photograph.height, photograph.width), dtype=np.bool_)
-    if photograph.regions:
-        merged: NDArray[np.bool_] = np.any([mask for mask, _ in read_regions(photograph)], axis=0)
-        return merged
-    if photograph.mask is None:
-        return None
-    mask = np.asarray(_read_drawing(photograph.mask, photograph).any(axis=2))
-    return mask if mask.any() else None
-
-
-def read_regions(photograph: Photograph) -> list[tuple[NDArray[np.bool_], int]]:
-    """Each region of the defect as a (height, width) mask and its saturation area, px; empty without regions.
-
-    MVTec LOCO: that many px found count as the whole region; sPRO of it is min(px found / saturation area, 1).
-    """
-    found = []
-    for region in photograph.regions:
-        mask = _read_drawing(region.path, photograph)[..., 0] == region.pixel_value
-        area = int(mask.sum())
-        if region.relative_saturation:
-            saturated = int(region.saturation_threshold * area)
-        else:
-            saturated = min(int(region.saturation_threshold), area)
-        found.append((mask, max(1, saturated)))
-    return found
-
-
-def _read_drawing(path: Path, photograph: Photograph) -> Pixels:
-    """A mask as it is stored; DataError where it is none or of another size than its photograph."""
-    try:
-        drawn = read_image(path)
-    except RefusedImageError as e:
-        raise DataError(str(e)) from e
-    height, width = drawn.shape[:2]
-    if (width, height) != (photograph.width, photograph.height):
-        raise DataError(
-            f"{path}: {width}x{height} px, its photograph {photograph.path} is {photograph.width}x{photograph.height}"
-        )
-    return drawn

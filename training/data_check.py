@@ -9,7 +9,7 @@ import msgspec
 
 from agent.calibration import parts_needed, supported_rate
 from agent.preprocess import RefusedImageError
-from training.data import DataError, as_listed, divided, refuse_one_sided
+from training.data import DataError, as_listed, divided
 from training.data_faults import (
     Finding,
     Seen,
@@ -19,6 +19,7 @@ from training.data_faults import (
     look,
     nearly_equal,
     odd_sizes,
+    one_sided,
     other_light,
     overlooked,
     turned,
@@ -73,11 +74,10 @@ def check(root: Path, seed: int = 0, progress: Progress = UNWATCHED) -> Check:
     try:
         parts = divided(root, by_split["validation"], by_split["train"], layout.test_files(), seed)
         train, held_out = len(parts.train), len(parts.calibration)
-        if splits["test"]:
-            refuse_one_sided(root, splits["test"])
     except DataError as e:
         train = held_out = 0
         findings.append(Finding("error", "refused", str(e)))
+    findings += one_sided(root, splits["test"])
     return Check(
         layout=layout.name,
         counts={name: dict(Counter(p.defect or "good" for p in listed)) for name, listed in splits.items() if listed},

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.preprocess import IMAGE_SUFFIXES, Pixels, RefusedImageError, read_image
-from training.data import ASPECT_MARGIN, DataError, Photograph, input_contract, read_mask
+from training.data import ASPECT_MARGIN, DataError, Photograph, input_contract, refuse_one_sided
+from training.drawings import read_mask
 from training.layouts.listing import FOREIGN_SUFFIXES, Listed, told
 
 _NEAR_GREY_LEVELS = 3.0  # saving again as JPEG moves no pixel of the thumbnail so far; another part of its kind moves some
@@ -22,6 +23,7 @@ _LEAST_DEVIATION = 1.0  # grey level: parts under steady light must not call eac
 _OTHER_LIGHT = 5.0  # grey levels beyond what the fit has
 _FEW = 0.1  # of the good test parts: single ones are another finding
 _MASK_VALUES = 32  # a drawing has few, a smooth edge some more, a JPEG's noise most
+_MOST = 0.5  # of the picture; the largest of magnetic_tile's defects covers 0.48
 _BLURRED = ": all but 0 is defect; one that was a JPEG, or has soft edges, marks more than was drawn"
 _DRAWINGS = frozenset({"ground_truth", "gt", "xyz", "Masks"})  # folders of the layouts that hold no photographs
 
@@ -94,6 +96,16 @@ def turned(seen: Sequence[Seen]) -> list[Finding]:
     message = f"upright good part(s) beside {len(lying)} lying ones", f"lying good part(s) beside {len(upright)} upright ones"
     fewer = min(upright, lying, key=len)
     return _some("warning", "turned", f"{message[fewer is lying]}: turn the pictures alike, or fit with --fit pad", fewer)
+
+
+def one_sided(root: Path, tests: Sequence[Listed]) -> list[Finding]:
+    """A test set that nothing can be measured on; a fit does not look at it."""
+    try:
+        if tests:
+            refuse_one_sided(root, tests)
+    except DataError as e:
+        return [Finding("warning", "one-sided", f"{e}: `kensa evaluate` will refuse it")]
+    return []
 
 
 def odd_sizes(seen: Sequence[Seen]) -> list[Finding]:
@@ -200,13 +212,15 @@ def _differ(a: Seen, b: Seen) -> bool:
 
 def unfit_masks(seen: Sequence[Seen]) -> list[Finding]:
     """Defects that the pixel figures will leave out, and masks that fit no photograph."""
-    missing, empty, wrong, blurred = [], [], [], []
+    missing, empty, wrong, blurred, most = [], [], [], [], []
     for p in (s.photograph for s in seen if s.photograph.defect):
         try:
             if p.mask is None and not p.regions:
                 missing.append(p.path)
-            elif read_mask(p) is None:
+            elif (mask := read_mask(p)) is None:
                 empty.append(p.path)
+            elif p.mask is not None and mask.mean() > _MOST:
+                most.append(p.mask)
             elif p.mask is not None and len(np.unique(read_image(p.mask))) > _MASK_VALUES:
                 blurred.append(p.mask)
         except DataError:
@@ -214,6 +228,7 @@ def unfit_masks(seen: Sequence[Seen]) -> list[Finding]:
     return [
         *_some("error", "mask-unusable", "defect(s) whose mask cannot be read or is of another size", wrong),
         *_some("warning", "mask-blurred", f"mask(s) of many grey levels{_BLURRED}", blurred),
+        *_some("warning", "mask-inverted", "mask(s) that mark more than half of the picture: inverted? (white is defect)", most),
         *_some("warning", "mask-missing", "defect(s) without a mask, left out of the pixel figures", missing),
         *_some("warning", "mask-empty", "defect(s) with an empty mask, left out of the pixel figures", empty),
     ]

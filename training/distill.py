@@ -15,6 +15,7 @@ import yaml
 
 from training.plan import PYRAMID, STUDENTS, DistillError, Plan, Teacher
 from training.progress import progress_on
+from training.stopping import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from training.crops import Source
@@ -45,8 +46,8 @@ def distill(plan: Plan, out: Path, progress: "Progress", resume: bool = False) -
     from training.lesson import write
     from training.processes import best_device
 
-    _refuse(out)
-    sources = [open_source(images, plan.seed) for images in plan.images]
+    _refuse(out, resume)
+    sources = [open_source(images, plan.seed, progress) for images in plan.images]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         lesson = _lesson(plan, sources)
@@ -70,8 +71,10 @@ def _lesson(plan: Plan, sources: Sequence["Source"]) -> "Lesson":
     return (PyramidLesson if plan.student == PYRAMID else PdnLesson)(plan, sources)
 
 
-def _refuse(out: Path) -> None:
-    if out.exists():
+def _refuse(out: Path, resume: bool) -> None:
+    # cut off between the student and its card: the checkpoint, if it is of this plan, gives the same bytes once more
+    unfinished = resume and any(out.with_name(f"{out.name}.checkpoint").glob("*.safetensors"))
+    if out.exists() and not unfinished:
         raise DistillError(f"{out}: exists already; choose another --out")
     if out.suffix != ".safetensors" or not out.resolve().parent.is_dir():
         raise DistillError(f"{out}: expected a file name that ends in .safetensors, in a folder that exists")
@@ -126,7 +129,9 @@ def distill_command(arguments: list[str]) -> int:
             options.licence,
             options.student,
         )
-        print(f"written: {options.out}, sha256 {distill(plan, options.out, progress_on(sys.stderr), options.resume)}")
+        with sigterm_as_ctrl_c():
+            digest = distill(plan, options.out, progress_on(sys.stderr), options.resume)
+        print(f"written: {options.out}, sha256 {digest}")
     except KeyboardInterrupt:
         print("kensa distill: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
@@ -146,7 +151,14 @@ def _teacher(text: str) -> Teacher:
     pairs = [pair.partition("=") for pair in stated]
     if not name or not all(key and equals for key, equals, _ in pairs):
         raise DistillError(f"--teacher {text}: expected NAME[=FILE][,KEY=VALUE...]")
-    return Teacher(name, weights or None, {key: yaml.safe_load(value) for key, _, value in pairs})
+    try:
+        said = {key: yaml.safe_load(value) for key, _, value in pairs}
+        numbers = [float(said[key]) for key in ("mean", "std") if key in said]
+    except (yaml.YAMLError, TypeError, ValueError) as e:
+        raise DistillError(f"--teacher {text}: {' '.join(str(e).split())}") from e
+    if not all(0 <= number <= 1 for number in numbers):
+        raise DistillError(f"--teacher {text}: mean and std are of pixels from 0 to 1, expected numbers between")
+    return Teacher(name, weights or None, said)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

@@ -25,7 +25,8 @@ from agent.model import Model
 from agent.preprocess import InputContract, RefusedImageError, enlarge
 from agent.runtimes import InferenceError
 from agent.tiled import tiled
-from training.data import DataError, Photograph, load_original, load_original_depth, read_mask, read_regions, unseen_parts
+from training.data import DataError, Photograph, load_original, load_original_depth, unseen_parts
+from training.drawings import read_mask, read_regions
 from training.evaluation import LOCO_KINDS, Evaluation, Origin, PartResult, write_file, write_json
 from training.figures import figures
 from training.findings import table
@@ -176,6 +177,8 @@ def evaluate_command(arguments: list[str]) -> int:
             photographs = unseen_parts(options.data, progress)
             refuse_seen(photographs, trained.seen)
             found = evaluate(trained.model, photographs, progress)
+            if len(found.refused) == len(found.parts):
+                raise DataError(f"none of {len(found.parts)} test pictures could be inspected, such as {found.refused[0]}")
             origin = origin_of(trained, options.model, options.data, photographs)
             evaluation = msgspec.structs.replace(found, origin=origin)
             print(table(evaluation))  # first: a file that cannot be written must not cost the figures

@@ -14,6 +14,10 @@ def remarks(evaluation: Evaluation) -> list[str]:
     """What a reader must know before believing the figures, most important first; empty when there is nothing."""
     e = evaluation
     found = []
+    if e.refused:
+        defects = sum(p.fault is not None and p.defect is not None for p in e.parts)
+        unseen = f"; {defects} defects among them count as found, though nobody looked" if defects else ""
+        found.append(f"{len(e.refused)} of {len(e.parts)} pictures could not be inspected, they count as rejected{unseen}.")
     if e.false_rejects.low > e.promise.false_reject_rate:
         found.append(
             f"More good parts are rejected than the threshold promised: at least {percent(e.false_rejects.low)} here, at most "
@@ -43,8 +47,6 @@ def remarks(evaluation: Evaluation) -> list[str]:
         )
     if few := [name for name, d in e.per_defect.items() if d.n < _FEW_DEFECTS]:
         found.append(f"Fewer than {_FEW_DEFECTS} parts of {', '.join(few[:_LISTED])}: their rates are hardly known.")
-    if e.refused:
-        found.append(f"{len(e.refused)} pictures could not be inspected; they count as rejected.")
     if e.without_mask:
         found.append(
             f"{len(e.without_mask)} defects have no mask or an empty one; they are not in the pixel figures and not in "

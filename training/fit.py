@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,19 +88,24 @@ def _held_out(
     """Raw scores of the parts held out, and how they look within the region; their inputs are kept in the folder."""
     from training.data import load_depth, load_original
     from training.graph import TorchRuntime
-    from training.run import calibration_depth_file, calibration_file
+    from training.rows_file import rows_file
+    from training.run import CALIBRATION, CALIBRATION_DEPTH
 
     runtime, scores, looks = tiled(TorchRuntime(deployed), contract), [], []
     within = WHOLE if contract.roi is None else contract.roi.box
-    n = len(parts.calibration)
-    with calibration_file(folder, n, contract) as images, calibration_depth_file(folder, n, contract) as depths:
-        for k in progress.track(range(n), "calibration"):
-            original = load_original(parts.calibration[k], contract)
+    shape = (len(parts.calibration), contract.height, contract.width)
+    with ExitStack() as stack:
+        keep = stack.enter_context(rows_file(folder / CALIBRATION, (*shape, 3), "uint8"))
+        keep_depth = stack.enter_context(rows_file(folder / CALIBRATION_DEPTH, shape, "float32")) if contract.depth else None
+        for part in progress.track(parts.calibration, "calibration"):
+            original = load_original(part, contract)
             looks.append(look_of(original, within))
-            images[k] = prepare(original, contract)
-            if contract.depth:
-                depths[k] = load_depth(parts.calibration[k], contract)
-            scores.append(runtime.infer(images[k], depths[k] if contract.depth else None)[0])
+            image, depth = prepare(original, contract), None
+            keep(image)
+            if keep_depth is not None:
+                depth = load_depth(part, contract)
+                keep_depth(depth)
+            scores.append(runtime.infer(image, depth)[0])
     return scores, usual_of(looks, within)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from agent.runtimes import InferenceError
 from agent.yaml_file import located, read_yaml
 from training.fit import fit
 from training.recipe import Recipe, read_recipe
+from training.stopping import sigterm_as_ctrl_c
 
+_EXPONENT = re.compile(r"[-+]?[0-9]+e[-+]?[0-9]+", re.IGNORECASE)  # 1e-3: a word to YAML 1.1, a number to everyone else
 _EPILOG = """example:
   kensa fit --method patchcore --data data/tire --out runs/tire
   kensa fit --method patchcore --data data/tire --out runs/tire --backbone resnet18 --weights resnet18.safetensors --set bank=4000
@@ -39,10 +42,11 @@ def fit_command(arguments: list[str]) -> int:
     if recipe_file is None and (missing := [f"--{key}" for key in ("method", "data", "out") if key not in given]):
         parser.error(f"expected a recipe, or --method, --data and --out; without {', '.join(missing)}")
     try:
-        if recipe_file is None:
-            _fit_options(given, overwrite, resume)
-        else:
-            _fit_file(recipe_file, overwrite, resume)
+        with sigterm_as_ctrl_c():
+            if recipe_file is None:
+                _fit_options(given, overwrite, resume)
+            else:
+                _fit_file(recipe_file, overwrite, resume)
     except KeyboardInterrupt:
         print("kensa fit: interrupted, no RUN was written; --resume goes on from the last checkpoint, if any", file=sys.stderr)
         return 130
@@ -108,14 +112,15 @@ def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
 def _setting(text: str, option: str) -> tuple[str, Any]:
     """`bank=4000` as a key and a YAML scalar.
 
-    >>> _setting("bank=4000", "set")
-    ('bank', 4000)
+    >>> _setting("bank=4000", "set"), _setting("rate=1e-3", "set")
+    (('bank', 4000), ('rate', 0.001))
     """
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise ConfigError(f"--{option} {text}: expected key=value, such as --{option} bank=4000")
     try:
-        return key, yaml.safe_load(value)
+        read = yaml.safe_load(value)
+        return key, float(read) if isinstance(read, str) and _EXPONENT.fullmatch(read) else read
     except yaml.YAMLError as e:
         raise ConfigError(f"--{option} {text}: {value!r} is not a YAML value") from e
 

@@ -13,7 +13,8 @@ import numpy as np
 from agent.inspection import Fault, Image
 from agent.model import Model
 from agent.preprocess import enlarge
-from training.data import Photograph, load_original, load_original_depth, read_mask
+from training.data import Photograph, load_original, load_original_depth
+from training.drawings import read_mask
 from training.evaluation import HEAT_SHARES, Evaluation, PartResult
 from training.findings import percent
 

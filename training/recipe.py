@@ -10,7 +10,8 @@ from agent.yaml_file import located, read_yaml
 from training.region import Outline
 
 _Path = Annotated[str, msgspec.Meta(min_length=1)]  # an empty one would be the folder that the command is given in
-_Deviation = Annotated[float, msgspec.Meta(gt=0)]
+_Mean = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Deviation = Annotated[float, msgspec.Meta(gt=0, le=1)]
 _Tiles = Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
@@ -39,7 +40,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiles: tuple[_Tiles, _Tiles] | None = None
     settings: dict[str, Any] = {}
     backbone_options: dict[str, Any] = {}
-    mean: tuple[float, float, float] | None = None
+    mean: tuple[_Mean, _Mean, _Mean] | None = None
     std: tuple[_Deviation, _Deviation, _Deviation] | None = None
 
 

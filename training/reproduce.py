@@ -25,6 +25,7 @@ from training.pretrained import WeightsError
 from training.progress import Progress, progress_on
 from training.recipe import Recipe
 from training.run import RunError, method_config
+from training.stopping import sigterm_as_ctrl_c
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 
@@ -180,7 +181,8 @@ def reproduce_command(arguments: list[str]) -> int:
         for method in methods:
             method_config(method, {})
         convert({**shared, "method": "-", "data": "-", "out": "-"}, Recipe)
-        table = reproduce(data, out, methods, categories or _categories(data), shared)
+        with sigterm_as_ctrl_c():
+            table = reproduce(data, out, methods, categories or _categories(data), shared)
     except KeyboardInterrupt:
         print("kensa reproduce: interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -144,8 +144,8 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
 def unfinished(out: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
     refuse_existing(out, overwrite)
+    _remove_left_over(out)
     folder = out.parent / f"{_UNFINISHED}{out.name}-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a dead process that had our number
     try:
         (folder / GOLDEN).mkdir(parents=True)
         yield folder
@@ -162,25 +162,11 @@ def unfinished(out: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def calibration_file(folder: Path, n: int, contract: InputContract) -> Iterator[NDArray[np.uint8]]:
-    """(n, H, W, 3) uint8 to be filled, kept on disk and not in memory."""
-    shape = (n, contract.height, contract.width, 3)
-    images = np.lib.format.open_memmap(folder / CALIBRATION, mode="w+", dtype=np.uint8, shape=shape)
-    yield images
-    images.flush()
-
-
-@contextmanager
-def calibration_depth_file(folder: Path, n: int, contract: InputContract) -> Iterator[NDArray[np.float32]]:
-    """(n, H, W) float32 metres to be filled, as `calibration_file`; no file and no rows for a model without depth."""
-    if not contract.depth:
-        yield np.empty((0, 0, 0), dtype=np.float32)
-        return
-    shape = (n, contract.height, contract.width)
-    depths = np.lib.format.open_memmap(folder / CALIBRATION_DEPTH, mode="w+", dtype=np.float32, shape=shape)
-    yield depths
-    depths.flush()
+def _remove_left_over(out: Path) -> None:
+    """What fits of this RUN left that were killed; the caller is the only one at work on it (training/checkpoints.py)."""
+    for folder in out.parent.glob(f"{_UNFINISHED}*"):
+        if folder.name.removeprefix(f"{_UNFINISHED}{out.name}-").isdecimal():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_model(folder: Path, deployed: Deployed) -> None:

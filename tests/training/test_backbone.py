@@ -254,6 +254,12 @@ def test_an_option_that_the_network_does_not_know_is_explained() -> None:
         load_backbone("resnet18", "random", 0, Stated({"colour": 1}))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_a_network_of_one_color_is_refused(name: str) -> None:
+    with pytest.raises(BackboneError, match="in_chans=1: leave it out, grey photographs have 3 colors too"):
+        load_backbone(name, "random", 0, Stated({"in_chans": 1}))
+
+
 def test_other_strides_can_be_asked_for() -> None:
     backbone, _ = load_backbone("resnet18", "random", 0, strides=(4, 8, 16))
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from small_dataset import plate, save, save_dataset
 
-from training.data import DataError, Photograph, good_parts, input_contract, load, load_original, read_mask, unseen_parts
+from training.data import DataError, Photograph, good_parts, input_contract, load, load_original, unseen_parts
+from training.drawings import read_mask
 
 
 def plain_folder(root: Path, n: int = 8) -> Path:
@@ -245,6 +246,18 @@ def test_a_mask_of_another_size_is_an_error_that_names_it(tmp_path: Path) -> Non
 
     with pytest.raises(DataError, match=r"000_mask\.png: 10x10 px"):
         read_mask(next(p for p in unseen_parts(tmp_path) if p.defect))
+
+
+def test_masks_that_fit_no_photograph_are_named_all_at_once_before_anything_is_inspected(tmp_path: Path) -> None:
+    save_dataset(tmp_path)
+    save(tmp_path / "ground_truth" / "scratch" / "000_mask.png", np.full((10, 10, 3), 255, np.uint8))
+    (tmp_path / "ground_truth" / "scratch" / "002_mask.png").write_text("no picture")
+
+    with pytest.raises(DataError) as told:
+        unseen_parts(tmp_path)
+
+    assert "000_mask.png: 10x10 px" in str(told.value)
+    assert "002_mask.png: not an image" in str(told.value)
 
 
 def test_a_data_set_without_a_test_folder_cannot_be_evaluated(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def mask_of_another_size(root: Path) -> None:
     save(root / "ground_truth" / "scratch" / "001_mask.png", np.full((8, 9, 3), 255, np.uint8))
 
 
+def mask_inverted(root: Path) -> None:
+    file = root / "ground_truth" / "scratch" / "001_mask.png"
+    save(file, 255 - cv2.imread(str(file)))
+
+
 @pytest.mark.parametrize(
     ("damage", "kind", "weight", "file"),
     [
@@ -105,6 +110,7 @@ def mask_of_another_size(root: Path) -> None:
         (upright_one, "turned", "warning", "train/good/upright.png"),
         (mask_missing, "mask-missing", "warning", "test/scratch/001.png"),
         (mask_that_was_a_jpeg, "mask-blurred", "warning", "ground_truth/scratch/001_mask.png"),
+        (mask_inverted, "mask-inverted", "warning", "ground_truth/scratch/001_mask.png"),
         (mask_empty, "mask-empty", "warning", "test/scratch/001.png"),
         (mask_of_another_size, "mask-unusable", "error", "test/scratch/001.png"),
     ],
@@ -171,6 +177,28 @@ def test_the_status_is_2_only_where_a_fit_would_refuse_the_photographs(tmp_path:
 
     assert json.loads(file.read_text())["usable"] == (status == 0)
     assert "verdict:" in capsys.readouterr().out
+
+
+def test_a_test_set_without_defects_is_no_fault_to_a_fit(tmp_path: Path) -> None:
+    shutil.rmtree(save_dataset(tmp_path) / "test" / "scratch")
+
+    found = check(tmp_path)
+
+    assert [(f.weight, f.kind) for f in found.findings] == [("warning", "one-sided")]
+    assert "`kensa evaluate` will refuse it" in found.findings[0].message
+    assert (found.usable, found.train) == (True, 6)
+
+
+def test_classes_of_the_test_set_that_are_links_are_looked_into(tmp_path: Path) -> None:
+    root = save_dataset(tmp_path / "data")
+    leak(root)
+    (root / "test" / "good").rename(tmp_path / "elsewhere")
+    (root / "test" / "good").symlink_to(tmp_path / "elsewhere")
+
+    found = check(root)
+
+    assert found.counts["test"]["good"] == 5
+    assert "a test picture must never be in the fit" in next(f.message for f in found.findings if f.kind == "refused")
 
 
 def test_an_unknown_layout_is_one_line(tmp_path: Path, capsys) -> None:

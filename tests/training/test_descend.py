@@ -193,6 +193,30 @@ def test_the_checkpoints_of_a_fit_that_was_cut_off_are_in_nobodys_way_unseen(
     assert (tmp_path / "run.checkpoint" / "student.safetensors").exists()
 
 
+def test_what_was_killed_before_its_first_checkpoint_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "run.checkpoint").mkdir()
+    (tmp_path / "run.checkpoint" / "decides.sha256").write_text("of other options")
+
+    with checkpoints_of(tmp_path / "run", b"recipe", resume=False) as folder:
+        assert folder.is_dir()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("resume", [False, True], ids=["anew", "resumed"])
+def test_a_second_fit_of_the_same_run_is_refused_while_the_first_is_at_work(tmp_path: Path, resume: bool) -> None:
+    with checkpoints_of(tmp_path / "run", b"recipe", resume=False) as folder:
+        (folder / "student.safetensors").touch()
+
+        with (
+            pytest.raises(DescentError, match="another process is at work in it; wait for its end"),
+            checkpoints_of(tmp_path / "run", b"recipe", resume),
+        ):
+            pass
+
+        assert (folder / "student.safetensors").exists()
+
+
 def test_an_epoch_takes_each_part_once_and_the_next_in_another_order() -> None:
     epochs = [[k for step in range(3) for k in batch_of(3 * epoch + step, 10, 4, seed=0)] for epoch in range(2)]
 

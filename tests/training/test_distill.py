@@ -2,7 +2,7 @@
 
 import math
 import os
-import signal
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from interruptible import heed_ctrl_c
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_dataset import plate, save
 from told import Cut, Told, quiet
 
 from training.checkpoints import DescentError
+from training.data import DataError
 from training.distill import distill, distill_command
 from training.plan import DistillError, Plan, Teacher
 from training.pretrained import load_backbone
@@ -121,11 +121,13 @@ def test_a_checkpoint_of_another_command_is_refused(plan: Plan, tmp_path: Path) 
         distill(plan, out, quiet(), resume=True)
 
 
-def test_what_stands_at_out_is_not_overwritten(plan: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True], ids=["anew", "resumed"])
+def test_what_stands_at_out_is_not_overwritten(plan: Plan, tmp_path: Path, resume: bool) -> None:
     (tmp_path / "s.safetensors").touch()
+    (tmp_path / "s.safetensors.checkpoint").mkdir()
 
     with pytest.raises(DistillError, match="exists already"):
-        distill(plan, tmp_path / "s.safetensors", quiet())
+        distill(plan, tmp_path / "s.safetensors", quiet(), resume)
 
 
 @pytest.mark.parametrize(
@@ -134,11 +136,13 @@ def test_what_stands_at_out_is_not_overwritten(plan: Plan, tmp_path: Path) -> No
         ({"--teacher": "mobilenetv2_500"}, "mobilenetv2_500"),
         ({"--teacher": "mobilenetv2_050=nowhere.safetensors"}, "nowhere.safetensors: no such file"),
         ({"--teacher": "mobilenetv2_050,pad_type"}, "expected NAME[=FILE][,KEY=VALUE...]"),
+        ({"--teacher": "mobilenetv2_050,mean=grey"}, "could not convert string to float: 'grey'"),
+        ({"--teacher": "mobilenetv2_050,std=58"}, "mean and std are of pixels from 0 to 1"),
         ({"--images": "empty"}, "no photographs"),
         ({"--out": "student.bin"}, ".safetensors"),
         ({"--out": "nowhere/student.safetensors"}, "in a folder that exists"),
     ],
-    ids=["teacher", "file", "form", "images", "suffix", "folder"],
+    ids=["teacher", "file", "form", "mean", "std", "images", "suffix", "folder"],
 )
 def test_a_mistake_is_one_message(
     teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, changes: dict[str, str], named: str
@@ -153,7 +157,32 @@ def test_a_mistake_is_one_message(
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
-def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(teacher: Path, photographs: Path, tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_read_are_named_before_anything_is_learned(plan: Plan, photographs: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photographs, tmp_path / "photographs")
+    [(folder / f"broken_{k}.jpg").write_text("no picture") for k in range(2)]
+    told = Told()
+
+    with pytest.raises(DataError, match=r"broken_0\.jpg: not an image[^\n]*\n[^\n]*broken_1\.jpg: not an image"):
+        distill(replace(plan, images=(str(folder),)), tmp_path / "s.safetensors", told)
+
+    assert told.losses == []
+
+
+def test_what_was_cut_off_before_its_card_goes_on(plan: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "s.safetensors"
+    (tmp_path / "s.md").mkdir()  # as if the disk had no room for it
+    with pytest.raises(DistillError, match=r"s\.md: cannot be written"):
+        distill(plan, out, quiet())
+    student = out.read_bytes()
+    (tmp_path / "s.md").rmdir()
+
+    distill(plan, out, quiet(), resume=True)
+
+    assert out.read_bytes() == student
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s.md", "s.safetensors"]
+
+
+def test_sigterm_keeps_the_checkpoint_and_says_how_to_go_on(teacher: Path, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.safetensors"
     options = ["--teacher", f"mobilenetv2_050={teacher}", "--images", str(photographs), "--out", str(out), "--steps", "100000"]
     code = "import sys; from training.distill import distill_command; sys.exit(distill_command(sys.argv[1:]))"
@@ -163,14 +192,13 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(teacher: Path, photog
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_ctrl_c,
     )
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
     assert any(line.startswith("student: ") for line in lines)  # steps are taken
 
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    process.terminate()
+    _, told = process.communicate()
 
     assert process.returncode == 130
     assert "interrupted; --resume goes on from the last checkpoint" in told

@@ -300,6 +300,34 @@ def test_more_false_rejects_than_promised_are_said_first(tmp_path: Path) -> None
     assert remarks(found)[0] in table(found)
 
 
+def test_defects_that_nobody_could_look_at_are_said_before_all_else(tmp_path: Path) -> None:
+    save_dataset(tmp_path)
+    shutil.rmtree(tmp_path / "ground_truth")
+    for k in range(3):
+        save(tmp_path / "test" / "scratch" / f"{k:03}.png", plate(k, 400, 300))  # of a telephone
+
+    found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
+
+    assert remarks(found)[0] == (
+        "3 of 8 pictures could not be inspected, they count as rejected; "
+        "3 defects among them count as found, though nobody looked."
+    )
+
+
+def test_a_test_set_of_another_camera_gives_no_figures(run_folder: Path, tmp_path: Path, capsys) -> None:
+    save_dataset(tmp_path)
+    for file in (tmp_path / "test").glob("*/*.png"):
+        save(file, plate(0, 400, 300))
+    shutil.rmtree(tmp_path / "ground_truth")
+
+    assert evaluate_command([str(run_folder), "--data", str(tmp_path)]) == 2
+
+    told = capsys.readouterr()
+    assert "none of 8 test pictures could be inspected, such as" in told.err
+    assert "image is 400x300 px, expected" in told.err
+    assert told.out == ""
+
+
 def test_few_good_parts_come_with_what_they_cannot_exclude(dataset: Path) -> None:
     found = evaluate(bright_model(Brightest()), unseen_parts(dataset), Quiet())
 

@@ -8,7 +8,8 @@ import pytest
 from small_dataset import plate, save, save_dataset
 from small_layouts import grey_mask, save_grey, save_loco, save_mvtec3d, save_visa
 
-from training.data import DataError, good_parts, read_mask, read_regions, unseen_parts
+from training.data import DataError, good_parts, unseen_parts
+from training.drawings import read_mask, read_regions
 from training.layouts import layout_of
 
 

@@ -127,6 +127,15 @@ def test_a_run_that_is_cut_off_leaves_nothing(tmp_path: Path, act, error: type[B
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_fit_left_goes_with_the_next_one_of_the_same_name(tmp_path: Path) -> None:
+    [(tmp_path / name).mkdir() for name in (".unfinished-run-123", ".unfinished-run-2-123", ".unfinished-other-123")]
+
+    with unfinished(tmp_path / "run", overwrite=False):
+        pass
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".unfinished-other-123", ".unfinished-run-2-123", "run"]
+
+
 @pytest.mark.parametrize(("present", "overwrite"), [("run.json", False), ("photograph.png", True)])
 def test_what_stands_at_out_is_not_lost_by_mistake(tmp_path: Path, present: str, overwrite: bool) -> None:
     (tmp_path / present).touch()

@@ -25,8 +25,10 @@ class Mvtec:
         return self._good("validation")
 
     def test_files(self) -> list[Path]:
-        """Every picture of the test set, by name alone."""
-        return pictures(self.root / "test", deep=True)
+        """Every picture of the test set, by name alone; a class may be a link to where it lies."""
+        test = self.root / "test"
+        classes = sorted(p for p in test.iterdir() if p.is_dir()) if test.is_dir() else []
+        return [*pictures(test), *(path for folder in classes for path in pictures(folder, deep=True))]
 
     def test(self) -> list[Listed]:
         """The test parts, good ones first. Raises DataError where there is no test set, or one that is not whole."""

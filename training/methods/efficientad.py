@@ -108,7 +108,7 @@ class EfficientAD(Method):
     def fit(self, good: Parts, progress: Progress, checkpoints: Path | None = None) -> None:
         self._refuse_small(min(good.contract.height, good.contract.width))
         learned, held_out = good.split(max(_HELD_OUT, min(0.5, _FEWEST_HELD_OUT / len(good))), self._seed)
-        natural = open_source(self._config.penalty, self._seed)
+        natural = open_source(self._config.penalty, self._seed, progress)
         self.to(memory_format=torch.channels_last)  # a processor's convolutions like it
         self._learn_channels(learned, progress)
         descend(self._course(learned, natural), progress, checkpoints)
