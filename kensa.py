@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "selftest": ("agent.commands.line:selftest", "run a bundle's golden images on this machine"),
     "calibrate": ("agent.commands.calibrate:calibrate_command", "make a threshold for a bundle on this very device"),
     "bench": ("agent.commands.bench:bench_command", "measure a bundle's artefacts on this machine, and choose one"),
-    "check": ("agent.commands.line:check", "read a line's configuration and say what is wrong with it"),
+    "check": ("agent.commands.check:check", "read a line's configuration and say what is wrong with it"),
     "capture": ("agent.commands.capture:capture", "photograph parts for training with a line's own camera and trigger"),
     "run": ("agent.commands.line:run", "run a line: both processes"),
     "inspect": ("agent.commands.line:inspect", "run the inspection process alone"),
@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("agent.simulation.simulator:simulate_command", "parts in virtual time, with faults, and what escapes"),
     "demo": ("export.demo:demo_command", "draw parts, train, export and run a whole line here"),
 }
+
+_OWN = frozenset({"agent", "training", "export", "deploy"})
 
 
 def usage() -> str:
@@ -50,31 +52,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"kensa: no command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    module_name, _, function = COMMANDS[name][0].partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as e:
-        if e.name is None or e.name.partition(".")[0] in {"agent", "training", "export", "deploy"}:
-            raise
-        extra = "export" if module_name.startswith("export") else "train"
-        print(
-            f"kensa {name}: package {e.name} is not installed; this is a workstation command: pip install 'kensa[{extra}]'",
-            file=sys.stderr,
-        )
-        return 2
-    from agent.commands.line import reporting
-
-    try:
-        return reporting(getattr(module, function), rest)
+        return _run(name, rest)
     except KeyboardInterrupt:
         print(f"kensa {name}: stopped", file=sys.stderr)
         return 130
+    except ImportError as e:
+        if e.name is None or e.name.partition(".")[0] in _OWN:
+            raise
+        print(f"kensa {name}: {_what_is_missing(name, e)}", file=sys.stderr)
+        return 2
     except OSError as e:
         if e.filename is None and e.errno != errno.ENOSPC:
             raise
         file = f"{e.filename}: " if e.filename is not None else ""
         print(f"kensa {name}: {file}cannot be read or written: {e.strerror}", file=sys.stderr)
         return 1
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    """Imports the sub-command, which may take seconds, and runs it."""
+    module_name, _, function = COMMANDS[name][0].partition(":")
+    command = getattr(importlib.import_module(module_name), function)
+    from agent.commands.line import reporting
+
+    return reporting(command, arguments)
+
+
+def _what_is_missing(name: str, error: ImportError) -> str:
+    """A package that is not there, or whose libraries are not, and what brings it."""
+    module_name = COMMANDS[name][0]
+    if isinstance(error, ModuleNotFoundError):
+        what = f"package {error.name} is not installed"
+    else:
+        what = f"package {error.name} cannot be used: {error}"
+    if module_name.startswith(("training", "export")):
+        return f"{what}; this is a workstation command: pip install 'kensa[train,export]'"
+    return f"{what}; install Kensa's packages again, or with the extra that brings it (pip install --force-reinstall kensa)"
 
 
 if __name__ == "__main__":

@@ -99,6 +99,10 @@ class Artifact(msgspec.Struct, frozen=True):
     golden_raw: tuple[float, ...]
     gate: GateRecord | None = None
 
+    def computes_in(self, floats: str) -> str:
+        """For people; floats: the precision in which its runtime computes what is floating point in it."""
+        return f"int8, {floats}" if self.precision == "int8" else floats
+
 
 class Provenance(msgspec.Struct, frozen=True):
     """Where a model comes from, enough to make it again. settings: of the method, where they are not its defaults."""

@@ -117,8 +117,11 @@ class GoldenCheck:
 
 
 def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCheck]:
-    """Every golden image against its recorded raw score. Raises BundleError beyond the artefact's parity tolerance, and beyond
-    MOST_DEVIATION: an artefact may be farther than that from the trained model, no device may be from the artefact."""
+    """Every golden image against its recorded raw score.
+
+    Raises BundleError where one cannot be read, beyond the artefact's parity tolerance, and beyond MOST_DEVIATION: an artefact
+    may be farther than that from the trained model, no device may be from the artefact.
+    """
     tolerance = min(artifact.parity.tolerance, MOST_DEVIATION)
     checks = [
         _check_golden(bundle, file, expected, model, artifact.calibration)
@@ -136,7 +139,10 @@ def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCh
 
 
 def _check_golden(bundle: Bundle, file: str, expected: float, model: Model, calibration: Calibration) -> GoldenCheck:
-    image = to_8_bit(read_image(bundle.path(file)), model.contract.white_level)
-    depth = read_depth(bundle.path(depth_of(file))) if model.contract.depth else None
-    raw = model.predict(image, depth).raw
+    try:
+        image = to_8_bit(read_image(bundle.path(file)), model.contract.white_level)
+        depth = read_depth(bundle.path(depth_of(file))) if model.contract.depth else None
+        raw = model.predict(image, depth).raw
+    except RefusedImageError as e:  # a bundle on a share that is away, as the station tests itself
+        raise BundleError(f"{bundle.path(file)}: a golden image that cannot be judged: {e}") from e
     return GoldenCheck(file, raw, expected, calibration.deviation(raw, expected))

@@ -8,13 +8,15 @@ from agent.bundle import Manifest
 def bill_of(manifest: Manifest, files: dict[str, str]) -> dict[str, Any]:
     """JSON. files: sha256 of the artefacts' files by name. Says nothing of when it was made, so the same model gives the same."""
     provenance = manifest.provenance
+    source, _, of_file = provenance.weights.partition(", file sha256 ")
     weights = {
         "type": "machine-learning-model",
         "bom-ref": "weights",
-        "name": provenance.weights,
+        "name": source,
         "description": f"weights of the backbone {provenance.backbone}",
         **_licence(provenance.weights_licence),
-        **_hash(provenance.weights_sha256),
+        **_hash(of_file),
+        "properties": [{"name": "kensa:tensors_sha256", "value": provenance.weights_sha256}],
     }
     data = {"type": "data", "bom-ref": "photographs", "name": "training photographs", **_hash(provenance.data_sha256)}
     artifacts = [

@@ -8,9 +8,9 @@ import onnx
 import onnxruntime
 import openvino
 
+from agent.runtimes.openvino import computed_in
 from export.layers import layers, products
 
-_OPENVINO_NAMES = {"int8": ("i8", "u8"), "bf16": ("bf16",), "f16": ("f16",), "f32": ("f32",)}
 _INTEGER = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
 
 
@@ -20,7 +20,7 @@ def share(float_file: Path, file: Path, runtime: str, precision: str) -> float:
     macs = {node.name: count for node, count in products(graph)}
     if runtime == "openvino":
         fused = _fused(graph)
-        low = {fused.get(name, name) for name, found in of_products(file).items() if found in _OPENVINO_NAMES[precision]}
+        low = {fused.get(name, name) for name, found in of_products(file).items() if found == precision}
         computed = sum(macs.get(name, 0) for name in low)
     else:
         computed = _integer_macs(graph, file) if precision == "int8" else 0
@@ -40,15 +40,15 @@ def _fused(graph: onnx.ModelProto) -> Mapping[str, str]:
 
 
 def of_products(file: Path) -> Mapping[str, str]:
-    """OpenVINO's `runtimePrecision` of each convolution and matrix product, by the name it has in the ONNX graph, or that of what
-    is fused with it."""
+    """What OpenVINO computes each convolution and matrix product in, by the name it has in the ONNX graph, or that of what is
+    fused with it."""
     compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
     found = {}
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         if info["layerType"].astype(str) in ("Convolution", "FullyConnected", "MatMul"):
             for name in info["originalLayersNames"].astype(str).split(","):
-                found[name.split("/")[0]] = str(info["runtimePrecision"].astype(str))
+                found[name.split("/")[0]] = computed_in(info)
     return found
 
 

@@ -15,16 +15,21 @@ from training.methods import Method
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """low: layers in an artefact's precision. bf16: those that are in bfloat16 instead. All others are in float32."""
+    """low: layers in an artefact's precision. bf16: those that are in bfloat16 instead. All others are in float32.
+
+    narrow: weights of 7 bits instead of 8, so that the sum of two products stays below 2^15 (docs/decisions.md).
+    """
 
     low: tuple[Layer, ...]
     bf16: tuple[Layer, ...] = ()
+    narrow: bool = False
 
 
 class Kind(Protocol):
     """Files of one precision for one runtime, made from the float ONNX graph `source`; each may have another mix.
 
-    instead: in what layers compute that are not in low precision, in the order of trial. network: all trained layers; of them
+    instead: in what layers compute that are not in low precision, in the order of trial. narrow: whether narrow weights are tried
+    first. network: all trained layers; of them
     `allowed` may be in low precision, `spared` not, but in bfloat16. macs: of the whole graph, per image.
     """
 
@@ -32,6 +37,7 @@ class Kind(Protocol):
     runtime: str
     source: Path
     instead: tuple[str, ...]
+    narrow: bool
     network: tuple[Layer, ...]
     allowed: tuple[Layer, ...]
     spared: tuple[Layer, ...]
@@ -48,6 +54,7 @@ class Bfloat16:
     precision: str = "bf16"
     runtime: str = "openvino"
     instead: tuple[str, ...] = ("f32",)
+    narrow: bool = False
 
     def __init__(self, source: Path, method: Method, folder: Path) -> None:
         graph = onnx.load(source)
@@ -75,6 +82,7 @@ class Int8:
         graph = onnx.load(source)
         self.source, self.runtime, self.macs = source, runtime, all_macs(graph)
         self.instead: tuple[str, ...] = ("bf16", "f32") if runtime == "openvino" else ("f32",)
+        self.narrow = runtime == "openvino"
         self.network = tuple(layers(graph))
         searched = () if runtime == "openvino" else ("search",)  # ONNX Runtime has no integers where their result is not one
         self.allowed = tuple(outside(int8_layers(self.network, method), searched))
@@ -83,7 +91,7 @@ class Int8:
 
     def write(self, mix: Mix) -> Path:
         file = self._folder / "model.int8.onnx"
-        self._quantizer.write(self.source, file, mix.low, round_results=self.runtime == "onnxruntime")
+        self._quantizer.write(self.source, file, mix.low, round_results=self.runtime == "onnxruntime", narrow=mix.narrow)
         if self.runtime != "openvino":
             return file
         graph = onnx.load(self.source)

@@ -22,10 +22,10 @@ def model_card(manifest: Manifest) -> str:
     )
     rows = "\n".join(_row(artifact) for artifact in manifest.artifacts)
     with_depth = ", with depth in metres" if contract.depth else ""
-    depth_input = ", `depth` (N, H, W) float32" if contract.depth else ""
     width, height = contract.graph_size
+    depth_input = f", `depth` (1, {height}, {width}) float32" if contract.depth else ""
     settings = "".join(f" `{key}={_plain(str(value))}`" for key, value in provenance.settings.items())
-    withheld = "".join(f"- `{one.name}` was made and left out: {one.reason}\n" for one in manifest.withheld)
+    withheld = "".join(f"- `{one.name}` was made and left out: {_plain(one.reason)}\n" for one in manifest.withheld)
     return f"""---
 {front}---
 
@@ -42,8 +42,8 @@ seen a defect; what it finds must be measured on defects of this line (`kensa ev
 
 ## Input and output
 
-`image` (N, {height}, {width}, 3) uint8 RGB{depth_input}. `score` (N,) float32, raw, larger is stranger;
-`anomaly_map` (N, h, w). A part passes if its score is finite and below the threshold of the artefact that ran.
+`image` (1, {height}, {width}, 3) uint8 RGB{depth_input}. `score` (1,) float32, raw, larger is stranger;
+`anomaly_map` (1, h, w). A part passes if its score is finite and below the threshold of the artefact that ran.
 
 ## Artefacts
 
@@ -56,8 +56,9 @@ False rejects with the confidence in `manifest.json`.
 {withheld}
 ## Where it comes from
 
-Training photographs: sha256 `{provenance.data_sha256}`. Weights of the backbone: sha256 `{provenance.weights_sha256}`, licence
-{_plain(provenance.weights_licence)}. Random seed {provenance.seed}. Settings of the method:{settings or " its defaults"}.
+Training photographs: sha256 `{provenance.data_sha256}`. Weights of the backbone: sha256 of their tensors
+`{provenance.weights_sha256}`, licence {_plain(provenance.weights_licence)}. Random seed {provenance.seed}. Settings of
+the method:{settings or " its defaults"}.
 `bom.cdx.json` lists all of it for machines.
 """
 
@@ -72,4 +73,4 @@ def _row(artifact: Artifact) -> str:
 
 def _plain(text: str) -> str:
     """A name that cannot be taken for Markdown."""
-    return re.sub(r"[^\w .,:;/+()@-]", " ", text)
+    return re.sub(r"[^\w .,:;/+()@%-]", " ", text)

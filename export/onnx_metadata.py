@@ -18,7 +18,7 @@ def write_onnx_metadata(file: Path, name: str, contract: InputContract, provenan
         "kensa.model_sha256": provenance.model_sha256,
         "kensa.data_sha256": provenance.data_sha256,
         "kensa.input": f"image (1, {height}, {width}, 3) uint8 RGB"
-        + (", depth (1, H, W) float32 metres" if contract.depth else ""),
+        + (f", depth (1, {height}, {width}) float32 metres" if contract.depth else ""),
         "kensa.score": "raw: larger is stranger, unbounded; threshold in the bundle's manifest.json, one for each artefact",
         "kensa.weights_licence": provenance.weights_licence,
     }

@@ -35,17 +35,26 @@ class Quantizer:
         self._folder, self._ranges = folder, folder / "ranges.json"
         self._write(float_file, folder / "learned.onnx", [], _Reader(views), round_results=True)
 
-    def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], round_results: bool) -> None:
+    def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], round_results: bool, narrow: bool = False) -> None:
         """Writes `file`, the chosen layers and what lies between them in INT8. float_file: the graph whose ranges were learned,
         or one that differs only outside of the chosen layers.
 
         round_results: also what a layer gives, not only what it is given. ONNX Runtime computes in integers only what has them on
         both sides. OpenVINO does not need it, and what is then averaged or subtracted is truer without (docs/decisions.md).
+        narrow: weights of 7 bits.
         """
         nodes = [layer.node for layer in chosen] + between(onnx.load(float_file), chosen, chosen)
-        self._write(float_file, file, nodes, None, round_results)
+        self._write(float_file, file, nodes, None, round_results, narrow)
 
-    def _write(self, float_file: Path, file: Path, nodes: list[str], reader: "_Reader | None", round_results: bool) -> None:
+    def _write(
+        self,
+        float_file: Path,
+        file: Path,
+        nodes: list[str],
+        reader: "_Reader | None",
+        round_results: bool,
+        narrow: bool = False,
+    ) -> None:
         prepared = self._folder / f"prepared-{float_file.name}"
         before = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)
@@ -59,6 +68,7 @@ class Quantizer:
                 quant_format=QuantFormat.QDQ,
                 nodes_to_quantize=nodes or ["none of them"],
                 per_channel=True,
+                reduce_range=narrow,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,

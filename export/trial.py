@@ -37,7 +37,8 @@ _LEARNED_FROM = 8  # of these, good ones, for a search that is nearly right
 class Made:
     """A file that may become an artefact. source: the float ONNX graph it was made from. rivals: files to be faster than.
 
-    float_layers, bf16_layers: blocks of the network that are in float32, and in bfloat16, instead of its precision.
+    float_layers, bf16_layers: blocks of the network that are in float32, and in bfloat16, instead of its precision. narrow: its
+    INT8 weights have 7 bits.
     """
 
     precision: str
@@ -47,6 +48,7 @@ class Made:
     rivals: list[Path]
     float_layers: tuple[str, ...] = ()
     bf16_layers: tuple[str, ...] = ()
+    narrow: bool = False
 
     @property
     def name(self) -> str:
@@ -148,19 +150,20 @@ def tried(bench: Bench, made: Made) -> Artifact | Withheld:
     answers = [*found[n : n + good], *answered(run, made.file, made.runtime, bench.images[damaged], depths)[0]]
     record = gate(bench.judged, Judged(answers, result.calibration), bench.masks, run.record.input, _cost(bench, made))
     blocks = len(made.bf16_layers), len(made.float_layers)
-    _log.info("%s, %d blocks in bfloat16, %d in float: %s", made.name, *blocks, "; ".join(record.failures) or "passes")
+    name = f"{made.name} of 7 bits" if made.narrow else made.name
+    _log.info("%s, %d blocks in bfloat16, %d in float: %s", name, *blocks, "; ".join(record.failures) or "passes")
     if record.failures:
         return Withheld(made.name, made.runtime, made.precision, "; ".join(record.failures), record)
-    for suffix in suffixes:
-        shutil.copyfile(made.file.with_suffix(suffix), bench.folder / "artifacts" / made.file.with_suffix(suffix).name)
     tolerance = max(TOLERANCE, parity.score_deviation)  # as far as rounding took it from float, it may take it elsewhere
     parity = msgspec.structs.replace(parity, tolerance=tolerance, executed_precision=_executed(made, record, executed))
+    for suffix in suffixes:  # last: what fails before leaves nothing in the bundle
+        shutil.copyfile(made.file.with_suffix(suffix), bench.folder / "artifacts" / made.file.with_suffix(suffix).name)
     return msgspec.structs.replace(result, parity=parity, gate=record)
 
 
 def _executed(made: Made, record: GateRecord, floats: str) -> str:
     """As the compiled model says. floats: the lowest floating-point precision in it."""
-    if made.precision == floats:
+    if made.precision in (floats, "f16"):  # float16 is how weights are stored; the hint of the device stays f32
         return floats
     low = f"{made.precision} {100 * record.low_macs:.0f} %"
     if not made.bf16_layers:

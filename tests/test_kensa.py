@@ -1,8 +1,12 @@
 """The one command: what nobody has caught is told in one line where it names a file."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from interruptible import heed_ctrl_c
 from small_bundle import write_bundle, write_photographs
 
 from kensa import main
@@ -20,3 +24,64 @@ def test_a_file_in_the_way_is_one_line_and_no_stack_trace(tmp_path: Path, capsys
     assert said.startswith("kensa calibrate: ")
     assert str(tmp_path / "state") in said
     assert said.count("\n") == 1
+
+
+HELD_IMPORT = """
+import sys, time, kensa
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "agent.commands.check":
+            print("importing", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+sys.exit(kensa.main(["check", "line.yaml"]))
+"""
+
+WITHOUT = """
+import sys, kensa
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == sys.argv[1]:
+            raise ImportError(sys.argv[2], name=name) if sys.argv[2] else ModuleNotFoundError("none", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.exit(kensa.main(sys.argv[3:]))
+"""
+
+
+def test_ctrl_c_while_a_command_is_still_imported_is_one_line() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD_IMPORT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+
+    assert (process.returncode, said) == (130, "kensa check: stopped\n")
+
+
+@pytest.mark.timeout(180)  # numpy and what else comes before it are read from the disk of a machine that others use
+@pytest.mark.parametrize(
+    ("package", "why", "words", "says"),
+    [
+        ("cv2", "", ["doctor"], "package cv2 is not installed; install Kensa's packages again"),
+        ("cv2", "libGL.so.1: no such file", ["doctor"], "package cv2 cannot be used: libGL.so.1: no such file"),
+        ("torch", "", ["export", "run", "--out", "bundle"], "this is a workstation command: pip install 'kensa[train,export]'"),
+    ],
+    ids=["a device's package", "a library of it", "a workstation's package"],
+)
+def test_a_package_that_is_missing_is_one_line_that_says_what_brings_it(
+    package: str, why: str, words: list[str], says: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT, package, why, *words], capture_output=True, text=True, timeout=150, check=False
+    )
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"kensa {words[0]}: package {package} ")
+    assert says in ended.stderr
+    assert ended.stderr.count("\n") == 1

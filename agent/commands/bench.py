@@ -64,6 +64,9 @@ def bench_command(arguments: list[str]) -> int:
     parser.add_argument("--choose", action="store_true", help="keep the fastest in --state")
     parser.add_argument("--frames", type=int, default=100, help="images for each artefact (100)")
     parser.add_argument("--threads", type=int, default=0, help="0 leaves the number to the runtime")
+    parser.add_argument(
+        "--within-s", type=float, default=600.0, metavar="S", help="time for each artefact; what takes longer is left out (600)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # this very process measures one runtime section of one artefact
     chosen = parser.parse_args(arguments)
@@ -71,6 +74,8 @@ def bench_command(arguments: list[str]) -> int:
         parser.error("--choose needs --state, the folder that the line's file names")
     if chosen.frames < 1:
         parser.error("--frames: expected at least 1")
+    if not 0 < chosen.within_s < float("inf"):
+        parser.error("--within-s: expected a number of seconds above 0")
     if chosen.state is not None:
         become_owner(chosen.state)
     bundle = open_bundle(chosen.bundle)
@@ -98,18 +103,22 @@ def bench_command(arguments: list[str]) -> int:
 
 
 def candidates(artifact: Artifact, threads: int) -> list[dict[str, Any]]:
-    """The runtime sections by which this artefact can run here, as the runtimes themselves tell."""
+    """The runtime sections by which this artefact can run here, as the runtimes themselves tell; one that is not installed says
+    so when it is tried."""
     with_threads = {"threads": threads} if threads else {}
-    if artifact.runtime == "onnxruntime":
-        import onnxruntime
+    try:
+        if artifact.runtime == "onnxruntime":
+            import onnxruntime
 
-        names = {"CPU": "cpu", "CUDA": "cuda", "Tensorrt": "tensorrt", "OpenVINO": "openvino"}
-        there = (name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-        return [{"type": "onnxruntime", "provider": names[name], **with_threads} for name in there if name in names]
-    if artifact.runtime == "openvino":
-        import openvino
+            names = {"CPU": "cpu", "CUDA": "cuda", "Tensorrt": "tensorrt", "OpenVINO": "openvino"}
+            there = (name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+            return [{"type": "onnxruntime", "provider": names[name], **with_threads} for name in there if name in names]
+        if artifact.runtime == "openvino":
+            import openvino
 
-        return [{"type": "openvino", "device": device, **with_threads} for device in openvino.Core().available_devices]
+            return [{"type": "openvino", "device": device, **with_threads} for device in openvino.Core().available_devices]
+    except ImportError:
+        pass
     return [{"type": artifact.runtime}]
 
 
@@ -138,7 +147,7 @@ def measure(bundle: Bundle, artifact: Artifact, runtime: dict[str, Any], frames:
             artifact=artifact.name,
             runtime=runtime,
             executed_on=model.runtime.executed_on,
-            precision=model.runtime.executed_precision,
+            precision=artifact.computes_in(model.runtime.executed_precision),
             p50_ms=p50,
             p95_ms=p95,
             p99_ms=p99,
@@ -167,9 +176,9 @@ def energy_of(judge: Callable[[], object], frames: int, system: Path = SYSTEM) -
 
 def table(figures: list[Measured]) -> str:
     """For people; times in ms."""
-    head = f"{'artefact':24s} {'on':12s} {'in':5s}   p50    p95    p99   graph    1/s  compile  RSS MB  size MB  J/image"
+    head = f"{'artefact':24s} {'on':12s} {'in':9s}   p50    p95    p99   graph    1/s  compile  RSS MB  size MB  J/image"
     rows = [
-        f"{m.artifact:24s} {m.executed_on:12s} {m.precision:5s} {m.p50_ms:6.2f} {m.p95_ms:6.2f} {m.p99_ms:6.2f} "
+        f"{m.artifact:24s} {m.executed_on:12s} {m.precision:9s} {m.p50_ms:6.2f} {m.p95_ms:6.2f} {m.p99_ms:6.2f} "
         f"{m.graph_ms:6.2f} {m.per_s:7.1f} {m.compile_ms:7.0f} {m.rss_mb:7.0f} {m.size_mb:8.1f} "
         f"{'-' if m.joules is None else f'{m.joules:.3f}':>8s}"
         for m in figures
@@ -179,17 +188,24 @@ def table(figures: list[Measured]) -> str:
 
 
 def _in_own_process(chosen: argparse.Namespace, artifact: Artifact, runtime: dict[str, Any]) -> Measured | None:
-    """None, and a line that says why, where it does not run here."""
+    """None, and a line that says why, where it does not run here or not in time."""
     asked = json.dumps({"artifact": artifact.name, "runtime": runtime})
     words = ["bench", str(chosen.bundle), "--frames", str(chosen.frames), "--one", asked]
     if chosen.state is not None:
         words += ["--state", str(chosen.state)]
-    finished = subprocess.run([sys.executable, "-m", "kensa", *words], capture_output=True, text=True, check=False)
-    if finished.returncode:
-        why = finished.stderr.strip().splitlines()[-1:] or [f"status {finished.returncode}"]
-        print(f"{artifact.name} with {runtime}: does not run here: {why[0]}", file=sys.stderr)
-        return None
-    return msgspec.json.decode(finished.stdout, type=Measured)
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-m", "kensa", *words], capture_output=True, text=True, check=False, timeout=chosen.within_s
+        )
+    except subprocess.TimeoutExpired:
+        why = f"not done after {chosen.within_s:g} s, left out (--within-s allows more)"
+    else:
+        if not finished.returncode:
+            return msgspec.json.decode(finished.stdout.splitlines()[-1], type=Measured)  # last: a runtime may print, too
+        said = finished.stderr.strip().splitlines()[-1:] or [f"status {finished.returncode}"]
+        why = f"does not run here: {said[0]}"
+    print(f"{artifact.name} with {runtime}: {why}", file=sys.stderr)
+    return None
 
 
 def _frame(bundle: Bundle) -> tuple[Image, Depth | None]:

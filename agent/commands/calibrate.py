@@ -43,7 +43,8 @@ def calibrate_command(arguments: list[str]) -> int:
         for artifact in bundle.manifest.artifacts:
             if artifact.runtime == content["type"]:
                 table = calibrated_on(bundle, artifact, runtime, photographs, chosen.state)
-                print(f"{artifact.name} on {table.executed_on}, in {table.executed_precision}: {keep(chosen.state, table)}")
+                computes_in = artifact.computes_in(table.executed_precision)
+                print(f"{artifact.name} on {table.executed_on}, in {computes_in}: {keep(chosen.state, table)}")
                 print(explain(table.calibration))
     return 0
 

@@ -5,7 +5,9 @@ import contextlib
 import select
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -74,9 +76,10 @@ def _photograph(line: Line, folders: Mapping[str, Path], parts: int) -> None:
         except OSError as e:
             raise ConfigError(f"--out {folder}: cannot be made: {e.strerror}") from e
     with ExitStack() as devices:
+        at_once = devices.enter_context(ThreadPoolExecutor(len(line.cameras)))
         cameras = {name: devices.enter_context(camera.open()) for name, camera in line.cameras.items()}
         for triggered_ns in _triggers(line, cameras):
-            taken = {name: _pixels(camera.shoot(triggered_ns)) for name, camera in cameras.items()}
+            taken = dict(zip(cameras, at_once.map(_taken, cameras.values(), repeat(triggered_ns)), strict=True))
             faults = [found.reason for found in taken.values() if isinstance(found, Fault)]
             if faults:
                 print(f"  not photographed: {'; '.join(faults)}")
@@ -127,7 +130,9 @@ def _triggers(line: Line, cameras: Mapping[str, Camera]) -> Iterator[int]:
             select.select(trigger.filenos(), [], [], wait_s)
 
 
-def _pixels(taken: Pixels | PixelsWithDepth | Fault) -> Pixels | Fault:
+def _taken(camera: Camera, triggered_ns: int) -> Pixels | Fault:
+    camera.expect(triggered_ns)
+    taken = camera.shoot(triggered_ns)
     return taken.pixels if isinstance(taken, PixelsWithDepth) else taken
 
 

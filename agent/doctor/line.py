@@ -24,7 +24,7 @@ from agent.gate.devices import open_devices
 from agent.gate.operator_side import GateSilentError, ask_gate
 from agent.model import Here
 from agent.only_one import AlreadyRunningError, only_one
-from agent.runtimes import CPU, InferenceError
+from agent.runtimes import CPU, InferenceError, place_wanted
 from agent.sections import Mqtt
 from agent.serving.model_watch import open_from
 from agent.triggers import TriggerError
@@ -83,7 +83,7 @@ def _model(line: Line, bundle: Path, whose: str = "") -> Finding:
         where, name = opened.model.runtime.executed_on, opened.bundle.manifest.name
         recipe = f"recipe {line.recipe} ({line.product}): " if line.recipe else ""
         found = f"{recipe}{whose}{name} {opened.judge.bundle_id[:12]}: golden images score as at export, on {where}"
-        wanted = str(getattr(line.runtime, "device", "") or getattr(line.runtime, "provider", "") or CPU).lower()
+        wanted = place_wanted(line.runtime)
         if CPU in where.lower() and CPU not in wanted and wanted != "auto":
             return fail("model", f"{found}, where the line asks for {wanted}", "see the lines about runtimes and accelerator")
         return ok("model", found)

@@ -9,6 +9,7 @@ _VERSIONS = {"10", "11"}  # of the IR
 _STANDARD = re.compile(r"opset\d{1,2}\Z")  # versions of OpenVINO's own operators
 _NEWEST_OPSET = 16
 _DEEPEST, _MOST_ELEMENTS = 64, 2_000_000
+_MOST_LAYERS = 20_000  # a ResNet-18 has 1600 in INT8; OpenVINO takes half a minute for 4500 of the wrong kind, and ever more
 _ITEM_BITS = {
     **dict.fromkeys(("f64", "i64", "u64"), 64),
     **dict.fromkeys(("f32", "i32", "u32"), 32),
@@ -50,7 +51,7 @@ class _Reader:
         self.used = 0
         self._n_weights = n_weights
         self._path: list[str] = []
-        self._elements = 0
+        self._elements = self._layers = 0
 
     def start(self, name: str, given: dict[str, str]) -> None:
         self._elements += 1
@@ -68,6 +69,9 @@ class _Reader:
         self._path.pop()
 
     def _layer(self, given: dict[str, str]) -> None:
+        self._layers += 1
+        if self._layers > _MOST_LAYERS:
+            raise UnsafeFileError(f"more than {_MOST_LAYERS} layers, which would keep the runtime busy for minutes")
         version, kind = given.get("version", ""), given.get("type", "")
         if not _STANDARD.match(version) or int(version.removeprefix("opset")) > _NEWEST_OPSET:
             raise UnsafeFileError(f"operator {kind[:60]!r} of {version[:60]!r}, expected those of opset1 to opset{_NEWEST_OPSET}")

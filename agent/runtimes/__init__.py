@@ -47,3 +47,8 @@ class RuntimeConfig(Protocol):
     def on_cpu(self) -> "RuntimeConfig | None":
         """The same on the processor, where the section allows it (`cpu_instead: true`) and it is not there already."""
         ...
+
+
+def place_wanted(runtime: RuntimeConfig) -> str:
+    """The device or the provider that a section asks for, `cpu` where it asks for none."""
+    return str(getattr(runtime, "device", "") or getattr(runtime, "provider", "") or CPU).lower()

@@ -17,6 +17,8 @@ from agent.inspection import AnomalyMap, Depth, Image
 from agent.model_files.model_file import refuse_unsafe_model
 from agent.runtimes import CPU, InferenceError
 
+_PRECISIONS = {"I8": "int8", "i8": "int8", "u8": "int8", "bf16": "bf16", "f16": "f16", "f32": "f32"}
+
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """device: an OpenVINO device name, such as CPU, GPU, NPU, AUTO:GPU,CPU. threads: 0 leaves the number to the runtime.
@@ -70,6 +72,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.device in ("CPU", "AUTO")
 
 
+def computed_in(info: Any) -> str:
+    """What a node of a compiled model computes in: int8, bf16, f16, f32; empty for one that computes nothing, as a constant.
+
+    info: what the runtime says of it. On the CPU `runtimePrecision` may be that in which weights are stored: a file with
+    weights of float16 is said to run in f16, and is computed in float32. The kernel's name ends with the precision of what it is
+    given; other devices' names need not.
+    """
+    kernel, precision = (str(info[key].astype(str)) if key in info else "" for key in ("primitiveType", "runtimePrecision"))
+    if kernel.startswith("unknown"):
+        return ""
+    by_name = _PRECISIONS.get(kernel.rpartition("_")[2])
+    return by_name or _PRECISIONS.get(precision, "")
+
+
 class OpenVino:
     """A compiled model with one request, for one thread."""
 
@@ -82,15 +98,9 @@ class OpenVino:
 
     @property
     def executed_precision(self) -> str:
-        """The lowest floating-point precision any node was compiled to (OpenVINO's `runtimePrecision`)."""
-        ranks = ("i8", "u8", "bf16", "f16", "f32")
-        used = {
-            str(node.get_rt_info()["runtimePrecision"].astype(str))
-            for node in self._compiled.get_runtime_model().get_ops()
-            if "runtimePrecision" in node.get_rt_info()
-        }
-        floats = [p for p in ranks[2:] if p in used]
-        return floats[0] if floats else "none"
+        """The lowest floating-point precision that any node computes in."""
+        used = {computed_in(node.get_rt_info()) for node in self._compiled.get_runtime_model().get_ops()}
+        return next((precision for precision in ("bf16", "f16", "f32") if precision in used), "none")
 
     @property
     def executed_on(self) -> str:

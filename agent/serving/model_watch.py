@@ -58,9 +58,14 @@ class Opened:
 def open_from(folder: Path, runtime_name: str, runtime: RuntimeConfig, here: Here = PLAIN) -> Opened:
     """The bundle in `folder`, ready. Raises BundleError and InferenceError."""
     bundle = open_bundle(folder.resolve())  # the folder itself: the pointer may move meanwhile
-    artifact, runtime = chosen(bundle, runtime_name, runtime, here.state)
+    artifact, its_runtime = chosen(bundle, runtime_name, runtime, here.state)
     with ExitStack() as devices:
-        model = devices.enter_context(open_model(bundle, artifact, runtime, here))
+        try:
+            model = devices.enter_context(open_model(bundle, artifact, its_runtime, here))
+        except (BundleError, InferenceError) as e:
+            if its_runtime is runtime:
+                raise
+            raise type(e)(f"{e}; {artifact.name} is what kensa bench --choose found here once: choose again") from e
         return Opened(bundle, artifact, model, devices.pop_all())
 
 

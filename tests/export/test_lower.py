@@ -158,6 +158,7 @@ def test_what_fails_the_gate_is_tried_with_more_in_float_and_then_absent_with_th
         "backbone.network.layer3.1",
     ]
     assert re.findall(r"(\S+), (\d) blocks in bfloat16, (\d) in float", caplog.text) == [
+        ("bits", "0", "5"),  # openvino-int8 of 7 bits
         ("openvino-int8", "0", "5"),  # the island: conv1 and two blocks each of layer1 and layer2
         ("openvino-int8", "1", "5"),
         ("openvino-int8", "0", "6"),  # float32, bfloat16 having been refused
@@ -219,3 +220,19 @@ def test_a_method_whose_work_is_mostly_in_float_islands_is_not_even_tried(
     assert {w.name: w.reason for w in found.withheld} == dict.fromkeys(
         ("openvino-int8", "onnx-int8"), "0 % of the work may be in INT8, at least 50 % wanted"
     )
+
+
+def test_weights_of_float16_are_not_told_as_a_computation_in_float16(lenient: Path) -> None:
+    (half,) = (a for a in manifest(lenient).artifacts if a.name == "openvino-f16")
+    kernels = {
+        node.get_rt_info()["primitiveType"].astype(str)
+        for node in openvino.Core()
+        .compile_model(lenient / "artifacts/model.f16.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        .get_runtime_model()
+        .get_ops()
+        if node.get_rt_info()["layerType"].astype(str) == "Convolution"
+    }
+
+    assert {kernel.rpartition("_")[2] for kernel in kernels} == {"f32"}
+    assert half.gate is not None
+    assert (half.parity.executed_precision, half.gate.low_macs) == ("f32", 0.0)

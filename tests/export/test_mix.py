@@ -1,5 +1,8 @@
 """Files whose layers compute in different precisions: what the files say, and what OpenVINO makes of them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +57,46 @@ def test_a_block_beside_int8_is_bfloat16_in_the_file_and_in_the_compiled_model(
     assert {stated(file)[layer.node] for layer in beside} == {"bf16"}
     assert {stated(file)[layer.node] for layer in low} == {"f32"}  # between the quantizations
     assert {executed[layer.node] for layer in beside} == {IN_BF16}
-    assert {executed[layer.node] for layer in low} <= {"i8", "u8"}
+    assert {executed[layer.node] for layer in low} == {"int8"}
     assert share(graph, file, "openvino", "int8") == pytest.approx(sum(layer.macs for layer in low) / kind.macs)
+
+
+ASK = """
+import sys
+from pathlib import Path
+import numpy as np
+from agent.drivers import section
+with section("agent.runtimes", {"type": "openvino"}).open(Path(sys.argv[1])) as opened:
+    print(*(opened.infer(np.ascontiguousarray(image))[0] for image in np.load(sys.argv[2])))
+"""
+
+
+def test_narrow_weights_give_the_same_scores_where_two_products_are_added_in_16_bit(
+    graph: Path, run: Run, quantizer: Quantizer, tmp_path: Path
+) -> None:
+    kind = Int8(graph, run.deployed.method, tmp_path, quantizer, "openvino")
+    np.save(tmp_path / "images.npy", run.calibration_images[:4])
+
+    file = kind.write(Mix(kind.allowed, narrow=True))
+
+    scores = [
+        subprocess.run(
+            [sys.executable, "-c", ASK, str(file), str(tmp_path / "images.npy")],
+            env={**os.environ, "ONEDNN_MAX_CPU_ISA": isa},  # AVX2: without VNNI
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for isa in ("ALL", "AVX2")
+    ]
+    weights = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(tmp_path / "model.int8.onnx").graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and tensor.name.endswith("weight_quantized")
+    ]
+    assert len(weights) == len(kind.allowed)
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) == 64
+    assert list(map(float, scores[0])) == pytest.approx(list(map(float, scores[1])), rel=1e-5)  # floats around them
 
 
 def test_what_is_in_neither_precision_is_in_float32(graph: Path, run: Run, quantizer: Quantizer, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import msgspec
 import onnx
 import pytest
 import yaml
 
-from agent.bundle import Manifest, open_bundle
+from agent.bundle import Manifest, Withheld, open_bundle
 from export.bom import bill_of
 from export.model_card import model_card
 
@@ -27,6 +28,23 @@ def test_the_card_has_front_matter_that_hugging_face_reads_and_each_artefact(bun
     assert manifest.provenance.data_sha256 in text
 
 
+def test_the_card_says_what_shapes_the_files_have(bundle_folder: Path) -> None:
+    graph = onnx.load(bundle_folder / "artifacts" / "model.onnx").graph
+    shapes = {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in graph.input}
+
+    told = (bundle_folder / "README.md").read_text()
+
+    assert f"`image` {shapes['image']} uint8 RGB. `score` (1,) float32" in told
+    assert [value.type.tensor_type.shape.dim[0].dim_value for value in graph.output] == [1, 1]
+
+
+def test_a_reason_that_a_runtime_gave_is_no_markup_in_the_card(manifest: Manifest) -> None:
+    reason = "could not be made: <node> `x` | [link](y) takes 3 % more"
+    lost = msgspec.structs.replace(manifest, withheld=(Withheld("onnx-int8", "onnxruntime", "int8", reason),))
+
+    assert "- `onnx-int8` was made and left out: could not be made:  node   x     link (y) takes 3 % more\n" in model_card(lost)
+
+
 def test_the_bill_names_weights_photographs_tools_and_each_file_with_its_hash(bundle_folder: Path, manifest: Manifest) -> None:
     bill = json.loads((bundle_folder / "bom.cdx.json").read_text())
 
@@ -37,6 +55,24 @@ def test_the_bill_names_weights_photographs_tools_and_each_file_with_its_hash(bu
     assert hashed == {name: manifest.files[name] for a in manifest.artifacts for name in a.files}
     known = {*refs, bill["metadata"]["component"]["bom-ref"]}
     assert {ref for one in bill["dependencies"] for ref in (one["ref"], *one["dependsOn"])} <= known
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "hashes"),
+    [
+        (f"embedded a.safetensors, file sha256 {'a' * 64}", "embedded a.safetensors", ["a" * 64]),
+        ("random, seed 0", "random, seed 0", []),
+    ],
+)
+def test_the_bill_has_the_hash_of_the_file_of_the_weights(manifest: Manifest, told: str, name: str, hashes: list[str]) -> None:
+    provenance = msgspec.structs.replace(manifest.provenance, weights=told)
+
+    bill = bill_of(msgspec.structs.replace(manifest, provenance=provenance), manifest.files)
+
+    (weights,) = (one for one in bill["components"] if one["bom-ref"] == "weights")
+    assert weights["name"] == name
+    assert [one["content"] for one in weights.get("hashes", [])] == hashes  # what a scanner compares with files
+    assert weights["properties"] == [{"name": "kensa:tensors_sha256", "value": provenance.weights_sha256}]
 
 
 def test_both_are_made_from_the_manifest_alone(bundle_folder: Path, manifest: Manifest) -> None:

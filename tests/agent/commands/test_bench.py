@@ -6,17 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from kensa_process import python
 from line_file import write_line
 from small_bundle import edit_manifest
 
-from agent.bundle import open_bundle
+from agent.bundle import BundleError, open_bundle
 from agent.commands.bench import Measured, bench_command, energy_of, table
 from agent.commands.line import reporting
 from agent.config import load_line
 from agent.drivers import section
 from agent.model import Here
 from agent.serving.choice import FOLDER, Choice, chosen, keep
-from agent.serving.model_watch import ModelWatch
+from agent.serving.model_watch import ModelWatch, open_from
 
 FIGURES = {
     "artifact": "onnx-f32",
@@ -81,6 +82,14 @@ def test_each_bundle_of_a_line_keeps_its_own_choice(small_bundle: Path, tmp_path
     assert [chosen(bundle, "auto", AUTO, tmp_path)[0].name for bundle in bundles] == ["openvino-f32", "onnx-f32"]
 
 
+def test_a_choice_that_does_not_run_here_any_more_says_to_choose_again(own_bundle: Path, tmp_path: Path) -> None:
+    edit_manifest(own_bundle, lambda manifest: manifest["artifacts"][1].update(golden_raw=[0.1, 0.1]))
+    write_choice(tmp_path, open_bundle(own_bundle).manifest.bundle_id, "openvino-f32")
+
+    with pytest.raises(BundleError, match=r"gives raw score .*; openvino-f32 is what kensa bench --choose found .* choose again"):
+        open_from(own_bundle, "auto", AUTO, Here(tmp_path))
+
+
 def test_another_runtime_does_not_look_at_the_choice(small_bundle: Path, tmp_path: Path) -> None:
     bundle = open_bundle(small_bundle)
     write_choice(tmp_path, bundle.manifest.bundle_id, "openvino-f32")
@@ -94,12 +103,34 @@ def test_a_line_may_say_auto(state: Path, small_bundle: Path) -> None:
     assert load_line(write_line(state, small_bundle, runtime="auto")).runtime == AUTO
 
 
-@pytest.mark.parametrize("words", [["--choose"], ["--frames", "0"]], ids=["choose without state", "no frames"])
+@pytest.mark.parametrize(
+    "words", [["--choose"], ["--frames", "0"], ["--within-s", "0"]], ids=["choose without state", "no frames", "no time"]
+)
 def test_a_wrong_option_is_refused(small_bundle: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench_command([str(small_bundle), *words])
 
-    assert "expected at least 1" in (said := capsys.readouterr().err) or "--choose needs --state" in said
+    said = capsys.readouterr().err
+    assert any(reason in said for reason in ("expected at least 1", "--choose needs --state", "expected a number of seconds"))
+
+
+WITHOUT_OPENVINO = """
+import sys
+from pathlib import Path
+
+sys.modules["openvino"] = None  # as where it is not installed
+from agent.bundle import open_bundle
+from agent.commands.bench import candidates
+
+print(*(section for artifact in open_bundle(Path(sys.argv[1])).manifest.artifacts for section in candidates(artifact, 0)))
+"""
+
+
+def test_a_runtime_that_is_not_installed_does_not_end_it(small_bundle: Path) -> None:
+    ended = python("-c", WITHOUT_OPENVINO, str(small_bundle))
+
+    assert ended.stderr == ""
+    assert ended.stdout == "{'type': 'onnxruntime', 'provider': 'cpu'} {'type': 'openvino'}\n"
 
 
 def test_energy_is_told_for_one_image_where_the_machine_tells_it(tmp_path: Path) -> None:

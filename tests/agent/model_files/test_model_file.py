@@ -124,6 +124,11 @@ HOSTILE_IR = {
     "an operator of tomorrow": (IR.replace(b"opset1", b"opset99"), 24, "'opset99'"),
     "another format": (IR.replace(b'version="11"', b'version="12"'), 24, "net version '12'"),
     "another document": (b"<html/>", 0, "html version 'none'"),
+    "layers without end": (
+        b'<net version="11"><layers>' + b'<layer type="Relu" version="opset1"/>' * 20_001 + b"</layers></net>",
+        0,
+        "more than 20000 layers",
+    ),
     "elements nested without end": (b'<net version="11">' + b"<a>" * 100 + b"</a>" * 100 + b"</net>", 0, "deeper elements"),
     "UTF-16": (IR.decode().replace("1.0", "1.0").encode("utf-16"), 24, "UTF-8"),
     "cut off": (IR[:-20], 24, "no XML, or cut off"),

@@ -12,19 +12,29 @@ from small_bundle import edit_manifest
 from agent.bundle import open_bundle, sha256
 from agent.model import Here, open_model
 from agent.runtimes import Runtime, onnxruntime
-from agent.serving.compiled import compiled_folder
+from agent.serving.compiled import FOLDER, compiled_folder
 
 
 @pytest.mark.parametrize(("most", "left"), [(100, {"0", "1", "2"}), (25, {"1", "2"}), (10, {"2"}), (0, set())])
 def test_the_oldest_files_of_all_models_go_until_the_rest_is_within_bounds(tmp_path: Path, most: int, left: set[str]) -> None:
     folders = [compiled_folder(tmp_path, model) for model in ("one", "other", "one")]
-    for k, folder in enumerate(folders):
+    for k, folder in enumerate(filter(None, folders)):
         (folder / str(k)).write_bytes(bytes(10))
         os.utime(folder / str(k), (k, k))
 
     compiled_folder(tmp_path, "third", most_bytes=most)
 
-    assert {file.name for folder in folders for file in folder.iterdir()} == left
+    assert {file.name for folder in filter(None, folders) for file in folder.iterdir()} == left
+
+
+def test_a_disk_that_takes_nothing_costs_time_and_not_the_start(small_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / FOLDER).touch()  # in the way, as a full or a read-only disk would be
+    bundle, runtime = open_bundle(small_bundle), Remembering()
+
+    with open_model(bundle, bundle.artifact_for(["onnxruntime"]), runtime, Here(tmp_path)):
+        pass
+
+    assert runtime.caches == [None]
 
 
 def test_a_model_that_was_trained_again_never_finds_what_was_compiled_of_the_one_before(
