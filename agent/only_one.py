@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -22,8 +22,9 @@ def only_one(folder: Path, role: str) -> Iterator[None]:
         except BlockingIOError as e:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             raise AlreadyRunningError(f"{folder}: a `kensa {role}` runs here already (process {holder})") from e
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the role is held all the same, only by whom is not said
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.events.event import lost_alert
 from agent.events.outbox import Outbox
 from agent.events.rows import Row
 
@@ -76,6 +77,24 @@ class Feed:
         self._replays.append((first - 1, last))
         if self._pace:
             self._pace.asked(time.monotonic())
+
+    def wanted(self, stream: str, first: int, last: int) -> None:
+        """A collector misses these numbers of a stream; of another one than those here nothing is known."""
+        if stream == self._outbox.memory_stream:
+            self._memory = min(self._memory, first - 1)
+        elif stream == self._outbox.stream:
+            self.replay(first, last)
+            self._explain(first)
+
+    def _explain(self, first: int) -> None:
+        """What was asked for from this number on and is gone is told of in an alert, in the same one as long as that is kept: a
+        collector that comes late, or has lost its file, would wait for it for ever, and the station for its acknowledgement."""
+        if (lost := self._outbox.not_kept(first)) is None:
+            return
+        if (told := self._outbox.number_of(lost.key)) is None:
+            self._outbox.alert(lost.key, lost_alert(lost))
+        else:
+            self._replays.append((told - 1, told))
 
     def taken(self, seq: int) -> None:
         """By the collector, the last one so far."""

@@ -71,6 +71,7 @@ class Publisher:
         self._denied: dict[str, float] = {}
         self._stop = threading.Event()
         self._failure: Exception | None = None
+        self._away, self._away_since_s = "not connected yet", time.monotonic()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._thread.start()
 
@@ -86,6 +87,11 @@ class Publisher:
     def misunderstood(self) -> int:
         """Messages to `birth`, `ack` and `replay` that could not be read."""
         return self._report.misunderstood
+
+    @property
+    def away(self) -> tuple[str, float]:
+        """Why the broker takes no event, empty where it does, and for how many seconds."""
+        return (self._away, time.monotonic() - self._away_since_s) if self._away else (self._refusals(), 0.0)
 
     def check(self) -> None:
         """Raises what ended the thread, if it ended."""
@@ -108,9 +114,12 @@ class Publisher:
                         continue
                     log.info("broker %s:%d connected, %d events waiting", *self._address, self._outbox.backlog())
                     self._greet(session)
+                    self._away = ""
                     self._drain(session)
                     self._report.say_goodbye(session, _GOODBYE_S)
             except BrokerLostError as e:
+                self._away_since_s = self._away_since_s if self._away else time.monotonic()
+                self._away = str(e)
                 lasted = time.monotonic() - started_s > _LONGEST_PAUSE_S  # else it accepts only to throw us out
                 soon = lasted or isinstance(e, PoisonError)
                 pause_s = _FIRST_PAUSE_S if soon else min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -162,6 +171,7 @@ class Publisher:
         self._births += 1
         self._born.add(self._outbox.stream)
         self._report.greet(session, self._refusals())
+        self._born.add(self._outbox.stream)  # it may have changed while it was said
 
     def _refusals(self) -> str:
         return f"not allowed to publish to {', '.join(sorted(self._denied))}" if self._denied else ""
@@ -226,8 +236,8 @@ class Publisher:
                     self._acknowledged(msgspec.json.decode(heard.payload, type=Acknowledgement), feed)
                 case "replay":
                     wanted = msgspec.json.decode(heard.payload, type=Replay)
-                    if wanted.stream == self._outbox.stream and not heard.retained:
-                        feed.replay(max(1, wanted.first), wanted.last)
+                    if not heard.retained:
+                        feed.wanted(wanted.stream, max(1, wanted.first), wanted.last)
                 case _:
                     self._desk.hear(heard, feed, self._outbox.stream, utc(), time.monotonic())
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -253,6 +263,10 @@ class Publisher:
             raise TakenOverError("another station was born under this one's name")
 
     def _acknowledged(self, ack: Acknowledgement, feed: Feed) -> None:
-        if ack.collector == self._config.collector and ack.stream == self._outbox.stream:
+        if ack.collector != self._config.collector:
+            return
+        if ack.stream == self._outbox.memory_stream:
+            self._outbox.acknowledged_in_memory(ack.seq)
+        elif ack.stream == self._outbox.stream:
             self._outbox.acknowledged(ack.seq)
             feed.taken(ack.taken)

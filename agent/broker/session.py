@@ -6,6 +6,7 @@ can tell that events arrive.
 """
 
 import contextlib
+import functools
 import hashlib
 import queue
 import ssl
@@ -186,7 +187,7 @@ class Session:
             clean_session=None if is_v5 else True,
             reconnect_on_failure=False,
         )
-        client.on_connect = self._on_connect
+        client.on_connect = functools.partial(self._on_connect, client)
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
@@ -223,7 +224,8 @@ class Session:
             raise OtherProtocolError(f"not connected: {reason}", is_refused=True)
         raise BrokerLostError(f"not connected: {reason}")
 
-    def _on_connect(self, client: paho.Client, data: Any, flags: paho.ConnectFlags, reason: ReasonCode, properties: Any) -> None:
+    def _on_connect(self, client: Client, same: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        client.keep_to(properties)
         if not reason.is_failure and self._listens_to:
             client.subscribe([(f"{self._prefix}/{topic}", 1) for topic in self._listens_to])
         self._connected.put(reason)

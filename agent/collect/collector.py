@@ -127,6 +127,7 @@ class Collector:
                 self._ledger.newest(prefix, told.stream, told.newest_seq)
                 if leaf == "birth":
                     self._told.pop((prefix, told.stream), None)  # it may have forgotten what it was told
+                    self._inquiry.anew(told.stream)
             elif leaf == "state":
                 state = msgspec.json.decode(message.payload, type=dict[str, Any])
                 for onlooker in self._onlookers:

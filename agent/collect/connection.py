@@ -18,7 +18,8 @@ from agent.broker.login import password_of, tls_context
 from agent.sections import Mqtt
 
 _SESSION_S = 7 * 86400  # so long the broker keeps what comes while the collector is away
-_WAITING = 20_000  # messages; the broker has not more than its `max_inflight_messages` on the way
+_UNANSWERED = 5000  # events that the broker may have on the way here
+_WAITING = 4 * _UNANSWERED  # messages: events, and what needs no answer
 
 
 class Connection:
@@ -41,13 +42,14 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = lambda client, data, message: self._messages.put(message)
+        client.on_message = self._on_message
         if config.login is not None:
             client.username_pw_set(config.login.user, password_of(config.login))
         if config.tls is not None:
             client.tls_set_context(tls_context(config.tls))
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = _SESSION_S
+        properties.ReceiveMaximum = _UNANSWERED
         try:
             client.connect(config.host, config.port, config.keepalive_s, clean_start=False, properties=properties)
         except (OSError, ValueError) as e:
@@ -85,7 +87,16 @@ class Connection:
         """Publishes it once; a station that does not hear it is told again."""
         self._client.publish(topic, msgspec.json.encode(content), qos=1)
 
+    def _on_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
+        """Waits for nobody: a thread of paho's that stands still cannot be ended. What found no room comes again."""
+        try:
+            self._messages.put_nowait(message)
+        except queue.Full:
+            if message.qos:
+                self._ended = self._ended or f"more than {_UNANSWERED} messages without an answer"
+
     def _on_connect(self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
+        self._client.keep_to(properties)
         if reason.is_failure:
             self._ended = f"not connected: {reason}"
         else:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from agent.drivers import ConfigError
-from agent.events.rows import Lost
+from agent.events.rows import POWER_CUT, Lost
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS event (
@@ -127,15 +127,11 @@ class Ledger:
         """Numbers below the newest that are neither here nor explained, the oldest hundred of each stream, oldest first."""
         self._settle_lost()
         found: list[Gap] = []
+        settled = f"SELECT first, last FROM settled WHERE stream = ? ORDER BY first LIMIT {_GAPS + 1}"
         for stream, topic, newest in self._db.execute("SELECT id, topic, newest FROM stream").fetchall():
-            of_stream, expected = [], 1
-            for first, last in self._settled(stream):
-                if first > expected:
-                    of_stream.append(Gap(stream, topic, expected, first - 1))
-                expected = last + 1
-            if expected <= newest:
-                of_stream.append(Gap(stream, topic, expected, newest))
-            found += of_stream[:_GAPS]
+            oldest = self._db.execute(settled, (stream,)).fetchall()
+            up_to = newest if len(oldest) <= _GAPS else oldest[-1][0] - 1
+            found += [Gap(stream, topic, first, last) for first, last in _between(oldest, 1, up_to)]
         return found
 
     def watermarks(self) -> dict[tuple[str, str], int]:
@@ -147,14 +143,18 @@ class Ledger:
         row = self._db.execute("SELECT last FROM settled WHERE stream = ? AND first = 1", (stream,)).fetchone()
         return int(row[0]) if row else 0
 
-    def _settled(self, stream: str) -> list[tuple[int, int]]:
-        return self._db.execute("SELECT first, last FROM settled WHERE stream = ? ORDER BY first", (stream,)).fetchall()
+    def _touching(self, stream: str, first: int, last: int) -> list[tuple[int, int]]:
+        """What is settled of these numbers and their neighbors, in order; the others are not read, however many there are."""
+        before = "SELECT max(first) FROM settled WHERE stream = ?1 AND first <= ?2"
+        query = (
+            f"SELECT first, last FROM settled WHERE stream = ?1 AND first BETWEEN ifnull(({before}), ?2) AND ?3 + 1 "
+            "AND last >= ?2 - 1 ORDER BY first"
+        )
+        return self._db.execute(query, (stream, first, last)).fetchall()
 
     def _settle(self, stream: str, first: int, last: int) -> None:
         """Joins the numbers with their neighbors: there are as many rows as gaps."""
-        touching = self._db.execute(
-            "SELECT first, last FROM settled WHERE stream = ? AND first <= ? AND last >= ?", (stream, last + 1, first - 1)
-        ).fetchall()
+        touching = self._touching(stream, first, last)
         joined = (min([first, *(row[0] for row in touching)]), max([last, *(row[1] for row in touching)]))
         self._db.executemany("DELETE FROM settled WHERE stream = ? AND first = ?", [(stream, row[0]) for row in touching])
         self._db.execute("INSERT INTO settled VALUES (?, ?, ?)", (stream, *joined))
@@ -162,34 +162,46 @@ class Ledger:
     def _note_lost(self, topic: str, told: dict[str, Any]) -> None:
         """The station says which numbers will not come. Where it can no longer count them, nothing of that stream will."""
         lost = msgspec.convert(told, Lost)
-        if lost.stream:
-            row = (lost.stream, lost.first if lost.count else 1, lost.last, lost.count, lost.reason)
-            self._db.execute("INSERT INTO lost VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING", row)
-            self.newest(topic, lost.stream, 0)
+        if not lost.stream or lost.reason == POWER_CUT:
+            return
+        self.newest(topic, lost.stream, 0)
+        runs = lost.runs or ((lost.first, lost.last),)
+        is_exact = lost.count == sum(last - first + 1 for first, last in runs)
+        row = (lost.stream, lost.first if lost.count else 1, lost.last, lost.count, lost.reason, is_exact)
+        self._db.execute("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        for first, last in runs if is_exact else ():
+            self._give_up(lost.stream, first, last)
+
+    def _give_up(self, stream: str, first: int, last: int) -> None:
+        self.counts.lost += sum(b - a + 1 for a, b in self._missing(stream, first, last))
+        self._settle(stream, first, last)
 
     def _settle_lost(self) -> None:
         """A range explains what is missing in it once no more is missing than the station has lost there."""
         told = "SELECT stream, first, last, count, reason FROM lost WHERE NOT is_settled"
         for stream, first, last, count, reason in self._db.execute(told).fetchall():
             newest = self._db.execute("SELECT newest FROM stream WHERE id = ?", (stream,)).fetchone()
-            missing = self._missing(stream, first, last if count else min(last, newest[0]))
+            up_to = last if count else newest[0]
+            missing = self._missing(stream, first, up_to)
             if count is None or sum(b - a + 1 for a, b in missing) <= count:
-                for a, b in missing:
-                    self.counts.lost += b - a + 1
-                    self._settle(stream, a, b)
+                if missing:
+                    self._give_up(stream, first, up_to)
                 key = (stream, first, last, reason)
                 self._db.execute("UPDATE lost SET is_settled = 1 WHERE (stream, first, last, reason) = (?, ?, ?, ?)", key)
 
     def _missing(self, stream: str, first: int, last: int) -> list[tuple[int, int]]:
-        found, expected = [], first
-        for a, b in self._settled(stream):
-            if b < expected:
-                continue
-            if a > last:
-                break
-            if a > expected:
-                found.append((expected, a - 1))
-            expected = b + 1
-        if expected <= last:
-            found.append((expected, last))
-        return found
+        return _between(self._touching(stream, first, last), first, last)
+
+
+def _between(settled: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:
+    """PURE  What is left of the numbers first to last.
+
+    >>> _between([(3, 4), (8, 12), (20, 21)], 1, 15)
+    [(1, 2), (5, 7), (13, 15)]
+    """
+    found, expected = [], first
+    for a, b in [*settled, (last + 1, last + 1)]:
+        if expected < a and expected <= last:
+            found.append((expected, min(a - 1, last)))
+        expected = max(expected, b + 1)
+    return found

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 
 from agent.clock import Clock, Instant, corrected
-from agent.events.rows import Kind, Lost, Row
+from agent.events.rows import NOT_KEPT, Kind, Lost, Row
 from agent.inspection import Cause, Event, Measured, Outcome, Part
 
 SCHEMA, ALERT_SCHEMA = "kensa.part/v1", "kensa.alert/v1"
-DATA_SCHEMA, ALERT_DATA_SCHEMA = "urn:kensa:part:1.3", "urn:kensa:alert:1.1"  # the minor version: fields were added, none changed
+DATA_SCHEMA, ALERT_DATA_SCHEMA = "urn:kensa:part:1.3", "urn:kensa:alert:1.2"  # the minor version: fields were added, none changed
 ALERT_TOPIC = "alert"
 
 
@@ -69,7 +69,8 @@ class PartData(msgspec.Struct, frozen=True):
 
 
 class AlertData(msgspec.Struct, frozen=True):
-    """The `data` of an alert. `events-lost` has, in place of `state`, the numbers first to last of `stream` that are missing.
+    """The `data` of an alert. `events-lost` has, in place of `state`, the numbers first to last of `stream` that are missing;
+    where others lie between them, runs are the ones that are.
 
     state: `told` of what happened once; `raised` of what goes on, until the same alert is `cleared`.
     """
@@ -84,6 +85,7 @@ class AlertData(msgspec.Struct, frozen=True):
     last: int | msgspec.UnsetType = msgspec.UNSET
     count: int | msgspec.UnsetType | None = msgspec.UNSET
     kind: str | msgspec.UnsetType = msgspec.UNSET
+    runs: tuple[tuple[int, int], ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Envelope(msgspec.Struct, Generic[Data], frozen=True, omit_defaults=True):
@@ -162,7 +164,8 @@ def alert(name: str, detail: str, state: str = "told") -> bytes:
 
 def lost_alert(lost: Lost) -> bytes:
     """The `data` of an alert: numbers of the stream that no subscriber will see, and why."""
-    return msgspec.json.encode({"alert": "events-lost", "severity": "error", **asdict(lost)})
+    severity = "warning" if lost.reason == NOT_KEPT else "error"
+    return msgspec.json.encode({"alert": "events-lost", "severity": severity, **asdict(lost)})
 
 
 def envelope(station: str, row: Row, historical: bool = False, now: Instant | None = None) -> bytes:

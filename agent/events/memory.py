@@ -71,9 +71,10 @@ class EventMemory:
                     self._keys.discard(self._entries.pop(seq).key)
             self._newest = max([self._told, *self._entries])
 
-    def settle(self, seq: int) -> None:
+    def settle(self, first: int, last: int) -> None:
+        """These have reached where they must go, both ends included."""
         with self._lock:
-            entry = self._entries.pop(seq, None)
-            self._keys.discard(entry.key if entry is not None else "")
-        if entry is not None:
+            settled = [self._entries.pop(seq) for seq in list(self._entries) if first <= seq <= last]
+            self._keys.difference_update(entry.key for entry in settled)
+        for entry in settled:
             entry.on_durable(entry.key)

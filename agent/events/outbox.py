@@ -4,6 +4,8 @@ While the disk takes nothing, events wait in memory under a stream of their own;
 that the ejector's journal keeps them until then.
 """
 
+import contextlib
+import functools
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -15,7 +17,7 @@ from agent.clock import utc_now
 from agent.events.change import Acknowledged, Mark
 from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.memory import Entry, EventMemory
-from agent.events.rows import Kind, Lost, Row
+from agent.events.rows import NOT_KEPT, Kind, Lost, Row
 from agent.events.salvage import open_or_replace
 from agent.events.store import DELIVERED, REFUSED, SENT, connect
 from agent.events.writer import Writer, mark_suspect
@@ -24,6 +26,7 @@ from agent.sections import KeepAll
 log = logging.getLogger(__name__)
 
 _EVENT_COLUMNS = "seq, key, topic, time, data"
+_EXPLAINED = 200  # events between which numbers are missing that are told of in one alert
 
 
 class OutboxError(Exception):
@@ -33,31 +36,40 @@ class OutboxError(Exception):
 class Outbox:
     """The events of one station. keep: how much of them. machine: names the boot of the machine.
 
-    Raises OutboxError where there can be no file at all; a broken one is set aside and what it held is saved.
+    Raises OutboxError where there can be no file at all; a broken one is set aside and what it held is saved, and one on a disk
+    that is full or fails is opened once that is over: a line that was stopped must be able to start.
     """
 
     def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "") -> None:
         self._file = file
         self._memory = EventMemory()
+        self._reader: sqlite3.Connection | None = None
+        opens = functools.partial(open_or_replace, file, keep or KeepAll(), machine)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            store = open_or_replace(file, keep or KeepAll(), machine)
-            self._reader = connect(file)
+            self._writer = Writer(file, opens, self._memory)
         except (sqlite3.Error, OSError) as e:
             raise OutboxError(f"{file}: cannot be opened as an outbox: {e}") from e
-        self._writer = Writer(file, store, self._memory)
+        with contextlib.suppress(sqlite3.OperationalError):  # then it is opened when something is to be read
+            self._reader = connect(file) if self._writer.is_open else None
 
     def __enter__(self) -> "Outbox":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writer.close()
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
 
     @property
     def stream(self) -> str:
-        """Names the sequence of the file's events."""
+        """Names the sequence of the file's events; while it cannot be opened, of those in memory."""
         return self._writer.stream
+
+    @property
+    def memory_stream(self) -> str:
+        """Names the sequence of the events in memory."""
+        return self._memory.stream
 
     @property
     def trouble(self) -> str:
@@ -99,6 +111,10 @@ class Outbox:
         """
         self._writer.change(Acknowledged(self.stream, seq))
 
+    def acknowledged_in_memory(self, seq: int) -> None:
+        """The same of the events in memory, for which the gate's journal waits."""
+        self._memory.settle(0, seq)
+
     def waiting(self, after: int, limit: int, last: int | None = None) -> Sequence[Row]:
         """Events not yet delivered with after < seq (<= last), oldest first. For one thread only."""
         up_to = 2**63 - 1 if last is None else last
@@ -112,6 +128,22 @@ class Outbox:
         """
         query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > ? AND seq <= ? AND state != {REFUSED} ORDER BY seq LIMIT ?"
         return [Row(self.stream, *row) for row in self._read(query, after, last, limit)]
+
+    def not_kept(self, first: int) -> Lost | None:
+        """Numbers from this one on that were given out and are gone, as far as one alert can say; None where none are. For one
+        thread only."""
+        kept_from = f"SELECT 1, seq FROM event WHERE seq >= ? ORDER BY seq LIMIT {_EXPLAINED}"  # a refused one has its own alert
+        found = self._read(f"SELECT 0, seq FROM sqlite_sequence UNION ALL SELECT * FROM ({kept_from})", first)  # both, or nothing
+        newest = max((int(seq) for is_kept, seq in found if not is_kept), default=0)
+        kept = sorted(int(seq) for is_kept, seq in found if is_kept)
+        known = kept if len(kept) == _EXPLAINED else [*kept, newest + 1]
+        gone = tuple((a + 1, b - 1) for a, b in zip([first - 1, *known[:-1]], known, strict=True) if b - a > 1)
+        return Lost.of(NOT_KEPT, self.stream, gone, detail="delivered long ago") if gone else None
+
+    def number_of(self, key: str) -> int | None:
+        """Of the event with this key, if it is kept. For one thread only."""
+        found = self._read("SELECT seq FROM event WHERE key = ?", key)
+        return int(found[0][0]) if found else None
 
     def unacknowledged(self, limit: int) -> Sequence[Row]:
         """Events that the broker has and the collector has not acknowledged yet, oldest first. For one thread only."""
@@ -136,9 +168,13 @@ class Outbox:
         """Returns the number of the newest commit, at once if it is not `seen`, else after the next or the timeout."""
         return self._writer.wait_for_commit(seen, timeout_s)
 
-    def _read(self, query: str, *values: int) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, *values: int | str) -> list[tuple[Any, ...]]:
         """Raises OutboxError where the file is broken: the next start sets it aside and saves what can be read."""
+        if not self._writer.is_open:
+            return []
         try:
+            if self._reader is None:
+                self._reader = connect(self._file)
             return self._reader.execute(query, values).fetchall()
         except sqlite3.OperationalError as e:  # another one writes, or the disk is away: nothing to be read now
             log.error("%s: not read: %s", self._file, e)
@@ -148,7 +184,8 @@ class Outbox:
             raise OutboxError(f"{self._file}: broken: {e}") from e
 
     def _settle(self, row: Row, state: int) -> None:
-        if row.stream == self.stream:
+        if row.stream == self._memory.stream:
+            if state != SENT:
+                self._memory.settle(row.seq, row.seq)
+        elif row.stream == self.stream:
             self._writer.change(Mark(row.seq, row.seq, state))
-        elif row.stream == self._memory.stream and state != SENT:
-            self._memory.settle(row.seq)

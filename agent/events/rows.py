@@ -1,11 +1,16 @@
 """What the outbox keeps of an event, how much room that takes, and what it tells of events that are gone."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from agent.sections import Keep, KeepAll
 
+Runs = tuple[tuple[int, int], ...]  # of numbers, both ends included
+
+POWER_CUT = "power cut"  # what was lost had no number yet
+NOT_KEPT = "not kept"  # why numbers are missing that were delivered long ago
 PAGE_BYTES = 1024  # of the file; a commit of one event writes half of what it writes with 4096
 _COLUMNS_BYTES = 36  # numbers and lengths in a row; about as much in the indexes
 
@@ -38,9 +43,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Numbers that no subscriber will see, and why. reason: `room`, `age`, `refused`, `power cut`, `corrupt` or `restored`.
+    """Numbers that no subscriber will see, and why. reason: `room`, `age`, `refused`, `power cut`, `corrupt`, `restored` or
+    `not kept`: of those asked for, delivered so long ago that they are gone.
 
-    count: events lost between first and last, None where nobody can know.
+    count: events lost between first and last, None where nobody can know. runs: which ones, where others lie between them.
     """
 
     reason: str
@@ -50,11 +56,28 @@ class Lost:
     count: int | None
     kind: str = ""
     detail: str = ""
+    runs: Runs = ()
+
+    @classmethod
+    def of(cls, reason: str, stream: str, runs: Runs, kind: str = "", detail: str = "") -> "Lost":
+        """runs: exactly these, ascending, at least one."""
+        count = sum(last - first + 1 for first, last in runs)
+        return cls(reason, stream, runs[0][0], runs[-1][1], count, kind, detail, runs if len(runs) > 1 else ())
 
     @property
     def key(self) -> str:
         """Of the alert that tells of it, the same each time."""
         return f"lost/{self.reason}/{self.stream}/{self.first}-{self.last}"
+
+
+def runs_of(numbers: Sequence[int]) -> Runs:
+    """PURE  Ascending numbers, as the first and the last of those that follow each other.
+
+    >>> runs_of([1, 2, 3, 7, 9, 10])
+    ((1, 3), (7, 7), (9, 10))
+    """
+    starts = [k for k, number in enumerate(numbers) if k == 0 or number != numbers[k - 1] + 1]
+    return tuple((numbers[a], numbers[b - 1]) for a, b in zip(starts, [*starts[1:], len(numbers)], strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,22 @@ Ages are hours of operation, counted by the monotonic clock and kept in the file
 """
 
 import contextlib
+import math
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent.events.rows import PAGE_BYTES, Kind, Lost, New, keep_of, on_disk
+from agent.events.rows import PAGE_BYTES, POWER_CUT, Kind, Lost, New, keep_of, on_disk, runs_of
 from agent.sections import KeepAll
 
-DELIVERED, REFUSED, SENT = 1, 2, 3  # 0: waiting; sent: the broker has it, the collector has not said so yet
+_WAITING, DELIVERED, REFUSED, SENT = range(4)  # sent: the broker has it, the collector has not said so yet
 
 _VERSION = 2
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
 _BATCH = 1000
+_HIGHEST = 2**63 - 1
 _ACKNOWLEDGED_AT_ONCE = 2000
 _WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer
 _MARK_EVERY_S = 1.0
@@ -56,10 +58,17 @@ class EventStore:
         self._mark = file.with_suffix(".mark")
         self.lost: list[Lost] = []
         self._db = connect(file)
+        with contextlib.ExitStack() as unless_open:
+            unless_open.callback(self._db.close)
+            self._open(machine)
+            unless_open.pop_all()
+
+    def _open(self, machine: str) -> None:
+        file, now_s = self._file, self._now_s
         if file.stat().st_size < _SMALL_BYTES or suspect(file).exists():
             self._check_pages()
         if self._version() == 0:
-            self._db.executescript(_TABLES)
+            self._db.executescript(f"BEGIN; {_TABLES}")  # all of it with its first row, or nothing
             self._db.execute("INSERT INTO stream VALUES (?, 0.0, ?, 1)", (uuid.uuid4().hex, machine))
             self._db.commit()
         stream, operated_s, before, is_closed = self._db.execute("SELECT * FROM stream").fetchone()
@@ -67,7 +76,7 @@ class EventStore:
         self._newest = int((self._db.execute("SELECT seq FROM sqlite_sequence").fetchone() or (0,))[0])
         self._operated_from_s = float(operated_s) - now_s()
         if not is_closed and before != machine:
-            self.lost.append(Lost("power cut", self.stream, self._newest + 1, self._newest + 1, None, detail="the last 50 ms"))
+            self.lost.append(Lost(POWER_CUT, self.stream, self._newest + 1, self._newest + 1, None, detail="the last 50 ms"))
         if self._is_put_back():
             self._begin_stream()
         self._machine = machine
@@ -127,26 +136,29 @@ class EventStore:
                 self._write_mark()
 
     def rollback(self) -> None:
-        self._db.rollback()
-        for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
-            self._used[Kind(kind)] = used
+        with contextlib.suppress(sqlite3.OperationalError):  # a disk that gives nothing either: then too much is held to be used
+            self._db.rollback()
+            for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
+                self._used[Kind(kind)] = used
 
-    def evict(self) -> list[Lost]:
-        """Deletes what is too old or too much, oldest first and delivered ones first; gives what was never delivered."""
-        lost = []
+    def evict(self) -> tuple[list[Lost], bool]:
+        """Deletes some of what is too old or too much, oldest first and delivered ones first: of each kind a thousand at once, so
+        that no commit takes long or makes the file grow. Gives what was never delivered, and whether more has to go.
+        """
+        lost, is_more = [], False
         for kind in Kind:
             keep, now_s = keep_of(self._keep, kind), self._operated_s()
-            self._delete_old(kind, now_s - 3600 * keep.replay_hours)
-            waiting = self._delete(kind, "state = 0 AND operated_s < ?", now_s - 86400 * keep.waiting_days)
-            lost += self._as_lost(waiting, "age", kind)
-            waiting = []
-            while (excess := self._used[kind] - int(1e6 * keep.mb)) > 0:
-                if not self._delete_some(kind, "state IN (1, 2)", excess):
-                    if not (gone := self._delete_some(kind, "state IN (0, 3)", excess)):
-                        break
-                    waiting += gone
-            lost += self._as_lost(waiting, "room", kind)
-        return lost
+            recognized = self._newest - _RECOGNIZED  # behind it a copy is known by its event, however old that is
+            gone = self._delete(kind, (DELIVERED, REFUSED), before_s=now_s - 3600 * keep.replay_hours, last=recognized)
+            aged = self._delete(kind, (_WAITING,), before_s=now_s - 86400 * keep.waiting_days)
+            lost += self._as_lost(aged, "age", kind)
+            is_more |= max(len(gone), len(aged)) == _BATCH
+            if (excess := self._used[kind] - int(1e6 * keep.mb)) > 0:
+                if not (gone := self._delete(kind, (DELIVERED, REFUSED), excess=excess)):
+                    gone = self._delete(kind, (_WAITING, SENT), excess=excess)
+                    lost += self._as_lost(gone, "room", kind)
+                is_more |= bool(gone) and self._used[kind] > int(1e6 * keep.mb)
+        return lost, is_more
 
     def _write_mark(self) -> None:
         """Seldom: only a backup of less than a second ago escapes. A disk that does not take it does not take commits either."""
@@ -191,34 +203,27 @@ class EventStore:
             if missing > 0:
                 self.lost.append(Lost("restored", self.stream, start, end, missing, detail="of the stream before"))
 
-    def _delete_old(self, kind: Kind, before_s: float) -> None:
-        """Delivered events that nobody may ask for any more, except the newest, by which copies are recognized."""
-        self._delete(kind, f"state IN (1, 2) AND seq <= {self._newest - _RECOGNIZED} AND operated_s < ?", before_s)
-
-    def _delete(self, kind: Kind, condition: str, value: float) -> list[int]:
-        rows = self._db.execute(
-            f"DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE kind = ? AND {condition} LIMIT {_BATCH}) "
-            "RETURNING seq, bytes",
-            (kind, value),
-        ).fetchall()
-        self._used[kind] -= sum(size for _, size in rows)
-        return [seq for seq, _ in rows]
-
-    def _delete_some(self, kind: Kind, condition: str, excess: int) -> list[int]:
-        """The oldest that meet the condition, until so many bytes are free or a batch is through."""
+    def _delete(
+        self, kind: Kind, states: Sequence[int], before_s: float = math.inf, last: int = _HIGHEST, excess: float = math.inf
+    ) -> list[int]:
+        """The oldest in these states, of operation before `before_s`, until so many bytes are free or a batch is through."""
+        query = (
+            "SELECT seq, bytes, operated_s FROM event WHERE kind = ? AND state = ? AND seq <= ? ORDER BY seq "
+            f"LIMIT {_BATCH}"  # of one state in the index's order: nothing is sorted, or read in vain
+        )
+        found = sorted(row for state in states for row in self._db.execute(query, (kind, state, last)))
         freed, seqs = 0, []
-        query = f"SELECT seq, bytes FROM event WHERE kind = ? AND {condition} ORDER BY seq LIMIT {_BATCH}"
-        for seq, size in self._db.execute(query, (kind,)).fetchall():
+        for seq, size, operated_s in found[:_BATCH]:
+            if freed >= excess or operated_s >= before_s:
+                break
             seqs.append(seq)
             freed += size
-            if freed >= excess:
-                break
         self._db.executemany("DELETE FROM event WHERE seq = ?", [(seq,) for seq in seqs])
         self._used[kind] -= freed
         return seqs
 
     def _as_lost(self, seqs: Sequence[int], reason: str, kind: Kind) -> list[Lost]:
-        return [Lost(reason, self.stream, min(seqs), max(seqs), len(seqs), kind.name.lower())] if seqs else []
+        return [Lost.of(reason, self.stream, runs_of(seqs), kind.name.lower())] if seqs else []
 
 
 def suspect(file: Path) -> Path:
@@ -229,8 +234,11 @@ def suspect(file: Path) -> Path:
 def connect(file: Path) -> sqlite3.Connection:
     """A connection that commits safely and waits for another one's writing."""
     db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
-    db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+    with contextlib.ExitStack() as unless_open:
+        unless_open.callback(db.close)
+        db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+        unless_open.pop_all()
     return db

@@ -6,7 +6,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.clock import utc_now
@@ -23,19 +23,29 @@ _GROUP = 256  # events in one commit
 _MARKS_WAIT_S = 0.5  # a delivery is written with the next event, or after so long: each commit wears the disk
 _RETRY_S = 1.0
 _EVICT_EVERY = 500
+_OF_THE_DISK = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 
 
 class Writer:
-    """Owns the store from now on and closes it at its end; what no disk takes meanwhile goes to the memory.
+    """Opens the store and closes it at its end; what no disk takes meanwhile goes to the memory.
 
+    opens: the store; called again and again while the disk is full or fails. Raises its other errors, at the beginning.
     trouble: why the disk takes nothing now, empty where it does. failure: what ended the thread, if it ended.
     """
 
-    def __init__(self, file: Path, store: EventStore, memory: EventMemory) -> None:
+    def __init__(self, file: Path, opens: Callable[[], EventStore], memory: EventMemory) -> None:
         self._file = file
-        self._store = store
+        self._opens = opens
+        self._store: EventStore | None = None
         self._memory = memory
         self.trouble = ""
+        try:
+            self._store = opens()
+        except sqlite3.OperationalError as e:
+            if e.sqlite_errorcode & 0xFF not in _OF_THE_DISK:
+                raise
+            self.trouble = f"{file}: {e}"
+            log.error("%s: not opened, tried again and again, events wait in memory: %s", file, e)
         self.failure: Exception | None = None
         self._entries: queue.Queue[Entry] = queue.Queue(_QUEUE)
         self._changes = Changes()
@@ -53,8 +63,14 @@ class Writer:
 
     @property
     def stream(self) -> str:
-        """Names the sequence of the file's events; another one after a file put back from a backup was found out."""
-        return self._store.stream
+        """Names the sequence of the file's events; another one after a file put back from a backup was found out. While it
+        cannot be opened, of those in memory."""
+        return self._memory.stream if self._store is None else self._store.stream
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to be read."""
+        return self._store is not None
 
     def offer(self, entry: Entry) -> bool:
         """An event to be written; False when there are too many already. Never waits."""
@@ -84,10 +100,12 @@ class Writer:
         except Exception as e:  # noqa: BLE001 - raised in the loop by check()
             self.failure = e
         finally:
-            self._store.close()
+            if self._store is not None:
+                self._store.close()
 
     def _write_forever(self) -> None:
-        self._report()
+        if self._store is not None:
+            self._report(self._store)
         since_evict, retry_at_s = _EVICT_EVERY, 0.0
         while not (self._stop.is_set() and self._entries.empty() and not self._changes):
             entries = [] if self.trouble and self._memory.is_full else self._next_group()
@@ -101,7 +119,8 @@ class Writer:
             if not (untold or entries or self._changes or self.trouble):  # in trouble the disk is asked with nothing, too
                 continue
             try:
-                self._commit([*untold.values(), *entries])
+                store = self._store = self._store or self._opens()
+                self._commit(store, [*untold.values(), *entries])
                 self._memory.forget(untold)
             except sqlite3.OperationalError as e:  # full, read-only, locked: the line goes on
                 self._degrade(entries, e)
@@ -110,11 +129,10 @@ class Writer:
                     return
                 continue
             self.trouble = ""
-            self._report()
+            self._report(store)
             since_evict += len(entries)
             if since_evict >= _EVICT_EVERY:
-                since_evict = 0
-                self._evict()
+                since_evict = _EVICT_EVERY if self._evict(store) else 0
 
     def _degrade(self, entries: Sequence[Entry], error: sqlite3.OperationalError) -> None:
         """The disk takes nothing: events can be delivered from memory meanwhile."""
@@ -122,8 +140,9 @@ class Writer:
         self._announce()
         self.trouble = f"{self._file}: {error}"
         log.error("%s: not written, tried again in %s s, %d events in memory: %s", self._file, _RETRY_S, len(self._memory), error)
-        with contextlib.suppress(sqlite3.Error):
-            self._store.rollback()
+        if self._store is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._store.rollback()
 
     def _next_group(self) -> list[Entry]:
         """Events to be written together: those that came during the last commit, or within the time that changes may wait."""
@@ -135,14 +154,14 @@ class Writer:
                 entries.append(self._entries.get_nowait())
         return entries
 
-    def _commit(self, entries: Sequence[Entry]) -> None:
+    def _commit(self, store: EventStore, entries: Sequence[Entry]) -> None:
         """With all changes; what the disk did not take is a change still to be written."""
         with self._changing:
             left, self._changes = self._changes, Changes()
         try:
-            self._store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
-            still = left.write(self._store)
-            self._store.commit()
+            store.insert([New(e.key, e.kind, e.topic, e.time, e.data) for e in entries])
+            still = left.write(store)
+            store.commit()
             left = still
         finally:
             with self._changing:
@@ -157,30 +176,34 @@ class Writer:
             self._generation += 1
             self._committed.notify_all()
 
-    def _evict(self) -> None:
+    def _evict(self, store: EventStore) -> bool:
+        """Whether more has to go; not before what has come meanwhile is written."""
         try:
-            self._tell(self._store.evict())
-            self._store.commit()
+            lost, is_more = store.evict()
+            self._tell(store, lost)
+            store.commit()
+            return is_more
         except sqlite3.OperationalError as e:  # as in _write_forever; there will be a next time
-            self._store.rollback()
+            store.rollback()
             log.error("%s: nothing is deleted yet: %s", self._file, e)
+            return False
 
-    def _report(self) -> None:
+    def _report(self, store: EventStore) -> None:
         try:
-            self._tell(self._store.lost)
-            self._store.lost = []
+            self._tell(store, store.lost)
+            store.lost = []
         except sqlite3.OperationalError as e:  # told after the next commit
-            self._store.rollback()
+            store.rollback()
             log.error("%s: not reported yet: %s", self._file, e)
 
-    def _tell(self, lost: Sequence[Lost]) -> None:
+    def _tell(self, store: EventStore, lost: Sequence[Lost]) -> None:
         """A number that nobody will see is itself an event, written together with what has made it so."""
         if not lost:
             return
         for one in lost:
             log.error("events lost: %s", one)
-            self._store.insert([New(one.key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
-        self._store.commit()
+            store.insert([New(one.key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(one))])
+        store.commit()
         self._announce()
 
 

@@ -86,6 +86,9 @@ class Gate:
 
     def recover(self, now_ns: int, recipe: int = 0) -> None:
         """Puts the parts a killed ejector process left on the belt back on the line, to be rejected."""
+        if unreadable := ", ".join(self._journal.unreadable):
+            what = f"{unreadable} of the journal cannot be read: parts that were on the belt before may have gone by"
+            self.alarms.add("maybe-not-ejected", what, now_ns)
         for part, (triggered_ns, same_boot) in self._journal.left_open.items():
             self.account["triggers"] += 1
             planned_ns = triggered_ns + self._plan.delay_ns

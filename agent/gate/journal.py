@@ -7,6 +7,7 @@ as it is, and never the line: what it did not take is written when it takes more
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -62,6 +63,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.unconfirmed: dict[Part, Closed] = {}
         self.given_up = 0
+        self.unreadable: list[str] = []  # segments set aside, by name
         self._machine = machine
         self._capacity = capacity
         self._segment_bytes = segment_bytes
@@ -133,7 +135,15 @@ class Journal:
     def _replay(self, segment: int) -> None:
         same_boot = False
         file = self._files.path(segment)
-        for line in filter(None, file.read_bytes().splitlines()):
+        try:
+            content = file.read_bytes()
+        except OSError as e:  # a broken block of the disk: the gate must start all the same, and tell
+            log.error("%s: cannot be read, set aside: %s", file, e.strerror)
+            self.unreadable.append(file.name)
+            with suppress(OSError):
+                file.rename(file.with_suffix(".unreadable"))
+            return
+        for line in filter(None, content.splitlines()):
             try:
                 record: _Record = msgspec.json.decode(line, type=_Record)
             except (msgspec.DecodeError, UnicodeDecodeError):

@@ -23,8 +23,8 @@ TOPIC = "plant/press-3"
 TIME = "2026-11-21T09:30:00.000000Z"
 
 
-def publisher_to(port: int, outbox: Outbox, **settings: Any) -> Publisher:
-    return Publisher(Mqtt("127.0.0.1", TOPIC, port, **settings), "press-3", outbox, {})
+def publisher_to(port: int, outbox: Outbox, topic: str = TOPIC, **settings: Any) -> Publisher:
+    return Publisher(Mqtt("127.0.0.1", topic, port, **settings), "press-3", outbox, {})
 
 
 def put(outbox: Outbox, numbers: range, size: int = 2) -> None:

@@ -1,6 +1,9 @@
 """What a connection publishes next: live before late, and late no faster than the collector takes it."""
 
+import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,63 @@ def test_what_a_collector_asks_for_comes_before_the_rest_of_the_backlog(outbox: 
     feed.replay(5, 14)
 
     assert told(feed, times=1) == [*range(5, 15), *range(41, 51)]
+
+
+def test_numbers_asked_for_that_are_gone_are_explained_once_in_an_alert_and_in_the_same_one_again(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    put(outbox, range(1, 41))
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
+        db.execute("DELETE FROM event WHERE seq <= 30 AND seq NOT IN (10, 20)")
+    feed = Feed(outbox)
+
+    feed.wanted(outbox.stream, 1, 30)
+    wait_until(lambda: outbox.newest() == 41)
+    feed.wanted(outbox.stream, 1, 30)
+    (explained,) = [json.loads(one.row.data) for one in feed.next(20, 20) if one.row.seq == 41 and one.historical]
+
+    assert explained["runs"] == [[1, 9], [11, 19], [21, 30]]
+    assert (explained["reason"], explained["first"], explained["last"], explained["count"]) == ("not kept", 1, 30, 28)
+    assert explained["severity"] == "warning"
+    assert outbox.newest() == 41
+
+
+def test_what_a_collector_misses_of_the_events_in_memory_is_told_again(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "outbox.db", timeout=0)) as other, Outbox(tmp_path / "outbox.db") as outbox:
+        other.execute("BEGIN IMMEDIATE")  # no commit succeeds
+        accepted = [outbox.put(Entry(f"part {n}", Kind.PASS, "result/pass", "now", b"{}", lambda key: None)) for n in range(5)]
+        wait_until(lambda: outbox.backlog() == 5)
+        feed = Feed(outbox, has_collector=True)
+        first = told(feed, times=2)
+
+        feed.wanted(outbox.memory_stream, 3, 4)
+        feed.wanted("of another process", 1, 5)
+        outbox.acknowledged_in_memory(2)
+
+        assert all(accepted)
+        assert (first, told(feed, times=2)) == ([1, 2, 3, 4, 5], [3, 4, 5])
+        assert outbox.backlog() == 3
+
+
+@pytest.mark.parametrize("first", [1, 5, 6, 1000], ids=["all kept", "the last", "not given out yet", "far ahead"])
+def test_what_is_kept_or_was_never_given_out_needs_no_explanation(outbox: Outbox, first: int) -> None:
+    put(outbox, range(1, 6))
+
+    assert outbox.not_kept(first) is None
+
+
+def test_a_disk_that_cannot_be_read_now_does_not_make_what_is_kept_look_gone(outbox: Outbox) -> None:
+    put(outbox, range(1, 251))
+    assert outbox.newest() == 250
+    assert outbox._reader is not None
+    outbox._reader.set_progress_handler(lambda: 1, 200)  # ends a statement that takes more steps: a long one
+
+    found = outbox.not_kept(1)
+
+    assert outbox.newest() == 250
+    assert found is None
 
 
 def test_an_event_taken_accounts_for_all_that_were_sent_before_it() -> None:

@@ -208,3 +208,18 @@ def test_a_publisher_whose_thread_died_is_loud_in_check(broker: Broker, tmp_path
 def read(file: Path) -> bytes:
     """The bytes of a file, none where there is none yet."""
     return file.read_bytes() if file.exists() else b""
+
+
+def test_why_and_for_how_long_the_broker_takes_nothing_is_known(broker: Broker, outbox: Outbox) -> None:
+    broker.stop()
+    with publisher_to(broker.port, outbox) as publisher:
+        wait_until(lambda: "cannot connect" in publisher.away[0])
+        since_s = time.monotonic() - publisher.away[1]
+        wait_until(lambda: time.monotonic() - since_s > 3.0)  # tried again meanwhile
+        still_s = time.monotonic() - publisher.away[1]
+        broker.start()
+        wait_until(lambda: publisher.away[0] == "", timeout_s=40)
+        broker.stop()
+        wait_until(lambda: publisher.away[0] != "", timeout_s=40)
+
+    assert still_s == pytest.approx(since_s, abs=0.1)

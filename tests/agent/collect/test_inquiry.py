@@ -24,13 +24,23 @@ def test_a_gap_that_closes_from_its_beginning_is_left_alone() -> None:
     assert asked == [[]] * 20
 
 
-def test_it_is_asked_for_again_after_a_while() -> None:
+def test_it_is_asked_for_again_after_a_while_more_and_more_seldom() -> None:
     inquiry = Inquiry()
     inquiry.due([gap(5, 9)], 0.0)
 
-    asked_at_s = [now_s for now_s in range(2, 30) if inquiry.due([gap(5, 9)], float(now_s))]
+    asked_at_s = [now_s for now_s in range(2, 3000) if inquiry.due([gap(5, 9)], float(now_s))]
 
-    assert asked_at_s == [2, 12, 22]
+    assert asked_at_s == [2, 12, 32, 72, 152, 312, 632, 1232, 1832, 2432]
+
+
+def test_a_station_that_is_there_again_is_asked_at_once() -> None:
+    inquiry = Inquiry()
+    [inquiry.due([gap(5, 9)], float(now_s)) for now_s in range(1000)]
+
+    inquiry.anew("s")
+
+    assert inquiry.due([gap(5, 9)], 1000.0) == [gap(5, 9)]
+    assert [now_s for now_s in range(1001, 1050) if inquiry.due([gap(5, 9)], float(now_s))] == [1010, 1030]
 
 
 def test_a_long_gap_is_asked_for_in_pieces_the_next_as_soon_as_one_has_come() -> None:

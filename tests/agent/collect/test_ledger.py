@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,50 @@ def test_the_data_of_an_event_are_kept_as_they_came(ledger: Ledger, tmp_path: Pa
 
     (kept,) = ledger._db.execute("SELECT data FROM event").fetchone()
     assert json.loads(kept)["detail"] == "größer"
+
+
+def test_a_power_cut_explains_no_number_what_waited_at_the_station_is_still_to_come(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(seq)) for seq in (1, 2)]
+    cut = {**lost(9, first=9, last=9, count=None)["data"], "reason": "power cut"}
+
+    ledger.keep(TOPIC, {**event(9, key="lost/power cut"), "data": cut})
+
+    assert ledger.gaps() == [Gap("s", TOPIC, 3, 8)]
+    assert ledger.watermarks() == {(TOPIC, "s"): 2}
+
+
+def test_what_a_station_has_given_up_settles_exactly_that_also_where_some_of_it_had_come(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(seq)) for seq in (1, 2, 3)]
+    told = lost(11, first=2, last=9, count=6)
+    told["data"]["runs"] = [[2, 5], [8, 9]]  # 2 and 3 had come before they were given up
+
+    ledger.keep(TOPIC, told)
+
+    assert ledger.gaps() == [Gap("s", TOPIC, 6, 7), Gap("s", TOPIC, 10, 10)]
+    assert ledger.counts.lost == 4
+
+
+@given(first=st.integers(1, 30), length=st.integers(0, 30), arrivals=st.sets(st.integers(1, 60)))
+def test_what_is_settled_at_once_joins_what_lies_within_and_beside_it(
+    tmp_path_factory, first: int, length: int, arrivals: set[int]
+) -> None:
+    with Ledger(tmp_path_factory.mktemp("ledger") / "events.db") as ledger:
+        [ledger.keep(TOPIC, event(seq)) for seq in arrivals]
+        ledger.keep(TOPIC, lost(61, first=first, last=first + length, count=length + 1))
+        rows = ledger._db.execute("SELECT first, last FROM settled ORDER BY first").fetchall()
+
+    settled = {number for a, b in rows for number in range(a, b + 1)}
+    assert settled == arrivals | {61} | set(range(first, first + length + 1))
+    assert all(b + 1 < c for (_, b), (c, _) in pairwise(rows))
+
+
+def test_a_ledger_with_very_many_gaps_reads_few_of_them_for_each_event(ledger: Ledger) -> None:
+    ledger.keep(TOPIC, event(1))
+    ledger._db.executemany("INSERT INTO settled VALUES ('s', ?, ?)", [(n, n) for n in range(3, 200_000, 2)])
+    ledger._db.set_progress_handler(lambda: 1, 20_000)  # ends a statement that takes more steps than so many
+
+    ledger.keep(TOPIC, event(150_000))
+    gaps = ledger.gaps()
+
+    assert len(gaps) == 100
+    assert gaps[0] == Gap("s", TOPIC, 2, 2)

@@ -1,13 +1,14 @@
 """The outbox's file: what it takes of the disk, and how it notes that very many events were acknowledged."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.events.rows import Kind, New, on_disk
-from agent.events.store import EventStore
-from agent.sections import KeepAll
+from agent.events.store import _TABLES, EventStore
+from agent.sections import Keep, KeepAll
 
 
 @pytest.fixture
@@ -51,3 +52,50 @@ def test_very_many_acknowledged_events_are_noted_in_several_commits_oldest_first
 
     assert done == [False, False, True]
     assert store.acknowledge(store.stream, 4800)
+
+
+def test_a_budget_that_was_lowered_is_kept_to_in_small_steps_that_let_no_journal_grow(file: Path, store: EventStore) -> None:
+    store.insert(events(20_000, 200))
+    store.mark(1, 20_000, 1)
+    store.commit()
+    store.close()
+    lowered = EventStore(file, KeepAll(passes=Keep(mb=1.0)), "machine")
+
+    steps, longest_wal, is_more = 0, 0, True
+    while is_more:
+        lost, is_more = lowered.evict()
+        lowered.commit()
+        steps, longest_wal = steps + 1, max(longest_wal, file.with_name("outbox.db-wal").stat().st_size)
+    kept = lowered._db.execute("SELECT count(*), min(seq), sum(bytes) FROM event").fetchone()
+    lowered.close()
+
+    assert lost == []
+    assert 10 < steps < 30
+    assert longest_wal < 3_000_000  # of a file of 6 MB
+    assert kept[0] == 20_001 - kept[1]
+    assert 0.9e6 < kept[2] <= 1e6
+
+
+def test_what_has_to_go_is_found_without_reading_what_stays(store: EventStore) -> None:
+    store.insert(events(100_000, 10))
+    store.mark(1, 90_000, 1)
+    store.commit()
+
+    store._db.set_progress_handler(lambda: 1, 50_000)  # ends a statement that takes more steps than so many
+
+    assert store.evict() == ([], False)
+
+
+def test_a_file_whose_making_was_cut_off_is_made_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.events.store._TABLES", f"{_TABLES} SELECT what_is_not_there;")
+    with pytest.raises(sqlite3.OperationalError, match="what_is_not_there"):
+        EventStore(file, KeepAll(), "machine")
+    monkeypatch.undo()
+
+    store = EventStore(file, KeepAll(), "machine")
+    store.insert(events(3, 10))
+    store.commit()
+    store.close()
+
+    assert file.stat().st_size > 0
+    assert store.lost == []
