@@ -15,7 +15,8 @@ _NO_EJECTOR = "the ejector process is not there: every part is rejected"
 class Around:
     """birth: what does not change. gauges, drops, queues: names to numbers as they are now.
 
-    alert: tells people, with a name, `raised` or `cleared`, and words. trouble: what is wrong now, empty when nothing is.
+    alert: tells people, with a name, `raised` or `cleared`, and words. trouble: what is wrong now, empty when nothing is. broker:
+    why it takes no event, empty where it does, and for how many seconds.
     """
 
     birth: Mapping[str, str | float] = field(default_factory=dict)
@@ -23,10 +24,17 @@ class Around:
     drops: Callable[[], dict[str, int]] = dict
     queues: Callable[[], dict[str, int]] = dict
     trouble: Callable[[], str] = str
+    broker: Callable[[], tuple[str, float]] = lambda: ("", 0.0)
     alert: Callable[[str, str, str], None] = lambda name, state, detail: None
 
 
-def around_station(birth: Mapping[str, str | float], gate: GateLink, outbox: Outbox, trouble: Callable[[], str]) -> Around:
+def around_station(
+    birth: Mapping[str, str | float],
+    gate: GateLink,
+    outbox: Outbox,
+    trouble: Callable[[], str],
+    broker: Callable[[], tuple[str, float]],
+) -> Around:
     """trouble: what else may be wrong. Alarms become alerts in the outbox."""
 
     def tell(name: str, state: str, detail: str) -> None:
@@ -36,6 +44,7 @@ def around_station(birth: Mapping[str, str | float], gate: GateLink, outbox: Out
         birth=birth,
         drops=lambda: {"trigger": gate.overrun},
         queues=lambda: {"trigger": gate.waiting},
-        trouble=lambda: "; ".join(filter(None, ("" if gate.is_attached else _NO_EJECTOR, trouble()))),
+        trouble=lambda: "; ".join(filter(None, ("" if gate.is_attached else _NO_EJECTOR, trouble(), outbox.trouble))),
+        broker=broker,
         alert=tell,
     )

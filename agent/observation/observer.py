@@ -196,6 +196,7 @@ class Observer:
             drops |= record.drops
             queues["record"] = record.waiting
             gauges |= record.gauges
+        broker, broker_away_s = self._around.broker()
         trouble = "; ".join(filter(None, (self._around.trouble(), record.trouble if record is not None else "")))
         return Health(
             uptime_s=(now_ns - self._started_ns) / 1e9,
@@ -212,6 +213,8 @@ class Observer:
             drift=self._drift.numbers if self._drift is not None else {},
             alarms=dict(self._alarms.raised),
             trouble=trouble,
+            broker=broker,
+            broker_away_s=broker_away_s,
         )
 
 
@@ -244,10 +247,11 @@ def open_observer(
     gate: GateLink,
     outbox: Outbox,
     trouble: Callable[[], str],
+    broker: Callable[[], tuple[str, float]],
 ) -> Iterator[Observer]:
     """The observer of a line, with the record and the alarms that its file asks for. models: all that judge, the line's own
-    first. trouble: of cameras, runtime, file."""
-    around = around_station({**birth, "threshold": models[0].calibration.threshold}, gate, outbox, trouble)
+    first. trouble: of cameras, runtime, file. broker: as Around has it."""
+    around = around_station({**birth, "threshold": models[0].calibration.threshold}, gate, outbox, trouble, broker)
     drift = Drift(line.drift, _fewest_good_parts(models)) if line.drift else None
     with ExitStack() as opened:
         record = opened.enter_context(Record(line.state / FOLDER, line.record)) if line.record else None

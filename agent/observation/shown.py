@@ -64,7 +64,8 @@ class Health(msgspec.Struct, frozen=True, tag="health"):
 
     counts: ends by `outcome` and `outcome/cause`. account: parts that should have ended and have not; must be 0.
     latency_ms, late_ms, scores: how many were at most so large (agent/observation/metrics.py gives the bounds) and their sum.
-    drops, queues, gauges: by name. drift: numbers and active alarms of agent/observation/drift.py.
+    drops, queues, gauges: by name. drift: numbers and active alarms of agent/observation/drift.py. broker: why it takes no event,
+    empty where it does; broker_away_s: for how long it has not.
     """
 
     uptime_s: float
@@ -81,6 +82,8 @@ class Health(msgspec.Struct, frozen=True, tag="health"):
     drift: dict[str, float]
     alarms: dict[str, str]
     trouble: str
+    broker: str = ""
+    broker_away_s: float = 0.0
 
 
 Told = Judged | Ended | Station | Health

@@ -66,6 +66,15 @@ class Accounts:
     def names(self) -> dict[str, Role]:
         return {name: Role[account.role] for name, account in sorted(self._of.items())}
 
+    @property
+    def passwords(self) -> dict[tuple[str, str], Role]:
+        """Roles by name and what `password_of` calls the name's password."""
+        return {(name, account.salt): Role[account.role] for name, account in self._of.items()}
+
+    def password_of(self, name: str) -> str:
+        """Names its password, and tells nothing of it; each new one has another name, though it be the same word."""
+        return self._of[name].salt if name in self._of else ""
+
     def is_first_run_token(self, given: str) -> bool:
         """Whether it is the token in the file, as long as there is no account."""
         if not self.is_first_run:

@@ -1,6 +1,7 @@
 """All routes of the page in one table, each with the role it asks for."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import signal
@@ -21,7 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.observation.shown import View
 from agent.record.record import FOLDER
+from agent.sections import KeepAll
 from agent.web.accounts import Accounts, Role
+from agent.web.backlog import BacklogDesk
 from agent.web.board import Board
 from agent.web.checkup import Checkup
 from agent.web.entrance import STATIC, Entrance
@@ -30,7 +33,8 @@ from agent.web.gate import GateDesk
 from agent.web.guard import HEADERS, Door, Handler
 from agent.web.kept import alerts
 from agent.web.record import RecordDesk, in_record
-from agent.web.sessions import Session, Sessions, Throttle
+from agent.web.session_book import SessionKeeper
+from agent.web.sessions import Session, Throttle
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +44,21 @@ _MOST_STREAMS = 24
 
 
 class Page:
-    """The handlers. Everything they show was told by the line or lies in its state folder."""
+    """The handlers. Everything they show was told by the line or lies in its state folder. keep: how much of its
+    events, by the line's file."""
 
-    def __init__(self, state: Path, is_tls: bool) -> None:
+    def __init__(self, state: Path, is_tls: bool, keep: KeepAll | None = None) -> None:
         self._state = state
+        self._version = _version()
         self.board = Board(state)
         self._checkup = Checkup(state)
         self.gate = GateDesk(state)
+        self.backlog = BacklogDesk(state, keep or KeepAll(), self.board)
         self.record = RecordDesk(state / FOLDER)
         self.accounts = Accounts(state / "web")
-        self.door = Door(self.accounts, Sessions(), Throttle(), is_tls)
-        self.entrance = Entrance(self.accounts, self.door)
+        self.keeper = SessionKeeper(state / "web" / "sessions.json", self.accounts)
+        self.door = Door(self.accounts, self.keeper.sessions, Throttle(), is_tls)
+        self.entrance = Entrance(self.accounts, self.door, self.keeper.keep_now)
 
     # ---------------------------------------------------------------- what a viewer sees
 
@@ -70,6 +78,7 @@ class Page:
             "health": health,
             "parts": list(self.board.parts),
             "is_connected": self.board.is_connected,
+            "version": self._version,
         }
         return JSONResponse(content)
 
@@ -119,6 +128,14 @@ class Page:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _version() -> str:
+    """Of the files that the page consists of: a page that stays open while they are replaced loads them anew."""
+    content = hashlib.sha256()
+    for file in sorted(STATIC.iterdir()):
+        content.update(file.read_bytes())
+    return content.hexdigest()[:16]
+
+
 class _Number(IntegerConvertor):
     """One that SQLite and Python take; a longer one leads nowhere."""
 
@@ -146,6 +163,7 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
         ("GET", "/live/{boot}/{n:number}/{camera:number}.png", Role.VIEWER, page.live_heat),
         ("GET", "/api/alerts", Role.VIEWER, page.alerts),
         ("GET", "/api/gate", Role.VIEWER, page.gate.now),
+        ("GET", "/api/backlog", Role.VIEWER, page.backlog.now),
         ("GET", "/api/doctor", Role.VIEWER, page.doctor),
         ("GET", "/api/kept", Role.VIEWER, page.record.search),
         ("GET", "/api/kept/{number:number}/beside", Role.VIEWER, page.record.beside),
@@ -166,14 +184,17 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
 
 
 def app_of(page: Page) -> ASGIApp:
-    """The application; it listens to the inspection process while it lives."""
+    """The application; it listens to the inspection process while it lives, and keeps the sessions."""
 
     @asynccontextmanager
     async def listening(app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(page.board.listen_forever())
-        task.add_done_callback(_loud)
+        tasks = [asyncio.create_task(work) for work in (page.board.listen_forever(), page.keeper.keep_forever())]
+        for task in tasks:
+            task.add_done_callback(_loud)
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()
+        await page.keeper.keep_now()
 
     def route(method: str, path: str, role: Role | None, handler: Any) -> Route:
         return Route(path, handler if role is None else page.door.guarded(role, handler), methods=[method])
@@ -187,9 +208,9 @@ def app_of(page: Page) -> ASGIApp:
 
 
 def _loud(task: "asyncio.Task[None]") -> None:
-    """A dead listener ends the process, which is then started again."""
+    """A task that died ends the process, which is then started again."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("the page listens to the line no more: %r", error)
+        log.critical("the page listens to the line no more, or keeps no sessions: %r", error)
         os.kill(os.getpid(), signal.SIGTERM)
 
 

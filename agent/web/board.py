@@ -59,7 +59,7 @@ class Board:
                 writer.close()
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """What happens from now on, for one browser, as server-sent events; a comment when nothing does for a while."""
+        """What happens from now on, for one browser, as server-sent events; a sign of life when nothing does for a while."""
         seen = self._number
         self.viewers += 1
         try:
@@ -69,7 +69,7 @@ class Board:
                     try:
                         await asyncio.wait_for(waiting.wait(), timeout=_NOTHING_NEW_S)
                     except asyncio.TimeoutError:
-                        yield b": nothing new\n\n"
+                        yield b"event: alive\ndata: {}\n\n"
                         continue
                 fresh = list(self._messages)[-(self._number - seen) :]
                 seen = self._number

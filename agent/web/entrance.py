@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -24,11 +24,12 @@ _MOST_GUESSES_AT_ONCE = 4
 
 
 class Entrance:
-    """The handlers at the door."""
+    """The handlers at the door. keep: the sessions as they are now, so that none that ended comes back with a restart."""
 
-    def __init__(self, accounts: Accounts, door: Door) -> None:
+    def __init__(self, accounts: Accounts, door: Door, keep: Callable[[], Awaitable[None]]) -> None:
         self.accounts = accounts
         self.door = door
+        self._keep = keep
         self._guesses = asyncio.Semaphore(_MOST_GUESSES_AT_ONCE)
 
     async def alive(self, request: Request) -> Response:
@@ -82,6 +83,7 @@ class Entrance:
     async def logout(self, request: Request, session: Session) -> Response:
         response = JSONResponse({})
         self.door.leave(request, response)
+        await self._keep()
         return response
 
     @staticmethod

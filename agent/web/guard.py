@@ -12,11 +12,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from agent.web.accounts import Accounts, Role
-from agent.web.sessions import Session, Sessions, Throttle
+from agent.web.sessions import VIEWERS_LONGEST_S, Session, Sessions, Throttle
 
 COOKIE = "kensa-session"
 CSRF_HEADER = "x-csrf-token"
 _LARGEST_BODY_BYTES = 16_384
+_VERSION = re.compile("[0-9.]+")
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON may have it, UTF-8 has not
 
 HEADERS = {
@@ -66,8 +67,10 @@ class Door:
     def enter(self, name: str, role: Role, request: Request, response: Response) -> None:
         """A fresh session; the one that the browser had before is over."""
         self.leave(request, response)
-        secret, _ = self.sessions.begin(name, role, origin_of(request), time.monotonic())
-        response.set_cookie(COOKIE, secret, httponly=True, samesite="strict", secure=self.is_tls, path="/")
+        account = self.accounts.password_of(name)
+        secret, _ = self.sessions.begin(name, role, origin_of(request), time.monotonic(), account)
+        lasts_s = int(VIEWERS_LONGEST_S) if role is Role.VIEWER else None  # else as long as the browser runs
+        response.set_cookie(COOKIE, secret, max_age=lasts_s, httponly=True, samesite="strict", secure=self.is_tls, path="/")
 
     def leave(self, request: Request, response: Response) -> None:
         self.sessions.end(request.cookies.get(COOKIE, ""))
@@ -75,9 +78,10 @@ class Door:
 
 
 def origin_of(request: Request) -> str:
-    """What a session is tied to: a cookie that is carried to another machine or browser is worth nothing."""
+    """What a session is tied to: a cookie that is carried to another machine or browser is worth nothing. A browser may be
+    updated."""
     address = request.client.host if request.client else ""
-    return f"{address} {request.headers.get('user-agent', '')}"
+    return f"{address} {_VERSION.sub('', request.headers.get('user-agent', ''))}"
 
 
 def from_our_own_page(request: Request) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from agent.clock import utc_now
+from agent.events.rows import Kind
 from agent.observation.picture import small_photograph
 from agent.preprocess import read_image, to_8_bit
 from agent.record.gallery import Gallery
@@ -179,7 +180,7 @@ def alerts(outbox: Path, limit: int = 200) -> list[dict[str, Any]]:
     if not outbox.exists():
         return []
     with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True, timeout=2)) as db:
-        rows = db.execute("SELECT time, data FROM event WHERE topic = 'alert' ORDER BY seq DESC LIMIT ?", (limit,)).fetchall()
+        rows = db.execute("SELECT time, data FROM event WHERE kind = ? ORDER BY seq DESC LIMIT ?", (Kind.ALERT, limit)).fetchall()
     found = [(time, msgspec.json.decode(data)) for time, data in rows]
     return [
         {"time": time, "alert": data.get("alert", ""), "state": data.get("state", "told"), "detail": str(data.get("detail", ""))}

@@ -38,7 +38,7 @@ def web_command(arguments: list[str]) -> int:
     give_way()
     with only_one(line.state, "web"):
         try:
-            page = Page(line.state, is_tls=web.tls is not None)
+            page = Page(line.state, web.tls is not None, line.outbox)
         except (OSError, msgspec.DecodeError) as e:
             found = f"{line.state / 'web'}: the accounts cannot be read ({e})"
             raise ConfigError(f"{found}; put accounts.json back, or remove it to make the first account anew") from e

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 from websockets.sync.client import ClientConnection, connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_START_WITHIN_S = 30.0
+_START_WITHIN_S = 90.0
 
 
 class LeavingError(Exception):
@@ -36,7 +36,7 @@ class Tab:
         self._n += 1
         self._channel.send(json.dumps({"id": self._n, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._channel.recv(timeout=20))
+            message = json.loads(self._channel.recv(timeout=60))
             if message.get("id") == self._n:
                 if "navigated" in message.get("error", {}).get("message", ""):
                     raise LeavingError(message)
@@ -59,7 +59,7 @@ class Tab:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, condition: str, timeout_s: float = 20.0) -> Any:
+    def wait(self, condition: str, timeout_s: float = 40.0) -> Any:
         """Until the expression is true; its value."""
         until_s = time.monotonic() + timeout_s
         while not (found := self._true_now(condition)):
@@ -100,6 +100,12 @@ class Tab:
         )
         for kind in ("mousePressed", "mouseReleased"):
             self._ask("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
+    def slow_network(self, latency_ms: float) -> None:
+        """From now on each request takes so long; 0: as it was."""
+        self._ask("Network.enable")
+        conditions = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._ask("Network.emulateNetworkConditions", **conditions)
 
     def screenshot(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"]))

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "agent"))
 
+from browser import Browser, browser
 from page_line import Line, page_line
 from served import Served, served
 from small_bundle import write_bundle
@@ -61,3 +62,16 @@ def line(running_line: Line) -> Iterator[Line]:
     """The shared one, without the tabs of the test before."""
     yield running_line
     running_line.browser.close_tabs()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _closed_tabs(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "opened" in request.fixturenames:
+        request.getfixturevalue("opened").close_tabs()

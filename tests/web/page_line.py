@@ -10,7 +10,7 @@ from pathlib import Path
 from broker import free_port, mosquitto
 from browser import Browser, Tab, browser
 from running_line import RunningLine, write_line
-from served import PASSWORDS
+from served import PASSWORDS, log_in
 from small_bundle import write_photographs
 from visitor import Visitor
 from waiting import wait_until
@@ -34,15 +34,7 @@ class Line:
 
     def tab(self, role: str, width: int = 1280, height: int = 800) -> Tab:
         """Logged in by hand."""
-        tab = self.browser.tab()
-        tab.size(width, height)
-        tab.open(f"http://127.0.0.1:{self.port}/login")
-        tab.wait("!document.querySelector('button.first').disabled")
-        tab.type("[name=name]", role)
-        tab.type("[name=password]", PASSWORDS[role])
-        tab.key("Enter")
-        tab.wait("document.getElementById('me').textContent !== ''")
-        return tab
+        return log_in(self.browser.tab(), self.port, role, width, height)
 
 
 @contextmanager

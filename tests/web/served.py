@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker import free_port
-from kensa_process import Running, running
+from browser import Tab
+from kensa_process import Running
 from line_file import write_line
 from visitor import Visitor
 
@@ -22,6 +23,15 @@ class Served:
     port: int
     state: Path
     process: Running
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is kept that was not kept before."""
+        self.process.kill()
+
+    def start(self) -> None:
+        """Anew, at the same port. Answers when this returns."""
+        self.process = Running(("-m", "kensa", "web", str(self.state.parent / "line.yaml")), self.state.parent / "web.log")
+        _wait_for(self.port, self.process)
 
     @property
     def token(self) -> str:
@@ -43,20 +53,36 @@ class Served:
             assert engineer.ask("POST", "/api/accounts", body).status == 200
 
 
+def log_in(tab: Tab, port: int, role: str, width: int = 1280, height: int = 800) -> Tab:
+    """By hand; the page is there when this returns."""
+    tab.size(width, height)
+    tab.open(f"http://127.0.0.1:{port}/login")
+    tab.wait("!document.querySelector('button.first').disabled")
+    tab.type("[name=name]", role)
+    tab.type("[name=password]", PASSWORDS[role])
+    tab.key("Enter")
+    tab.wait("document.getElementById('me').textContent !== ''")
+    return tab
+
+
 @contextmanager
 def served(folder: Path, bundle: Path, web: str = "") -> Iterator[Served]:
     """Answers when the block is entered. web: more keys of the section."""
     port = free_port()
     line = write_line(folder, bundle)
     line.write_text(f"{line.read_text()}record: {{leave_free_mb: 0}}\nweb: {{port: {port}{web}}}\n")
-    with running("-m", "kensa", "web", str(line), log_file=folder / "web.log") as process:
-        _wait_for(port, process)
-        yield Served(port, folder / "state", process)
-        process.terminate()
+    page = Served(port, folder / "state", Running(("-m", "kensa", "web", str(line)), folder / "web.log"))
+    try:
+        _wait_for(port, page.process)
+        yield page
+        page.process.terminate()
+    finally:
+        if page.process.process.poll() is None:
+            page.kill()
 
 
 def _wait_for(port: int, process: Running) -> None:
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 60  # it gives way to everything else on the machine
     while time.monotonic() < until_s:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

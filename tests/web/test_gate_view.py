@@ -8,54 +8,18 @@ from pathlib import Path
 import pytest
 from answering_gate import answering
 from broker import free_port
-from browser import Browser, Tab, browser
+from browser import Browser, Tab
+from fake_gate import ALL_WELL, FakeGate, replaced
 from kensa_process import running
 from libmodbus import Master
 from line_file import write_line
-from served import PASSWORDS, Served
+from served import Served, log_in
 from waiting import wait_until
 
 from agent.gate.handshake import Signals, Wishes
-from agent.gate.operator_side import GateSilentError, GateState, Order, PlcState, RecipeState, ask_gate
+from agent.gate.operator_side import GateSilentError, GateState, PlcState, RecipeState, ask_gate
 
-ALL_WELL = GateState(
-    ready=True,
-    attached=True,
-    maintenance=False,
-    in_flight=1,
-    place=None,
-    held={},
-    problems={},
-    account={"triggers": 41, "pass": 30, "reject": 10},
-    incidents={},
-    pulses={},
-    outputs={"ejector": True},
-    inputs={"trigger": False},
-    plc=PlcState(Signals(ready=True, valid=True, ok=True, heartbeat=True, trigger_id=41, result_id=40), Wishes(ack=True)),
-)
 HELD = {"ejector-failed": "coil 3 does not answer"}
-
-
-class FakeGate:
-    """An ejector process that stands as it is told and remembers its orders."""
-
-    def __init__(self) -> None:
-        self.state = ALL_WELL
-        self.orders: list[Order] = []
-
-    def obey(self, order: Order) -> GateState:
-        self.orders.append(order)
-        changes = {"reset": {"held": {}}, "maintenance": {"maintenance": True}, "resume": {"maintenance": False}}
-        self.state = replaced(self.state, **changes.get(order.action, {}))
-        return self.state
-
-    @property
-    def ordered(self) -> list[tuple[str, str]]:
-        return [(order.action, order.by) for order in self.orders if order.action != "status"]
-
-
-def replaced(state: GateState, **changes: object) -> GateState:
-    return GateState(**{name: getattr(state, name) for name in GateState.__struct_fields__} | changes)
 
 
 @pytest.fixture
@@ -220,28 +184,8 @@ def test_a_real_gate_is_reset_put_into_maintenance_and_its_plc_looked_at_from_th
 # ---------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as one:
-        yield one
-
-
-@pytest.fixture(autouse=True)
-def _closed_tabs(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "opened" in request.fixturenames:
-        request.getfixturevalue("opened").close_tabs()
-
-
 def at_the_gate(opened: Browser, page: Served, role: str) -> Tab:
-    tab = opened.tab()
-    tab.size(1280, 800)
-    tab.open(f"http://127.0.0.1:{page.port}/login")
-    tab.wait("!document.querySelector('button.first').disabled")
-    tab.type("[name=name]", role)
-    tab.type("[name=password]", PASSWORDS[role])
-    tab.key("Enter")
-    tab.wait("document.getElementById('me').textContent !== ''")
+    tab = log_in(opened.tab(), page.port, role)
     tab.click("#tab-gate")
     tab.wait("document.getElementById('gate-word').textContent !== '…'")
     return tab

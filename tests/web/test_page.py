@@ -137,13 +137,13 @@ def test_when_inspection_hangs_the_page_says_so_and_shows_no_verdict_of_before(l
     inspection = int((line.file.parent / "state" / "inspect.lock").read_text())
 
     os.kill(inspection, signal.SIGSTOP)
-    tab.wait("document.getElementById('state').textContent === 'Inspection does not answer: parts are rejected'", timeout_s=20)
+    tab.wait("document.getElementById('state').textContent === 'Inspection does not answer: parts are rejected'", timeout_s=60)
     shown = tab.run("document.getElementById('verdict').dataset.outcome")
     os.kill(inspection, signal.SIGCONT)
 
     assert shown == "none"
-    tab.wait("document.getElementById('state').textContent === 'Running'", timeout_s=30)
-    tab.wait("document.getElementById('verdict').dataset.outcome !== 'none'")
+    tab.wait("document.getElementById('state').textContent === 'Running'", timeout_s=60)
+    tab.wait("document.getElementById('verdict').dataset.outcome !== 'none'", timeout_s=60)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,22 @@ def test_text_stands_out_from_its_ground_in_the_dark_and_in_the_light(line: Line
     found = {one: contrast(tab, one) for one in ("#verdict-word", "#n-pass", "#n-reject", "#state", "h2", ".small", "#tab-live")}
 
     assert min(found.values()) >= 4.5, found  # WCAG 2.1 AA
+
+
+def test_where_pictures_are_long_on_their_way_verdicts_are_told_all_the_same_and_no_picture_beside_them(line: Line) -> None:
+    """Three pictures a second on a way that takes three seconds: each one took the place of the one before it, none ever came."""
+    tab = line.tab("viewer")
+    tab.wait("document.getElementById('verdict').dataset.outcome !== 'none'")
+
+    tab.slow_network(latency_ms=3000)
+    tab.wait("document.getElementById('no-picture').textContent.includes('too long on its way')", timeout_s=40)
+    ages = [age_of_the_shown_part_s(tab) for _ in range(3)]
+    hidden = tab.run("document.getElementById('photograph').hidden")
+    tab.slow_network(latency_ms=0)
+
+    assert min(ages) < 6.5  # its way takes three seconds, and so does asking for its time
+    assert hidden
+    tab.wait("!document.getElementById('photograph').hidden", timeout_s=40)
 
 
 def test_an_old_picture_does_not_stand_beside_a_newer_verdict(line: Line) -> None:

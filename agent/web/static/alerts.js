@@ -15,6 +15,9 @@ export function showAlarms(alarms) {
   byId("alarms").replaceChildren(...(items.length ? items : [element("li", "nothing", { class: "none" })]));
 }
 
+const AGAIN_AFTER_MS = 10000; // while the list is looked at
+setInterval(() => byId("alerts").hidden || document.hidden || loadAlerts().catch(() => undefined), AGAIN_AFTER_MS);
+
 export async function loadAlerts() {
   const rows = (await ask("/api/alerts")).map((alert) => {
     const row = element("tr", "", { class: alert.state });

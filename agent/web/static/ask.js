@@ -1,10 +1,25 @@
 // Asking the station; whoever is no longer logged in is sent to the door.
 let csrf = "";
+let heard = stamp();
 
-export async function ask(path, method = "GET", body = undefined) {
+// A moment, by two clocks: one stands while the tablet sleeps, the other one may be set.
+export function stamp() {
+  return { steady: performance.now(), wall: Date.now() };
+}
+export const sinceMs = (then) => Math.max(performance.now() - then.steady, Date.now() - then.wall);
+
+// The station has said something, whatever it was.
+export function hear() {
+  heard = stamp();
+}
+export const silentMs = () => sinceMs(heard);
+
+export async function ask(path, method = "GET", body = undefined, withinMs = 30000) {
   const headers = { "X-CSRF-Token": csrf };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const signal = AbortSignal.timeout(withinMs);
+  const answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+  hear();
   if (answer.status === 401) location.assign("/login");
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error);
@@ -35,4 +50,5 @@ export const number = (value, digits = 2) => (value === null || value === undefi
 // As ISO 8601 has it, in the time of the panel: 2026-11-21 09:39:43.
 export const clock = (utc) => new Date(utc).toLocaleTimeString("sv-SE");
 export const when = (utc) => new Date(utc).toLocaleString("sv-SE");
+export const lasted = (s) => (s < 3600 ? `${Math.floor(s / 60)} min` : s < 172800 ? `${(s / 3600).toFixed(1)} h` : `${Math.floor(s / 86400)} days`);
 export const CAUSES = { score: "looks strange", fault: "not inspected", late: "verdict too late", missed: "nobody inspected" };

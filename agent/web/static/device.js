@@ -1,5 +1,5 @@
 // What the station is made of and how it is; and who may use the page.
-import { ask, byId, define, element } from "./ask.js";
+import { ask, byId, define, element, lasted } from "./ask.js";
 
 export function showStation(station) {
   byId("station").textContent = station.station ?? "Kensa";
@@ -16,7 +16,7 @@ export function showHealth(health) {
     ["on the way", health.in_flight],
     ["unaccounted for", health.account],
   ]);
-  const rows = [["running for", `${(health.uptime_s / 3600).toFixed(1)} h`]];
+  const rows = [["running for", lasted(health.uptime_s)], ["broker", health.broker || "takes events"]];
   for (const [name, n] of Object.entries(health.queues)) rows.push([`waiting: ${name}`, n]);
   for (const [name, n] of Object.entries(health.drops)) rows.push([`dropped: ${name}`, n]);
   for (const [name, n] of Object.entries({ ...health.gauges, ...health.drift })) {
@@ -55,12 +55,16 @@ async function change(method, body, me) {
   }
 }
 
+const DOCTOR_WITHIN_MS = 90000;
 const HEALTHS = { ok: "✓", warn: "▲", fail: "✕" };
+
+const AGAIN_AFTER_MS = 300000; // while it is looked at
+setInterval(() => byId("device").hidden || document.hidden || showDoctor().catch(() => undefined), AGAIN_AFTER_MS);
 
 export async function showDoctor() {
   const list = byId("doctor");
   if (!list.children.length) list.append(element("li", "looking ..."));
-  const items = (await ask("/api/doctor")).map((finding) => {
+  const items = (await ask("/api/doctor", "GET", undefined, DOCTOR_WITHIN_MS)).map((finding) => {
     const item = element("li", "", { class: finding.health });
     item.append(element("strong", `${HEALTHS[finding.health] ?? ""} ${finding.name}: `), element("span", finding.found));
     if (finding.remedy) item.append(element("p", finding.remedy, { class: "small" }));

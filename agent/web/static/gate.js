@@ -3,6 +3,7 @@ import { ask, byId, define, element } from "./ask.js";
 
 const LOOK_EVERY_MS = 250; // while somebody looks at this view; else slower, for the state on top
 const GLANCE_EVERY_MS = 2000;
+const ANSWER_WITHIN_MS = 4000;
 const REASONS = {
   "rejects-in-a-row": "too many rejects in a row",
   "rejects-of-last": "too many rejects among the last parts",
@@ -33,12 +34,13 @@ export function prepareGate(who, changed) {
   byId("product").addEventListener("change", () => show(gate));
   byId("confirm-no").addEventListener("click", () => byId("confirm").close());
   look();
+  document.addEventListener("visibilitychange", () => !document.hidden && openGate());
 }
 
-export const openGate = () => ask("/api/gate").then(show);
+export const openGate = () => ask("/api/gate", "GET", undefined, ANSWER_WITHIN_MS).then(show, () => undefined); // the state on top says that nobody answers
 
 async function look() {
-  if (!document.hidden) await ask("/api/gate").then(show, () => undefined); // the state on top says that nobody answers
+  if (!document.hidden) await openGate();
   setTimeout(look, byId("gate").hidden ? GLANCE_EVERY_MS : LOOK_EVERY_MS);
 }
 
@@ -49,7 +51,8 @@ function standing() {
   if (reasons.length) return ["bad", `Line held: ${REASONS[reasons[0]] ?? reasons[0]}${reasons.length > 1 ? ` and ${reasons.length - 1} more` : ""}`, "LINE HELD"];
   if (gate.maintenance) return ["warn", "Maintenance: nothing is ejected", "MAINTENANCE"];
   if (!gate.attached) return ["bad", "No inspection: every part is rejected", "NOT READY"];
-  if (!gate.ready) return ["warn", Object.values(gate.problems)[0] ?? gate.recipe?.unsettled ?? "not ready", "NOT READY"];
+  if (gate.unable) return ["bad", `Every part is rejected: ${gate.unable}`, "NOT READY"];
+  if (!gate.ready) return ["warn", Object.values(gate.problems)[0] ?? (gate.recipe?.unsettled || "not ready"), "NOT READY"];
   return ["good", "The gate works", "READY"];
 }
 

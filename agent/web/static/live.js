@@ -1,21 +1,46 @@
 // The live view: the newest picture with its verdict, the counters, the trend, the last rejects.
-import { byId, CAUSES, clock, element, number } from "./ask.js";
+import { byId, CAUSES, clock, element, lasted, number } from "./ask.js";
 import { showCameras } from "./cameras.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST = 300;
 const PAUSED_AFTER_MS = 2000; // an old picture must not stand beside a newer verdict, nor an old verdict beside neither
+const GIVEN_UP_AFTER_MS = 20000; // a picture that was asked for
+const WHY_PAUSED = { true: "picture paused: it is too long on its way to this screen", false: "picture paused: the line needs the processor" };
 const parts = [];
 let pendingHeat = "";
 let shownAt = 0;
+let askedAt = 0; // for the picture that is on its way, 0 where none is: another one would take its place, and none would ever come
+let isSlow = false; // the way to this screen: the last picture took too long
 let pinned = null; // the camera that a person wants to see whichever decides
 
 export function judged(told) {
+  const part = added(told);
+  const now = Date.now();
+  if (part.is_shown && (askedAt === 0 || Math.abs(now - askedAt) > GIVEN_UP_AFTER_MS)) show(part);
+  const newest = isSlow ? shownAt : Math.max(shownAt, askedAt);
+  if (Math.abs(now - newest) > PAUSED_AFTER_MS) showVerdictAlone(part, WHY_PAUSED[part.is_shown]);
+}
+
+// What the station still knows, in place of what this page does: it may have been away.
+export function begin(told) {
+  parts.length = askedAt = shownAt = 0;
+  isSlow = false;
+  byId("last-rejects").replaceChildren();
+  for (const part of told) {
+    added(part);
+    if (part.end) ended(part.end);
+  }
+  if (!parts.length) return;
+  showVerdictAlone(parts.at(-1), "no picture yet");
+  if (parts.at(-1).is_shown) show(parts.at(-1));
+}
+
+function added(told) {
   const part = { ...told, ...told.views[told.deciding] };
   parts.push(part);
   if (parts.length > MOST) parts.shift();
-  if (part.is_shown) show(part);
-  else if (Date.now() - shownAt > PAUSED_AFTER_MS) showVerdictAlone(part);
+  return part;
 }
 
 export function ended(end) {
@@ -42,26 +67,31 @@ export function counted(health) {
   const passed = counts.pass ?? 0;
   const rejected = counts.reject ?? 0;
   byId("n-parts").textContent = (passed + rejected).toLocaleString();
+  byId("counted-for").textContent = `in the last ${lasted(health.uptime_s)}`; // a restart begins at 0
   byId("n-pass").textContent = passed.toLocaleString();
   byId("n-reject").textContent = rejected.toLocaleString();
   const causes = Object.entries(CAUSES).filter(([cause]) => counts[`reject/${cause}`]);
   byId("causes").textContent = causes.map(([cause, words]) => `${words}: ${counts[`reject/${cause}`]}`).join(" · ") || "nothing rejected";
 }
 
-function showVerdictAlone(part) {
+function showVerdictAlone(part, why) {
   byId("photograph").hidden = byId("heat").hidden = byId("cameras").hidden = true;
   byId("no-picture").hidden = false;
-  byId("no-picture").textContent = part.score === null ? part.detail : "picture paused: the line needs the processor";
+  byId("no-picture").textContent = part.score === null ? part.detail : why;
   tellVerdict(part);
 }
 
 function show(part) {
-  shownAt = Date.now();
+  const asked = (askedAt = Date.now());
   const at = part.views.findIndex((view) => view.camera === pinned);
   const k = at < 0 ? part.deciding : at;
   const view = part.views[k];
   const photograph = byId("photograph");
   const shown = () => {
+    askedAt = 0;
+    isSlow = Math.abs(Date.now() - asked) > PAUSED_AFTER_MS;
+    if (isSlow) return; // newer verdicts have been told without a picture
+    shownAt = Date.now();
     byId("no-picture").hidden = photograph.src !== "";
     byId("no-picture").textContent = view.detail;
     photograph.hidden = photograph.src === "";
@@ -78,6 +108,9 @@ function show(part) {
   pendingHeat = view.score === null ? "" : `/live/${part.part}/${k}.png`;
   photograph.alt = `part ${part.part.split("/")[1]}, ${part.outcome}`;
   photograph.onload = shown;
+  photograph.onerror = () => {
+    askedAt = 0;
+  };
   if (hasPicture(view)) {
     photograph.src = `/live/${part.part}/${k}.jpg`;
   } else {

@@ -1,7 +1,8 @@
 // The page: who looks, which view, and what the station says as it happens.
-import { ask, byId, whoAmI } from "./ask.js";
-import { counted, ended, forgetVerdict, judged, redraw } from "./live.js";
+import { ask, byId, hear, silentMs, sinceMs, stamp, whoAmI } from "./ask.js";
+import { begin, counted, ended, forgetVerdict, judged, redraw } from "./live.js";
 import { showAlarms, loadAlerts } from "./alerts.js";
+import { watchBacklog } from "./backlog.js";
 import { showAccounts, showDoctor, showHealth, showStation } from "./device.js";
 import { openGate, prepareGate } from "./gate.js";
 import { openRejects, prepareRejects, recordGrew } from "./rejects.js";
@@ -18,6 +19,7 @@ function open(view) {
     byId(`tab-${name}`).setAttribute("aria-selected", String(name === view));
     byId(`tab-${name}`).tabIndex = name === view ? 0 : -1;
   }
+  history.replaceState(null, "", `#${view}`); // where the page is again when it is loaded anew
   opened[view]?.();
 }
 for (const view of views) {
@@ -57,12 +59,14 @@ byId("logout").addEventListener("click", async () => {
 let isConnected = false;
 let isHere = false;
 let health = null;
-let healthAt = 0;
-const SILENT_AFTER_MS = 5000; // the inspection tells its health each second
+let healthAt = null;
+const AWAY_AFTER_MS = 6000; // the station answers each look at the gate
+const SILENT_AFTER_MS = 7500; // the inspection tells its health each second; later than the above: it is not to blame for a network
 let gate = null; // kind and words where something is wrong with it
-const isSilent = () => healthAt > 0 && performance.now() - healthAt > SILENT_AFTER_MS;
+const isSilent = () => healthAt !== null && sinceMs(healthAt) > SILENT_AFTER_MS;
+const isAway = () => !isHere || silentMs() > AWAY_AFTER_MS;
 function worst() {
-  if (!isHere) return ["bad", "No connection to the device"];
+  if (isAway()) return ["bad", "No connection to the device"];
   if (!isConnected) return ["bad", "Inspection does not run: every part is rejected"];
   if (isSilent()) return ["bad", "Inspection does not answer: parts are rejected"];
   if (gate) return gate;
@@ -75,25 +79,23 @@ function tellState() {
   const state = byId("state");
   const [kind, words] = worst();
   state.dataset.kind = kind;
-  state.textContent = words;
-  state.title = words;
-  if (!isHere || !isConnected || isSilent()) forgetVerdict(words); // what stood there last must not be taken for what is
+  if (state.textContent !== words) state.textContent = state.title = words;
+  if (isAway() || !isConnected || isSilent()) forgetVerdict(words); // what stood there last must not be taken for what is
 }
 
 function take(now) {
   isConnected = now.is_connected;
   showStation(now.station);
   if (now.health) takeHealth(now.health);
-  for (const part of now.parts) {
-    judged(part);
-    if (part.end) ended(part.end);
-  }
+  isConnected = now.is_connected;
+  begin(now.parts);
   redraw();
   tellState();
 }
 function takeHealth(content) {
+  isConnected = true;
   health = content;
-  healthAt = performance.now();
+  healthAt = stamp();
   counted(health);
   showHealth(health);
   showAlarms(health.alarms);
@@ -107,25 +109,65 @@ prepareGate(me, (found) => {
   gate = found;
   tellState();
 });
-take(await ask("/api/now"));
 
-const events = new EventSource("/api/events");
-const on = (kind, act) => events.addEventListener(kind, (event) => act(JSON.parse(event.data)));
-events.onopen = () => {
-  isHere = true;
+// What happens at the station, for weeks: each time that the way to it was cut, all is looked at anew.
+const AGAIN_AFTER_MS = 2000; // where it was refused; a way that is cut the browser tries by itself
+const DEAF_AFTER_MS = 30000; // the station says something at least every ten seconds
+let events = null;
+let toldAt = stamp();
+let version = null; // of the page, as it was opened
+let isOutdated = false;
+
+function listen() {
+  events?.close();
+  toldAt = stamp();
+  const mine = (events = new EventSource("/api/events"));
+  const on = (kind, act) => {
+    mine.addEventListener(kind, (event) => {
+      toldAt = stamp();
+      hear();
+      act(JSON.parse(event.data));
+    });
+  };
+  mine.onopen = async () => {
+    const now = await ask("/api/now").catch(() => null);
+    if (mine !== events) return;
+    if (now === null) {
+      listenLater(mine);
+      return;
+    }
+    version ??= now.version;
+    isOutdated = now.version !== version;
+    isHere = true;
+    take(now);
+  };
+  mine.onerror = async () => {
+    if (mine !== events) return;
+    isHere = false;
+    tellState();
+    if (mine.readyState === EventSource.CLOSED) listenLater(mine);
+    await ask("/api/me").catch(() => undefined); // to the door when the session is over
+  };
+  on("judged", judged);
+  on("ended", ended);
+  on("station", showStation);
+  on("health", takeHealth);
+  on("alive", () => undefined);
+  on("connection", (content) => {
+    isConnected = content.is_connected;
+    tellState();
+  });
+}
+const listenLater = (mine) => setTimeout(() => mine === events && listen(), AGAIN_AFTER_MS);
+listen();
+watchBacklog();
+if (views.includes(location.hash.slice(1))) open(location.hash.slice(1));
+
+// A page that is older than what serves it is loaded again, once nobody has a hand in it.
+const isInUse = () => document.querySelector("dialog[open]") || (document.activeElement?.matches("input") && document.activeElement.value);
+setInterval(() => {
   tellState();
-};
-events.onerror = async () => {
-  isHere = false;
-  tellState();
-  await ask("/api/me").catch(() => undefined); // to the door when the session is over
-};
-on("judged", judged);
-on("ended", ended);
-on("station", showStation);
-on("health", takeHealth);
-on("connection", (content) => {
-  isConnected = content.is_connected;
-  tellState();
-});
-setInterval(tellState, 1000);
+  if (sinceMs(toldAt) > DEAF_AFTER_MS) listen();
+  if (isOutdated && !isAway() && !isInUse()) location.reload();
+}, 1000);
+document.addEventListener("visibilitychange", tellState);

@@ -132,6 +132,15 @@ def test_no_picture_is_made_while_nobody_looks(state: Path, observer: Observer) 
         assert not page.of(Judged)[0].is_shown
 
 
+def test_the_page_hears_why_the_broker_takes_no_events_and_for_how_long(state: Path) -> None:
+    around = Around(broker=lambda: ("cannot connect: refused", 90.0))
+    with Observer(state, DUE_NS, DUE_NS, around), reading(state) as page:
+        wait_until(lambda: page.of(Health))
+
+    told = page.of(Health)[-1]
+    assert (told.broker, told.broker_away_s, told.trouble) == ("cannot connect: refused", 90.0, "")
+
+
 def test_m11_when_verdicts_get_slow_pictures_go_first_parts_never_and_an_alarm_is_raised_and_cleared(state: Path) -> None:
     told: list[tuple[str, str]] = []
     around = Around(alert=lambda name, what, detail: told.append((name, what)))
