@@ -126,6 +126,7 @@ class GateLoop:
             outputs=self._devices.outputs(gate.output.pulse.is_on, bool(self._permitted)),
             inputs=self._devices.inputs(),
             plc=PlcState(self._plc.signals, self._plc.wishes) if self._plc else None,
+            unable=self._inspection.unable,
         )
 
     def _open(self, edge_ns: int, now_ns: int) -> None:
@@ -164,8 +165,8 @@ class GateLoop:
             and (attached or not self._stop_rules.no_inspection)
         )
         code = error_code(self._devices.problems(now_ns))
-        is_changing = bool(self._changes.unsettled)
-        return Station(attached, bool(gate.held), gate.in_maintenance, len(gate) > 0, may_run, code, is_changing)
+        doubts = (bool(self._changes.unsettled), bool(self._inspection.unable))
+        return Station(attached, bool(gate.held), gate.in_maintenance, len(gate) > 0, may_run, code, *doubts)
 
     def _follow_the_belt(self, now_ns: int) -> None:
         encoder = self._devices.encoder

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from agent.inspection import Closed, Measured, Part, Verdict
+from agent.inspection import Cause, Closed, Measured, Outcome, Part, Verdict
 from agent.link import (
     Alarm,
     Attach,
@@ -25,6 +25,7 @@ from agent.link import (
     Report,
     Tell,
     Triggered,
+    Unable,
     Wish,
     Wished,
     connect,
@@ -100,7 +101,8 @@ class GateLink:
     on_closed: called from that thread for each closed part; calls `confirm` once its event is durable. on_alarm: called from
     that thread for what people should know of the gate. on_wished: the same for what became of a `wish`.
     recipe: by which parts are judged; said with each verdict. on_trigger: called from that thread when a part comes, before
-    `next_trigger` gives it; may wait for nothing.
+    `next_trigger` gives it; may wait for nothing. why_unable: why no part that comes now can be inspected, empty where it can;
+    asked by that thread again and again.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class GateLink:
         on_wished: Callable[[Wished], None] = lambda wished: None,
         recipe: int = 0,
         on_trigger: Callable[[Triggered], None] = lambda trigger: None,
+        why_unable: Callable[[], str] = str,
     ) -> None:
         self.recipe = recipe
         self.held = ""  # why the line stands, as the gate says
@@ -120,9 +123,11 @@ class GateLink:
         self._on_alarm = on_alarm
         self._on_wished = on_wished
         self._on_trigger = on_trigger
+        self._why_unable = why_unable
         self._triggers: queue.Queue[Triggered | None] = queue.Queue(_WAITING_TRIGGERS)
         self._to_confirm: deque[Part] = deque()
         self._heeded: deque[str] = deque()
+        self._recalled: deque[Tell] = deque(maxlen=_WAITING_TRIGGERS)
         self._channel: Channel | None = None
         self._is_left = False  # by an ejector process that was told to end
         self._stop = threading.Event()
@@ -163,6 +168,10 @@ class GateLink:
         """The gate decides whether it came in time; if it cannot be told, the part is rejected there."""
         self._send(Tell(part, verdict, self.recipe))
 
+    def recall(self, part: Part, why: str) -> None:
+        """The part may not pass, whatever it was judged to be; tried until the gate has heard it. For `on_trigger`."""
+        self._recalled.append(Tell(part, Verdict(Outcome.REJECT, Cause.FAULT, why), self.recipe))
+
     def wake(self) -> None:
         """Who waits for a trigger shall look around. Where triggers wait, he will."""
         with suppress(queue.Full):
@@ -185,7 +194,7 @@ class GateLink:
         """The same of an alarm, by its key: until then each inspection process that attaches is told of it."""
         self._heeded.append(alarm)
 
-    def _send(self, message: Tell | Changed | Wish | Confirm) -> bool:
+    def _send(self, message: Tell | Unable | Changed | Wish | Confirm) -> bool:
         channel = self._channel
         try:
             if channel is not None and channel.send(message):
@@ -194,6 +203,10 @@ class GateLink:
         except LinkLostError:
             log.warning("the ejector process was lost before it was told: %s", message)
         return False
+
+    def _send_recalls(self, channel: Channel) -> None:
+        while self._recalled and channel.send(self._recalled[0]):
+            self._recalled.popleft()
 
     def _send_confirmations(self) -> None:
         """What does not get through is reported by the gate again, and confirmed again."""
@@ -216,12 +229,16 @@ class GateLink:
             self._stop.wait(_RECONNECT_S)
             return
         try:
-            channel.send(Attach(os.getpid(), self.recipe))
+            told = self._why_unable()
+            channel.send(Attach(os.getpid(), self.recipe, told))
             self._channel, self._is_left = channel, False
             log.info("attached to the ejector process")
             while not self._stop.is_set():
                 self._hear(channel.receive(wait=True))
+                self._send_recalls(channel)
                 self._send_confirmations()
+                if (why := self._why_unable()) != told and self._send(Unable(why)):
+                    told = why
         except LinkLostError as e:
             if self._is_left:
                 log.info("the ejector process has left")

@@ -54,10 +54,18 @@ class Wished(msgspec.Struct, frozen=True, tag="wished"):
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
-    """Inspection to ejector: ready to judge parts from now on. recipe: by which, 0 where the line has none."""
+    """Inspection to ejector: there from now on. recipe: by which it judges, 0 where the line has none. unable: as in Unable."""
 
     pid: int
     recipe: int = 0
+    unable: str = ""
+
+
+class Unable(msgspec.Struct, frozen=True, tag="unable"):
+    """Inspection to ejector: why no part that comes now can be inspected; empty where parts can be again. They are told all
+    the same: each has its own verdict, and what lacks may be back in time."""
+
+    why: str
 
 
 class Held(msgspec.Struct, frozen=True, tag="held"):
@@ -100,7 +108,7 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
     alarms: tuple[str, ...] = ()
 
 
-Message = Triggered | Report | Alarm | ChangeTo | Wished | Held | Leaving | Attach | Tell | Changed | Wish | Confirm
+Message = Triggered | Report | Alarm | ChangeTo | Wished | Held | Leaving | Attach | Unable | Tell | Changed | Wish | Confirm
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

@@ -8,6 +8,7 @@ camera that is told to expose once the part before has been judged would see ano
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -59,13 +60,18 @@ class Photographer:
         """What is wrong with the cameras now, empty when nothing is."""
         return "; ".join(filter(None, (thread.camera.trouble for thread in self._threads)))
 
-    def ask(self, trigger: Triggered, standards: Mapping[str, Standard]) -> None:
+    @property
+    def away(self) -> str:
+        """Which cameras are not there now, so that each part is a fault; empty where all are."""
+        return "; ".join(thread.camera.trouble for thread in self._threads if not thread.camera.is_there)
+
+    def ask(self, trigger: Triggered, standards: Mapping[str, Standard]) -> list[Shot]:
         """Each camera is to photograph the part now. Waits for nothing; from the thread that hears of parts, in their order.
 
         standards: of each camera, by which its photograph will be judged, unless another model takes over meanwhile.
+        Gives the Faults of parts whose photograph, fetched or not, may be this part's: they may not pass, judged or not.
         """
-        for thread in self._threads:
-            thread.ask(trigger, standards[thread.name])
+        return [doubt for thread in self._threads if (doubt := thread.ask(trigger, standards[thread.name])) is not None]
 
     def answer(self, trigger: Triggered, standards: Mapping[str, Standard]) -> tuple[Shot, ...]:
         """One Shot of each camera, in the order of the configuration; here before the part is at its gate. In the order of `ask`.
@@ -86,6 +92,7 @@ class _ViewThread:
         self.camera = camera
         self._asked: queue.SimpleQueue[tuple[Triggered, Standard] | None] = queue.SimpleQueue()
         self._awaited: dict[Part, _Taken | None] = {}  # in their order; None until it is taken
+        self._newest: deque[Triggered] = deque(maxlen=2 * _AT_MOST)
         self._is_leaving = False
         self._changed = threading.Condition()
         self._failure: Exception | None = None
@@ -100,13 +107,18 @@ class _ViewThread:
         self._asked.put(None)
         self._thread.join(_LEAVE_WITHIN_S)
 
-    def ask(self, trigger: Triggered, standard: Standard) -> None:
-        """A camera that has too much to do, or that is to be closed, is not asked."""
-        self.camera.expect(trigger.triggered_ns)
+    def ask(self, trigger: Triggered, standard: Standard) -> Shot | None:
+        """A camera that has too much to do, or that is to be closed, is not asked. Gives what becomes of an earlier part."""
+        doubtful_ns = self.camera.expect(trigger.triggered_ns)
+        doubtful = next((one for one in self._newest if one.triggered_ns == doubtful_ns), None)
         with self._changed:
             if not self._is_leaving and max(len(self._awaited), self._asked.qsize()) < _AT_MOST:
                 self._awaited[trigger.part] = None
                 self._asked.put((trigger, standard))
+                self._newest.append(trigger)
+        if doubtful is None:
+            return None
+        return self._fault(doubtful, f"camera {self.name}: its photograph may be that of part {trigger.part}, heard of too late")
 
     def answer(self, trigger: Triggered, standard: Standard) -> Shot:
         """The Shot of a part; a Fault once it is at its gate, or where it was not asked for."""

@@ -50,6 +50,7 @@ class Station:
     def __init__(self, line: Line, hang: HangWatch | None = None) -> None:
         self._hang = hang
         self._line_trouble = line.trouble
+        self._is_leaving = False
         with ExitStack() as devices:
             devices.enter_context(only_one(line.state, "inspect"))
             recipe, _ = recipe_of(line, RecipeBook(line.state / RECIPE_FILE))
@@ -78,12 +79,14 @@ class Station:
                 products=self._product_of,
                 wish=lambda id, recipe: self.gate.wish(id, recipe),
             )
-            self.gate = GateLink(line.socket, self._record, self._alarm, self._wished, running.recipe, self._photograph)
+            hears = (self._record, self._alarm, self._wished)
+            self.gate = GateLink(line.socket, *hears, running.recipe, self._photograph, self._why_unable)
             self._publisher = devices.enter_context(
                 Publisher(line.mqtt, line.station, self._outbox, birth | _bundles(models), self._trouble, self._desk)
             )
             judges = [opened.model for opened in models.each]
-            self.observer = devices.enter_context(open_observer(line, judges, birth, self.gate, self._outbox, self._trouble))
+            tells = (self._trouble, lambda: self._publisher.away)
+            self.observer = devices.enter_context(open_observer(line, judges, birth, self.gate, self._outbox, *tells))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
                 log.error("the process before this one hung and was ended; it stood in: %s", hang.left)
@@ -98,6 +101,7 @@ class Station:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Waits a little for judged parts to reach the gate, so that their events leave with their readings."""
+        self._is_leaving = True
         notify("STOPPING=1")
         until_s = time.monotonic() + _DRAIN_S
         while len(self.readings) and self.gate.is_attached and time.monotonic() < until_s:
@@ -141,6 +145,12 @@ class Station:
         held = f"the gate is held: {self.gate.held}" if self.gate.held else ""
         troubles = (held, self._line_trouble, recipes.photographer.trouble, recipes.models.trouble)
         return "; ".join(filter(None, troubles))
+
+    def _why_unable(self) -> str:
+        """For the gate; asked by the link's thread."""
+        leaving = "the inspection process ends, or is started anew" if self._is_leaving else ""
+        paused = f"paused by {self._desk.paused}" if self._desk.paused is not None else ""
+        return "; ".join(filter(None, (leaving, paused, self._recipes.photographer.away)))[:500]
 
     def _take_over(self) -> None:
         """Between two parts: the newly installed model, or the recipe asked for, if it is ready; what was refused is told."""
@@ -207,7 +217,11 @@ class Station:
 
     def _photograph(self, trigger: Triggered) -> None:
         """Each camera is asked as soon as the link's thread hears of a part: the belt moves on while others are judged."""
-        self._recipes.photographer.ask(trigger, self._standards)
+        for doubt in self._recipes.photographer.ask(trigger, self._standards):
+            assert isinstance(doubt.image, Fault)
+            self.gate.recall(doubt.part, doubt.image.reason)
+            instead = f"{doubt.image.reason}; where its event says that it passed, look for it behind the gate"
+            self._tell("photograph-in-doubt", f"part {doubt.part}: {instead}")
 
     def _wished(self, wished: Wished) -> None:
         """The gate says what became of a wish for another recipe."""

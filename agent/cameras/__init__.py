@@ -26,8 +26,16 @@ class Camera(Protocol):
         """What is wrong with it now, for people; empty when nothing is."""
         ...
 
-    def expect(self, triggered_ns: int) -> None:
-        """A part has been triggered, and `shoot` will be called for it, unless too much is owed already. Waits for nothing."""
+    @property
+    def is_there(self) -> bool:
+        """False while each part is a fault, whatever it looks like; `trouble` says why. It comes back without a part."""
+        ...
+
+    def expect(self, triggered_ns: int) -> int | None:
+        """A part has been triggered, and `shoot` will be called for it, unless too much is owed already. Waits for nothing.
+
+        Gives the trigger whose image, given already, may be this part's instead: its part may not pass by it. None usually.
+        """
         ...
 
     def shoot(self, triggered_ns: int) -> Pixels | PixelsWithDepth | Fault:

@@ -10,6 +10,8 @@ _WAITED_NS = 2_000_000  # a look that took longer has found nothing at first
 _USUAL_OF = 16  # intervals of a stream
 _FEWEST = 4
 _MANY_TIMES = 3
+_CLOCKS_DIFFER = 0.001  # the camera's from ours
+_SET_ANEW_MS = 5000.0  # a longer way ahead, or any back, is no time between two pictures
 _OPENING_NS = 2_000_000_000  # what a decoder has looked at to know the stream comes first
 
 
@@ -27,6 +29,23 @@ class Arrival(Protocol):
     def earliest_ns(self, arrived_ns: int) -> int:
         """Since when the frame that has just come may have been there."""
         ...
+
+
+class Lateness:
+    """How much later than the quickest of them the pictures of a stream come, by the stream's own time: what a decoder, a network
+    or a reader that is too slow has let queue up."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, float] | None = None
+        self._late_ms = 0.0
+
+    def of(self, stamped_ms: float, arrived_ms: float) -> float:
+        """In ms. stamped_ms: in the stream's time, always 0 where it has none."""
+        before, self._before = self._before, (stamped_ms, arrived_ms)
+        if before is not None and 0 < (step_ms := stamped_ms - before[0]) < _SET_ANEW_MS:
+            waited_ms = (arrived_ms - before[1]) * (1 - _CLOCKS_DIFFER)
+            self._late_ms = max(0.0, self._late_ms + waited_ms - step_ms)
+        return self._late_ms
 
 
 class OnceAPart:

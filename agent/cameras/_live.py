@@ -7,23 +7,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Annotated
-
-import msgspec
 
 from agent.cameras import CameraLostError
 from agent.cameras._arrival import Arrival, OnceAPart, Stream
+from agent.cameras._live_config import Counts, LiveConfig
+from agent.cameras._matching import Doubt, Matching
 from agent.cameras._pixels import to_rgb
-from agent.cameras._source import Exposes, Frame, Source, fresh, since
+from agent.cameras._source import Exposes, Frame, Source, fresh, missing
 from agent.inspection import Fault
 from agent.preprocess import Pixels
 from agent.watch import Repeats
 
 log = logging.getLogger(__name__)
 
-_KEPT = 8  # frames that no trigger has asked for yet; the oldest go first
+_KEPT = 8  # triggers that wait to be passed on
 _LISTEN_S = 0.1
 _LOOK_EVERY_S = 0.5  # at a camera that has nothing to do: is it still there?
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0  # a camera that is back is looked for soon enough to give images within 5 s
@@ -33,40 +32,11 @@ _TORN_TOLD = 0.01
 _LEAVE_WITHIN_S = 6.0  # a dead GigE camera holds each call for 2.5 s
 
 
-class LiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the sections of all real cameras have.
-
-    timeout_ms: from the trigger until its frame must be there; shorter than the shortest time between two parts, else a lost
-    frame could be taken for the next part's. delay_ms: how long a frame of the trigger's instant is on its way at least; earlier
-    ones show what was before. same_in_a_row: so many equal images are a frozen camera; a sensor's noise makes even two
-    impossible; None for a source that is drawn and not seen.
-    """
-
-    timeout_ms: Annotated[float, msgspec.Meta(gt=0, le=60_000)] = 500.0
-    delay_ms: Annotated[float, msgspec.Meta(ge=0, le=60_000)] = 0.0
-    same_in_a_row: Annotated[int, msgspec.Meta(ge=2)] | None = 2
-
-    def __post_init__(self) -> None:
-        if self.delay_ms >= self.timeout_ms:
-            raise ValueError(f"delay_ms {self.delay_ms} must be smaller than timeout_ms {self.timeout_ms}")
-
-
-@dataclass(slots=True)
-class Counts:
-    """Since the process began. torn: came, but not whole. unasked: belonged to no trigger. missed: triggers without a frame."""
-
-    frames: int = 0
-    torn: int = 0
-    unasked: int = 0
-    missed: int = 0
-    times_lost: int = 0
-
-
 class LiveCamera:
     """Opens its source for ever, with growing pauses and jitter, and gives each trigger the frame that belongs to it.
 
     name: for messages. open_source: a fresh one for each attempt; raises CameraLostError. A camera that is FREE counts as there
-    once its first frame has come.
+    once its first frame has come. fire_within_ms: later after the trigger a camera that is TOLD would expose another place.
     """
 
     def __init__(
@@ -75,25 +45,26 @@ class LiveCamera:
         open_source: Callable[[], AbstractContextManager[Source]],
         config: LiveConfig,
         exposes: Exposes = Exposes.FREE,
+        fire_within_ms: float = 100.0,
     ) -> None:
         self._name = name
         self._open_source = open_source
         self._config = config
         self._exposes = exposes
-        self._frames: deque[Frame] = deque()
+        self._fire_within_ms = min(fire_within_ms, config.timeout_ms)
+        self._matching = Matching(exposes, config.delay_ms, config.timeout_ms)
         look_ms = 1e3 * _LISTEN_S + (config.timeout_ms if exposes is Exposes.TOLD else 0)
         self._arrival: Arrival = Stream() if exposes is Exposes.FREE else OnceAPart(round(look_ms * 1e6))
         self._to_fire: deque[int] = deque(maxlen=_KEPT)
-        self._expected: deque[int] = deque(maxlen=2 * _KEPT)  # the newest triggers
+        self._not_fired_ns = 0  # the newest trigger that came to the camera too late
         self._repeats = Repeats()
         self._recent: deque[bool] = deque(maxlen=_SHARE_OVER)
         self._missed_in_a_row = 0
-        self._given_ns = 0  # when the frame that was given last had arrived
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._lost: str | None = "it has not been opened yet"
-        self.counts = Counts()
+        self._counts = Counts()
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
     def __enter__(self) -> "LiveCamera":
@@ -108,6 +79,10 @@ class LiveCamera:
         log.info("camera %s closed: %s", self._name, self.counts)
 
     @property
+    def counts(self) -> Counts:
+        return replace(self._counts, unasked=self._matching.unasked)
+
+    @property
     def trouble(self) -> str:
         """What is wrong with it now, empty when nothing is."""
         if self._lost is not None:
@@ -117,62 +92,71 @@ class LiveCamera:
             return f"camera {self._name}: {torn} of the last {len(self._recent)} frames came torn: look at its cable and network"
         return ""
 
-    def expect(self, triggered_ns: int) -> None:
+    @property
+    def is_there(self) -> bool:
+        return self._lost is None
+
+    def expect(self, triggered_ns: int) -> int | None:
         with self._changed:
-            self._expected.append(triggered_ns)
+            doubtful_ns = self._matching.heard(triggered_ns)
+            if doubtful_ns is not None:
+                self._lose_order(self._matching.two_parts)
+            return doubtful_ns
 
     def shoot(self, triggered_ns: int) -> Pixels | Fault:
         """The first frame, not given to another trigger, that arrived since the trigger; waits until timeout_ms after it."""
-        first_ns = triggered_ns + round(self._config.delay_ms * 1e6)
-        last_ns = triggered_ns + round(self._config.timeout_ms * 1e6)
         with self._changed:
+            if (refusal := self._refusal(triggered_ns)) is not None:
+                return refusal
             if self._exposes is Exposes.TOLD:
-                if time.monotonic_ns() > last_ns:
-                    return Fault(f"camera {self._name}: the trigger was heard more than {self._config.timeout_ms:g} ms late")
-                if triggered_ns < self._given_ns:  # exposed now, the part would be elsewhere already
-                    return Fault(f"camera {self._name}: the part came before the photograph of the one before it was taken")
                 self._to_fire.append(triggered_ns)
                 self._changed.notify_all()
-            if self._exposes is Exposes.CABLED and self._given_ns > first_ns and self._lost is None:
-                self._lose_order()
-            while (frame := self._of(first_ns, last_ns)) is None:
+            while (frame := self._matching.take(triggered_ns)) is None:
                 if self._failure is not None:
                     raise RuntimeError(f"the thread of camera {self._name} stopped") from self._failure
                 if self._lost is not None:
                     return Fault(f"camera {self._name} lost: {self._lost}")
-                if (left_ns := last_ns - time.monotonic_ns()) <= 0:
+                if triggered_ns == self._not_fired_ns:
+                    return self._too_late()
+                if (left_ns := self._matching.until_ns(triggered_ns) - time.monotonic_ns()) <= 0:
                     self._miss()
                     return Fault(f"camera {self._name}: no frame within {self._config.timeout_ms:g} ms of the trigger")
                 self._changed.wait(left_ns / 1e9)
-            self._missed_in_a_row, self._given_ns = 0, frame.arrived_ns
-            newest_ns = triggered_ns + frame.arrived_ns - first_ns  # of the triggers that this may be the frame of
-            if self._exposes is Exposes.CABLED and any(triggered_ns < later <= newest_ns for later in self._expected):
-                return self._lose_order()
+            if isinstance(frame, Doubt):
+                self._lose_order(frame.why)
+                return Fault(f"camera {self._name} lost: {frame.why}")
+            self._missed_in_a_row = 0
         return self._image_of(frame)
 
-    def _of(self, first_ns: int, last_ns: int) -> Frame | None:
-        """What came before was of no trigger."""
-        while self._frames and self._frames[0].arrived_ns < first_ns:
-            self._frames.popleft()
-            self.counts.unasked += 1
-        if not self._frames or self._frames[0].arrived_ns > last_ns:
-            return None
-        return since(first_ns, self._frames.popleft())
+    def _refusal(self, triggered_ns: int) -> Fault | None:
+        """Why no frame can be the trigger's, or would show what is elsewhere by now."""
+        if self._exposes is Exposes.TOLD:
+            if self._is_too_late(triggered_ns):
+                return self._too_late()
+            if self._matching.is_still_taking(triggered_ns):
+                return Fault(f"camera {self._name}: the part came before the photograph of the one before it was taken")
+        if self._lost is None and self._matching.came_before_opening(triggered_ns):
+            return Fault(f"camera {self._name}: the part came before the camera was opened")
+        return None
+
+    def _is_too_late(self, triggered_ns: int) -> bool:
+        return time.monotonic_ns() > triggered_ns + round(self._fire_within_ms * 1e6)
+
+    def _too_late(self) -> Fault:
+        within = f"{self._fire_within_ms:g} ms after the trigger (fire_within_ms)"
+        return Fault(f"camera {self._name}: it could not be told to expose within {within}, the part is elsewhere by now")
 
     def _miss(self) -> None:
         """A camera that was to expose and gave nothing may still do so; then its frames would be taken for later parts'."""
-        self.counts.missed += 1
+        self._counts.missed += 1
         self._missed_in_a_row += 1
         if self._exposes is not Exposes.FREE or self._missed_in_a_row >= _MISSED_IN_A_ROW:
-            self._frames.clear()
-            self._lose(f"{self._missed_in_a_row} trigger(s) in a row without a frame")
+            self._lose_order(f"{self._missed_in_a_row} trigger(s) in a row without a frame")
 
-    def _lose_order(self) -> Fault:
-        """Of two parts that were triggered before a frame came, one has lost its own; which, nobody knows."""
-        self._frames.clear()
-        remedy = f"timeout_ms {self._config.timeout_ms:g} must be shorter than the time between two parts"
-        self._lose(f"the frame of one part may be taken for another's: {remedy}, or delay_ms nearer to what a frame takes")
-        return Fault(f"camera {self._name} lost: {self._lost}")
+    def _lose_order(self, why: str) -> None:
+        """What has come and what comes before it is opened anew is of nobody."""
+        self._matching.clear()
+        self._lose(why)
 
     def _image_of(self, frame: Frame) -> Pixels | Fault:
         if isinstance(frame.image, Fault):
@@ -215,7 +199,7 @@ class LiveCamera:
         log.info("camera %s opened", self._name)
         self._arrival.opened()
         with self._changed:
-            self._frames.clear()
+            self._matching.opened(time.monotonic_ns())
             self._to_fire.clear()
             self._missed_in_a_row = 0
             self._lost = None
@@ -223,7 +207,7 @@ class LiveCamera:
     def _lose(self, reason: str) -> None:
         with self._changed:
             if self._lost is None:
-                self.counts.times_lost += 1
+                self._counts.times_lost += 1
             if self._lost != reason:
                 log.error("camera %s lost: %s", self._name, reason)
             self._lost = reason
@@ -242,6 +226,8 @@ class LiveCamera:
                 frame = source.next_frame(self._config.timeout_ms / 1e3) if self._fired(source) else None
             self._arrival.looked(asked_ns, time.monotonic_ns())
             if frame is not None:
+                if self._exposes is Exposes.CABLED and (lost := missing(frame, stamps)):
+                    raise CameraLostError(f"{lost} frame(s) were lost before the one that it counts as {frame.stamps[0]}")
                 self._put(replace(fresh(frame, stamps), earliest_ns=self._arrival.earliest_ns(frame.arrived_ns)))
                 stamps = frame.stamps
             if time.monotonic_ns() - looked_ns > _LOOK_EVERY_S * 1e9:
@@ -256,20 +242,21 @@ class LiveCamera:
             if not self._to_fire or self._lost is not None:
                 return False
             triggered_ns = self._to_fire.popleft()
-        if time.monotonic_ns() > triggered_ns + self._config.timeout_ms * 1e6:
-            return False
+            if self._is_too_late(triggered_ns):
+                self._not_fired_ns = triggered_ns
+                self._changed.notify_all()
+                return False
         source.fire()
+        if self._is_too_late(triggered_ns):
+            raise CameraLostError(f"it was told to expose within {self._fire_within_ms:g} ms and has not answered by then")
         return True
 
     def _put(self, frame: Frame) -> None:
         with self._changed:
             if self._lost is not None:
                 return  # of before, and it is opened anew
-            self.counts.frames += 1
-            self.counts.torn += isinstance(frame.image, Fault)
+            self._counts.frames += 1
+            self._counts.torn += isinstance(frame.image, Fault)
             self._recent.append(isinstance(frame.image, Fault))
-            if len(self._frames) == _KEPT:
-                self._frames.popleft()
-                self.counts.unasked += 1
-            self._frames.append(frame)
+            self._matching.came(frame)
             self._changed.notify_all()

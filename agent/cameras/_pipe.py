@@ -21,6 +21,7 @@ from agent.end_with_parent import ending_with_me
 _CHUNK = 1 << 20
 _LAST_WORDS = 1000  # bytes of its standard error, for the message
 _LONGEST_HEADER = 64
+_HEADER = re.compile(rb"(P\d)\s+(\d+)\s+(\d+)\s+(\d+)\s")  # one white space, then pixels, which may look like more of it
 _END_WITHIN_S = 1.0
 _LOGIN = re.compile(r"://[^/\s]+@")  # programs quote the address they were given, with the password
 
@@ -115,23 +116,21 @@ class Pipe:
         """PGM (P5) or PPM (P6), 8 bit, or PGM of 16 bit (big-endian). Raises CameraLostError for another size or format."""
         if not self._content:
             return None
-        head = bytes(self._content[:_LONGEST_HEADER]).split(maxsplit=4)
-        complete = len(head) == 5 or (len(head) == 4 and len(self._content) < _LONGEST_HEADER and self._content[-1:].isspace())
-        if not complete:
+        header = _HEADER.match(bytes(self._content[:_LONGEST_HEADER]))
+        if header is None:
             if len(self._content) >= _LONGEST_HEADER:
                 raise CameraLostError(f"{self._name}: expected PGM or PPM images, found {bytes(self._content[:16])!r}")
             return None
-        kind, width, height, white = head[:4]
+        kind, width, height, white = header.groups()
         layouts = {(b"P5", b"255"): "mono8", (b"P6", b"255"): "rgb8", (b"P5", b"65535"): "mono16"}
         layout = layouts.get((kind, white))
         if layout is None or (width, height) != tuple(str(length).encode() for length in self._size):
-            found = b" ".join(head[:4]).decode(errors="replace")
+            found = b" ".join(header.groups()).decode(errors="replace")
             raise CameraLostError(
                 f"{self._name}: expected frames of {self._size[0]}x{self._size[1]} px as P5 or P6, found {found!r}: "
                 "was the camera set to another size or format?"
             )
-        start = sum(map(len, (kind, width, height, white))) + 4  # one white space after each
-        frame = self._taken(start, layout)
+        frame = self._taken(header.end(), layout)
         return (frame[0].byteswap(), layout) if frame is not None and layout == "mono16" else frame
 
     def _taken(self, start: int, layout: str) -> tuple[NDArray[Any], str] | None:

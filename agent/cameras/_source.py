@@ -56,6 +56,17 @@ def fresh(frame: Frame, before: tuple[int, ...]) -> Frame:
     return frame
 
 
+def missing(frame: Frame, before: tuple[int, ...]) -> int:
+    """How many frames the camera has counted since the one with the stamps `before`, and nobody has got.
+
+    >>> missing(Frame(Fault(""), "rgb8", 0, stamps=(7, 5000)), before=(4, 2000))
+    2
+    """
+    if not before or not frame.stamps or 0 in (before[0], frame.stamps[0]):
+        return 0
+    return max(0, frame.stamps[0] - before[0] - 1)  # a count of 16 bits begins anew
+
+
 def since(trigger_ns: int, frame: Frame) -> Frame:
     """The frame, or a Fault in the place of one that may be from before the trigger."""
     if frame.earliest_ns is not None and frame.earliest_ns < trigger_ns:

@@ -85,6 +85,10 @@ class FolderCamera:
         """Each file speaks for itself."""
         return ""
 
+    @property
+    def is_there(self) -> bool:
+        return True
+
     def expect(self, triggered_ns: int) -> None:
         """Files wait."""
 

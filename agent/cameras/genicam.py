@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from agent.cameras import CameraLostError
 from agent.cameras._aravis import BUFFER_STATUS, BUFFER_SUCCESS, Aravis, aravis
-from agent.cameras._live import LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera
+from agent.cameras._live_config import LiveConfig
 from agent.cameras._pixels import array_of, bytes_of
 from agent.cameras._source import Exposes, Frame
 from agent.inspection import Fault
@@ -50,22 +51,32 @@ PixelFormat = Literal[
 
 class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """camera: serial number or id, as `arv-tool-0.8` lists them. trigger: `software`, `free` for a camera that exposes all the
-    time, or the camera's input that its cable is on, such as `Line1`. exposure_us, gain: None leaves what the camera has.
-    Mono10 and Mono12 are 16-bit images: the bundle's white_level must be 1023 or 4095. features: others by their GenICam name,
-    in order.
+    time, or the camera's input that its cable is on, such as `Line1`. fire_within_ms: of `software`, latest that the camera is
+    told after the part was triggered; later it would expose another place of the belt, and the part is a fault.
+    exposure_us, gain: None leaves what the camera has. Mono10 and Mono12 are 16-bit images: the bundle's white_level must be
+    1023 or 4095. features: others by their GenICam name, in order.
     """
 
     camera: Annotated[str, Meta(min_length=1)]
     trigger: Annotated[str, Meta(min_length=1)] = "software"
+    fire_within_ms: Annotated[float, Meta(gt=0, le=60_000)] = 100.0
     pixel_format: PixelFormat = "Mono8"
     exposure_us: Annotated[float, Meta(gt=0)] | None = None
     gain: float | None = None
     features: dict[str, bool | int | float | str] = {}  # noqa: RUF012 - msgspec copies it
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.exposes is Exposes.TOLD and self.delay_ms < 0:
+            raise ValueError(f"delay_ms {self.delay_ms:g} is for a camera with a cable: one told by software exposes afterwards")
+
+    @property
+    def exposes(self) -> Exposes:
+        return {"software": Exposes.TOLD, "free": Exposes.FREE}.get(self.trigger, Exposes.CABLED)
+
     @contextmanager
     def open(self) -> Iterator[LiveCamera]:
-        exposes = {"software": Exposes.TOLD, "free": Exposes.FREE}.get(self.trigger, Exposes.CABLED)
-        with LiveCamera(self.camera, lambda: _opened(self), self, exposes) as camera:
+        with LiveCamera(self.camera, lambda: _opened(self), self, self.exposes, self.fire_within_ms) as camera:
             yield camera
 
 

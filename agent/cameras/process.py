@@ -1,6 +1,8 @@
 """Any program that writes frames to its standard output: GStreamer, ffmpeg, libcamera, a vendor's tool.
 
-Its crashes and leaks stay its own: it is ended and started again. For a Jetson's CSI camera, for instance:
+Its crashes and leaks stay its own: it is ended and started again. One that decodes video should write neither what its decoder
+makes up for lost pictures (`avdec_h264 output-corrupt=false`) nor what has queued up (`queue leaky=downstream`). For a Jetson's
+CSI camera, for instance:
 `command: [gst-launch-1.0, -q, nvarguscamerasrc, "!", nvvidconv, "!", "video/x-raw,format=GRAY8", "!", fdsink]`.
 """
 
@@ -10,7 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from agent.cameras._live import LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera
+from agent.cameras._live_config import LiveConfig
 from agent.cameras._pipe import open_pipe
 
 

@@ -1,7 +1,8 @@
 """A network camera by RTSP, decoded in a process of its own (agent/cameras/_grab.py).
 
 Such a camera exposes when it likes and its pictures come late: `delay_ms` is how late, so that a trigger gets the picture of its
-own instant. Parts that move want a camera with a trigger.
+own instant. Pictures that are late, and those behind a lost one until the next key picture, are left out: let the camera send a
+key picture a second, or MJPEG. Parts that move want a camera with a trigger.
 """
 
 import os
@@ -15,8 +16,9 @@ from urllib.parse import quote, urlsplit
 from msgspec import Meta
 
 from agent.cameras import CameraLostError
-from agent.cameras._live import LiveCamera, LiveConfig
-from agent.cameras._pipe import open_pipe
+from agent.cameras._live import LiveCamera
+from agent.cameras._live_config import LiveConfig
+from agent.cameras._pipe import Pipe, open_pipe
 
 _OPENS_WITHIN_S = 8.0  # FFmpeg's own limit is 5 s
 
@@ -42,12 +44,16 @@ class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @contextmanager
     def open(self) -> Iterator[LiveCamera]:
+        with LiveCamera(self.url, self.opened, self) as camera:
+            yield camera
+
+    @contextmanager
+    def opened(self) -> Iterator[Pipe]:
+        """The stream itself, once. Raises CameraLostError."""
         command = (sys.executable, "-m", "agent.cameras._grab", "rtsp", self.url)
         size, stall_s = (self.width, self.height), self.stall_ms / 1e3
-        with LiveCamera(
-            self.url, lambda: open_pipe(command, "pnm", size, stall_s, _OPENS_WITHIN_S, _environment(self), self.url), self
-        ) as camera:
-            yield camera
+        with open_pipe(command, "pnm", size, stall_s, _OPENS_WITHIN_S, _environment(self), self.url) as pipe:
+            yield pipe
 
 
 def _environment(config: Config) -> dict[str, str]:

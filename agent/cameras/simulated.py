@@ -40,6 +40,10 @@ class SimulatedCamera:
         """Each picture speaks for itself."""
         return ""
 
+    @property
+    def is_there(self) -> bool:
+        return True
+
     def expect(self, triggered_ns: int) -> None:
         """The belt knows what stood there when."""
 

@@ -13,7 +13,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from agent.cameras import CameraLostError
-from agent.cameras._live import LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera
+from agent.cameras._live_config import LiveConfig
 from agent.cameras._pipe import Pipe, open_pipe
 
 _OPENS_WITHIN_S = 5.0

@@ -72,7 +72,8 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """How the station is, for the PLC. error: why it is not as it should be. is_changing: to another recipe."""
+    """How the station is, for the PLC. error: why it is not as it should be. is_changing: to another recipe. is_unable: what an
+    inspection process that is there lacks, a camera for example."""
 
     is_attached: bool
     is_held: bool
@@ -81,11 +82,13 @@ class Station:
     may_run: bool
     error: ErrorCode = ErrorCode.NONE
     is_changing: bool = False
+    is_unable: bool = False
 
     @property
     def is_ready(self) -> bool:
         """A part that comes now is inspected."""
-        return self.is_attached and not (self.is_held or self.in_maintenance or self.is_changing or self.error)
+        wrong = self.is_held or self.in_maintenance or self.is_changing or self.is_unable or self.error
+        return self.is_attached and not wrong
 
 
 @dataclass(frozen=True, slots=True)

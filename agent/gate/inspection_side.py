@@ -24,6 +24,7 @@ from agent.link import (
     Report,
     Tell,
     Triggered,
+    Unable,
     Wish,
     Wished,
 )
@@ -41,6 +42,7 @@ _RESTARTS_WITHIN_NS = 600_000_000_000  # ... in ten minutes are no accident any 
 class InspectionSide:
     """Takes in verdicts and confirmations, gives out triggers, closed parts and alarms; never blocks.
 
+    unable: why no part that comes now can be inspected though somebody is there; empty where it can.
     changes: told of who is there and by which recipe it judges.
     """
 
@@ -57,6 +59,7 @@ class InspectionSide:
         self._attached_ns: deque[int] = deque(maxlen=_RESTARTS + 1)
         self._told_held: str | None = None
         self.is_attached = False
+        self.unable = ""
 
     def filenos(self) -> list[int]:
         listener = [self._listener.fileno()] if self._deaf_until_ns is None else []
@@ -119,9 +122,9 @@ class InspectionSide:
 
     def _hear(self, message: object, now_ns: int) -> None:
         match message:
-            case Attach(pid=pid, recipe=recipe):
+            case Attach(pid=pid, recipe=recipe, unable=unable):
                 log.info("inspection process %d attached", pid)
-                self.is_attached = True
+                self.is_attached, self.unable = True, unable
                 self._changes.attached(recipe)
                 self._count_restart(now_ns)
                 self._gate.alarms.tell_again()
@@ -131,6 +134,9 @@ class InspectionSide:
             case Tell(part=part, verdict=verdict, recipe=recipe):
                 self._gate.tell(part, verdict, recipe)
                 self._changes.judged_by(recipe)
+            case Unable(why=why):
+                log.warning("no part can be inspected: %s", why) if why else log.info("parts can be inspected again")
+                self.unable = why
             case Changed(wanted=wanted, recipe=recipe, why=why):
                 self._changes.answered(wanted, recipe, why, now_ns)
             case Wish():
@@ -183,6 +189,6 @@ class InspectionSide:
         log.warning("inspection process is gone: %s", why)
         self._channel.close()
         self._channel = None
-        self.is_attached = False
+        self.is_attached, self.unable = False, ""
         self._changes.lost()
         self._gate.inspection_lost()

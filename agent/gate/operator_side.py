@@ -58,7 +58,8 @@ class GateState(msgspec.Struct, frozen=True):
     """How the gate stands. place: of the belt, in forward counts. held: why the line has to stand.
 
     problems: devices that cannot be relied upon. recipe: None in the answer of an older ejector process.
-    outputs, inputs: whether each that the line has is on. plc: None for a line without one.
+    outputs, inputs: whether each that the line has is on. plc: None for a line without one. unable: why no part that comes now
+    can be inspected, though inspection is attached.
     """
 
     ready: bool
@@ -75,6 +76,7 @@ class GateState(msgspec.Struct, frozen=True):
     outputs: dict[str, bool] = {}
     inputs: dict[str, bool] = {}
     plc: PlcState | None = None
+    unable: str = ""
 
 
 class GateSilentError(Exception):

@@ -30,6 +30,10 @@ class InFlight:
         return self.verdict or _NO_VERDICT
 
 
+def _passes(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.PASS
+
+
 def _judged_otherwise(recipe: int, in_flight: InFlight) -> Verdict:
     return Verdict(Outcome.REJECT, Cause.FAULT, f"judged by recipe {recipe}, but the gate goes by recipe {in_flight.recipe}")
 
@@ -82,14 +86,18 @@ class Schedule:
             insort(self._line, in_flight, key=lambda one: one.due)
 
     def tell(self, part: Part, verdict: Verdict, recipe: int = 0) -> bool:
-        """Gives a part its verdict; False when it has gone by or has one already: the first verdict stands.
+        """Gives a part its verdict; False when it has gone by or has one already: the first verdict stands, but a pass may be
+        called back.
 
         recipe: by which it was judged; by another than the part's own it is rejected, whatever the verdict.
         """
         in_flight = self._by_part.get(part)
-        if in_flight is None or in_flight.verdict is not None:
+        if in_flight is None:
             return False
-        in_flight.verdict = verdict if recipe == in_flight.recipe else _judged_otherwise(recipe, in_flight)
+        given = verdict if recipe == in_flight.recipe else _judged_otherwise(recipe, in_flight)
+        if in_flight.verdict is not None and (_passes(given) or not _passes(in_flight.verdict)):
+            return False
+        in_flight.verdict = given
         return True
 
     def give_up(self, verdict: Verdict) -> int:

@@ -9,6 +9,10 @@ import msgspec
 
 from agent.triggers import TriggerError
 
+_MOST_KEPT = 1024  # edges, by the kernel; it would keep 16, the newest
+_READS_AT_ONCE = 16  # an input that swings all the time must not keep the gate from its parts
+_TOLD_NS = 5_000_000_000  # what is over at once would be told to nobody
+
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """chip: a device such as /dev/gpiochip0. line: its number there, or its name. active_low: a part pulls the line down.
@@ -38,7 +42,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             debounce_period=timedelta(microseconds=self.debounce_us),
         )
         try:
-            request = gpiod.request_lines(self.chip, config={self.line: settings}, consumer="kensa")
+            request = gpiod.request_lines(self.chip, config={self.line: settings}, consumer="kensa", event_buffer_size=_MOST_KEPT)
         except (OSError, ValueError) as e:
             raise TriggerError(f"{self.chip} line {self.line}: {e}") from e
         with request:
@@ -47,18 +51,26 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DigitalInput:
-    """Edges as the kernel saw them. active_since_ns: of a line that was active when it was opened; that is no part."""
+    """Edges as the kernel saw them, which numbers them: what it could not keep is told of.
+
+    active_since_ns: of a line that was active when it was opened; that is no part.
+    """
 
     def __init__(self, request: Any, rising: Any, active_since_ns: int | None) -> None:
         self._request = request
         self._rising = rising
         self._active_since_ns = active_since_ns
+        self._seen = 0  # the newest edge's number
+        self._lost, self._told_until_ns = 0, 0
 
     def take(self, now_ns: int) -> Sequence[int]:
         edges = []
         try:
-            while self._request.wait_edge_events(0):
+            for _ in range(_READS_AT_ONCE):
+                if not self._request.wait_edge_events(0):
+                    break
                 for event in self._request.read_edge_events():
+                    self._count(event.line_seqno, now_ns)
                     is_rising = event.event_type == self._rising
                     self._active_since_ns = event.timestamp_ns if is_rising else None
                     if is_rising:
@@ -77,4 +89,15 @@ class DigitalInput:
         return self._active_since_ns
 
     def problem(self) -> str | None:
-        return None
+        if time.monotonic_ns() >= self._told_until_ns:
+            return None
+        return (
+            f"{self._lost} edges came faster than they were read: parts may have come by unseen, look at the sensor and its cable"
+        )
+
+    def _count(self, number: int, now_ns: int) -> None:
+        """The kernel's, from 1."""
+        if (lost := number - self._seen - 1) > 0:
+            self._lost += lost
+            self._told_until_ns = now_ns + _TOLD_NS
+        self._seen = number

@@ -8,7 +8,7 @@ from pathlib import Path
 from waiting import wait_until
 
 from agent.inspection import Closed, Part, Verdict
-from agent.link import Attach, Channel, Confirm, LinkLostError, Listener, Message, Report, Tell, Triggered
+from agent.link import Attach, Channel, Confirm, LinkLostError, Listener, Message, Report, Tell, Triggered, Unable
 
 
 class GateEnd:
@@ -56,6 +56,20 @@ class GateEnd:
     def wait_for_heed(self, alarm: str) -> None:
         """That an alarm is safe, by its key."""
         wait_until(lambda: self._hear() and any(isinstance(one, Confirm) and alarm in one.alarms for one in self.heard))
+
+    def wait_for_unable(self, why: str) -> None:
+        """That no part can be inspected now, and why."""
+        wait_until(lambda: self._hear() and self._unable == why)
+
+    def wait_for_able(self) -> None:
+        """That parts can be inspected."""
+        self.wait_for_unable("")
+
+    @property
+    def _unable(self) -> str | None:
+        """As it was told last."""
+        told = [one.why if isinstance(one, Unable) else one.unable for one in self.heard if isinstance(one, Unable | Attach)]
+        return told[-1] if told else None
 
     @property
     def told(self) -> dict[Part, Verdict]:

@@ -8,7 +8,21 @@ from kensa_process import Running, running
 from waiting import wait_until
 
 from agent.inspection import Closed, Part
-from agent.link import Alarm, Attach, Changed, Channel, Confirm, Held, LinkLostError, Message, Report, Tell, Triggered, connect
+from agent.link import (
+    Alarm,
+    Attach,
+    Changed,
+    Channel,
+    Confirm,
+    Held,
+    LinkLostError,
+    Message,
+    Report,
+    Tell,
+    Triggered,
+    Unable,
+    connect,
+)
 
 
 class Inspector:
@@ -22,7 +36,7 @@ class Inspector:
     def close(self) -> None:
         self._channel.close()
 
-    def send(self, message: Tell | Changed | Confirm) -> bool:
+    def send(self, message: Tell | Changed | Confirm | Unable) -> bool:
         return self._channel.send(message)
 
     def listen_until(self, condition: Callable[[], object]) -> None:

@@ -226,6 +226,18 @@ def test_a_part_still_before_the_gate_after_a_kill_is_rejected_there(tmp_path: P
         assert ejector.switched == [True]
 
 
+def test_a_journal_that_cannot_be_read_is_told_of_and_the_gate_starts(tmp_path: Path, ejector: RecordingEjector) -> None:
+    (tmp_path / "00000001.journal").symlink_to("00000001.journal")  # whoever reads it gets an error of the system
+
+    with Journal(tmp_path, MACHINE) as journal:
+        gate = Gate("new", PLAN, ejector, journal)
+        gate.recover(now_ns=0)
+        alarm = gate.alarms.next()
+
+    assert alarm is not None
+    assert (alarm.name, alarm.detail[:40]) == ("maybe-not-ejected", "00000001.journal of the journal cannot b")
+
+
 def test_a_part_that_went_by_while_no_process_ran_is_closed_without_a_pulse(tmp_path: Path, ejector: RecordingEjector) -> None:
     with ExitStack() as stack:
         gate = gate_after_a_kill(tmp_path, MACHINE, stack, triggered_ns=0, ejector=ejector)

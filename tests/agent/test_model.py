@@ -1,6 +1,7 @@
 """A model proves itself on its own golden images before it judges a part."""
 
 import math
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,16 @@ def test_the_golden_images_score_as_at_export(small_bundle: Path, runtime: str) 
 
     assert [check.file for check in checks] == ["reference/golden_0.png", "reference/golden_1.png"]
     assert max(check.deviation for check in checks) <= artifact.parity.tolerance
+
+
+def test_a_bundle_that_is_away_when_a_station_tests_itself_is_told_in_words(own_bundle: Path) -> None:
+    bundle = open_bundle(own_bundle)
+    artifact = bundle.artifact_for(["onnxruntime"])
+    with open_model(bundle, artifact, section("agent.runtimes", {"type": "onnxruntime"})) as model:
+        shutil.rmtree(own_bundle)  # a share that went away
+
+        with pytest.raises(BundleError, match=r"golden_0\.png: a golden image that cannot be judged: .* cannot be read"):
+            self_test(bundle, artifact, model)
 
 
 @pytest.mark.parametrize("golden", [0, 1])

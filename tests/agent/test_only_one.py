@@ -9,6 +9,16 @@ from waiting import wait_until
 
 from agent.only_one import AlreadyRunningError, only_one
 
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from agent.only_one import only_one
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+with only_one(Path(sys.argv[1]), "eject"):
+    sys.exit(7)
+"""
+
 HOLDS = """
 import sys, threading
 from pathlib import Path
@@ -57,3 +67,8 @@ def test_a_role_is_free_again_after_its_process_was_killed(tmp_path: Path) -> No
 
     with only_one(tmp_path / "state", "eject"):
         pass
+
+
+def test_a_disk_too_full_to_say_who_holds_a_role_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    with running("-c", ON_A_FULL_DISK, str(tmp_path), log_file=tmp_path / "log") as starting:
+        assert starting.process.wait(30) == 7

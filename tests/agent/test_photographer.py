@@ -10,7 +10,8 @@ import pytest
 from photographed import PLAIN, all_by, photographed
 from waiting import wait_until
 
-from agent.cameras._live import LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera
+from agent.cameras._live_config import LiveConfig
 from agent.cameras._source import Exposes, Frame
 from agent.inspection import Fault, Part, Shot
 from agent.link import Triggered
@@ -25,6 +26,7 @@ class Counting:
     """A camera whose n-th photograph has the level n; gives none before it is `let`."""
 
     trouble = ""
+    is_there = True
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -88,7 +90,7 @@ def seen(shots: tuple[Shot, ...]) -> int | str:
 def test_a_camera_that_is_told_to_expose_does_so_while_the_parts_before_are_still_to_be_judged() -> None:
     """The belt moves on: exposed once they are judged, it would be of another place or of the next part."""
     source, live = Told(), LiveConfig(timeout_ms=60_000, same_in_a_row=None)
-    with LiveCamera("top", lambda: nullcontext(source), live, Exposes.TOLD) as camera:
+    with LiveCamera("top", lambda: nullcontext(source), live, Exposes.TOLD, fire_within_ms=60_000) as camera:
         wait_until(lambda: not camera.trouble)
         with Photographer({"top": camera}) as photographer:
             ask_for(photographer, first := part(1))
@@ -128,7 +130,9 @@ def test_a_camera_that_hangs_holds_up_nobody_who_asks_and_owes_a_bounded_number(
     camera.let.clear()
     gone = [Triggered(Part("boot", n), 0, time.monotonic_ns()) for n in range(1, 31)]  # at their gates already
 
-    reasons = [seen(photographed(photographer, trigger)) for trigger in gone]
+    reasons = [seen(photographed(photographer, gone[0]))]
+    wait_until(lambda: camera.asked)
+    reasons += [seen(photographed(photographer, trigger)) for trigger in gone[1:]]
     camera.let.set()
     wait_until(lambda: photographer._threads[0]._asked.empty())
     after = seen(photographed(photographer, part(31)))

@@ -24,7 +24,7 @@ from agent.config import Line, load_line
 from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
 from agent.inspection import Cause, Closed, Fault, Outcome, Part, Shot, Verdict
-from agent.link import Alarm, Held
+from agent.link import Alarm, Attach, Held, Unable
 from agent.loop import inspect_forever
 from agent.only_one import AlreadyRunningError
 from agent.station import Station
@@ -166,6 +166,7 @@ class Noting:
 
     asked: list[int]
     trouble: str = ""
+    is_there: bool = True
 
     def open(self) -> AbstractContextManager["Noting"]:
         return nullcontext(self)
@@ -176,6 +177,45 @@ class Noting:
     def shoot(self, triggered_ns: int) -> Fault:
         self.asked.append(triggered_ns)
         return Fault("nothing but notes")
+
+
+def test_the_gate_hears_while_attaching_that_a_camera_is_not_there_and_at_once_when_it_is(line: Line, gate: GateEnd) -> None:
+    camera = Vanishing()
+    with Station(dataclasses.replace(line, cameras={"top": camera})):
+        gate.wait_for_attach()
+        camera.is_there = True
+        gate.wait_for_able()
+        camera.is_there = False
+        gate.wait_for_unable("camera top lost: no cable")
+
+    (attach,) = (message for message in gate.heard if isinstance(message, Attach))
+    assert attach.unable == "camera top lost: no cable"
+
+
+def test_the_gate_hears_of_a_pause_and_of_a_leaving_process_before_its_last_parts_are_through(line: Line, gate: GateEnd) -> None:
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        station._desk._paused = "command a1: change of product"
+        gate.wait_for_unable("paused by command a1: change of product")
+        station._desk._paused = None
+        gate.wait_for_able()
+        station.readings.keep(PART, ())  # has not reached the gate: it is waited for
+    gate.wait_for_unable("the inspection process ends, or is started anew")
+
+    assert [message.why for message in gate.heard if isinstance(message, Unable)][1] == ""
+
+
+class Vanishing:
+    """A camera's section, and the camera: comes and goes."""
+
+    is_there = False
+
+    @property
+    def trouble(self) -> str:
+        return "" if self.is_there else "camera top lost: no cable"
+
+    def open(self) -> AbstractContextManager["Vanishing"]:
+        return nullcontext(self)
 
 
 def test_a_camera_is_asked_when_a_part_is_triggered_though_no_part_before_has_been_judged(line: Line, gate: GateEnd) -> None:

@@ -17,9 +17,9 @@ from agent.runtimes import InferenceError, Runtime, onnxruntime
 HANGS_AT = 255  # a pixel as bright as this in an image
 
 
-def write_hanging_bundle(folder: Path) -> None:
-    """The small bundle, whose graph counts to 2^40 before it gives the score of an image with a pixel of HANGS_AT."""
-    write_bundle(folder)
+def write_hanging_bundle(folder: Path, hangs_at: int = HANGS_AT, openvino_too: bool = False) -> None:
+    """The small bundle, whose ONNX graph counts to 2^40 before it gives the score of an image with a pixel of hangs_at."""
+    write_bundle(folder, openvino_too)
     manifest = open_bundle(folder).manifest
     model = onnx.load(folder / "artifacts" / "model.onnx")
     (producer,) = (node for node in model.graph.node if "score" in node.output)
@@ -40,7 +40,7 @@ def write_hanging_bundle(folder: Path) -> None:
     constants: dict[str, Any] = {
         "one": np.ones(1, np.float32),
         "zero": np.zeros(1, np.float32),
-        "brightest": np.float32(HANGS_AT - 0.5),
+        "brightest": np.float32(hangs_at - 0.5),
         "very_many": np.int64(1 << 40),
         "yes": np.bool_(True),
     }

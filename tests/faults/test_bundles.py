@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_models import write_hanging_bundle
 from broker import Broker
 from running_line import running, write_line
 from small_bundle import edit_manifest, write_bundle, write_photographs
@@ -67,3 +68,13 @@ def test_m13_a_swap_under_full_load_loses_and_doubles_no_part_and_each_record_na
     assert min(judged_by.count(old), judged_by.count(new)) >= 20
     rejected = [event for event in judged if event["data"]["outcome"] == "reject"]
     assert numbers(rejected) == [n for n in numbers(judged) if n % 50 in {11, 21, 31}]
+
+
+def test_m7_bench_leaves_out_an_artefact_that_hangs_and_chooses_among_the_others(folder: Path) -> None:
+    write_hanging_bundle(folder / "bundle", hangs_at=200, openvino_too=True)  # as bright as a golden image with a defect
+
+    ended = kensa("bench", folder / "bundle", "--frames", 2, "--within-s", 15, "--choose", "--state", folder / "state")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "onnx-f32 with {'type': 'onnxruntime', 'provider': 'cpu'}: not done after 15 s, left out" in ended.stderr
+    assert "chosen: openvino-f32" in ended.stdout

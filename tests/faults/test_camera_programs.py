@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from fake_cameras import rtsp_stream, writing
@@ -13,7 +15,9 @@ from proxy import proxy
 from small_camera import NOISE, gives_images, of_process, reason_of, shoot, wait_for_fault
 from waiting import wait_until
 
-from agent.cameras import rtsp, v4l2
+from agent.cameras import CameraLostError, rtsp, v4l2
+from agent.cameras._pipe import Pipe, open_pipe
+from agent.cameras._video import frames
 
 
 def test_c4_from_the_second_equal_image_on_a_camera_is_frozen_and_it_ends_by_itself() -> None:
@@ -47,6 +51,18 @@ def test_c8_frames_of_another_size_are_refused_with_what_was_expected() -> None:
     other = writing("b'P6\\n48 64\\n255\\n' + os.urandom(64 * 48 * 3)")
     with of_process(other, layout="pnm").open() as camera:
         wait_for_fault(camera, "expected frames of 64x48 px as P5 or P6, found 'P6 48 64 255'")
+
+
+@pytest.mark.parametrize("level", [9, 13, 32])
+def test_c8_a_dark_picture_whose_pixels_are_white_space_is_a_picture(level: int) -> None:
+    dark = writing(f"b'P6\\n64 48\\n255\\n' + bytes([{level}]) * (64 * 48 * 3 - 4) + n.to_bytes(4)")
+    with of_process(dark, layout="pnm").open() as camera:
+        wait_until(lambda: gives_images(camera))
+
+        image = shoot(camera)
+
+    assert isinstance(image, np.ndarray)
+    assert set(image[:-1].flatten()) == {level}
 
 
 def test_c13_a_program_that_crashes_in_native_code_is_started_again_and_the_other_camera_goes_on(tmp_path: Path) -> None:
@@ -117,6 +133,66 @@ def test_c14_a_stream_that_stalls_with_its_connection_open_is_lost_and_comes_bac
 
             network.thaw()
             wait_until(lambda: gives_images(camera), timeout_s=30)
+
+
+def test_c14_pictures_that_have_queued_up_before_a_reader_that_is_too_slow_are_left_out() -> None:
+    """Twenty a second; for three seconds nobody reads."""
+    with rtsp_stream() as port:
+        config = rtsp.Config(url=f"rtsp://127.0.0.1:{port}/line", width=160, height=120, stall_ms=30_000)
+        with config.opened() as pipe:
+            wait_until(lambda: pipe.next_frame(1.0), timeout_s=30)
+            stopped_ns = time.monotonic_ns()
+            wait_until(lambda: time.monotonic_ns() > stopped_ns + 3_000_000_000)
+
+            came = came_within(pipe, time.monotonic_ns() + 1_000_000_000)
+
+    assert 0 < came <= 40  # the second's own, and what lay in the pipe; sixty had queued up
+
+
+def test_c6_what_a_decoder_has_made_up_for_a_damaged_picture_is_never_an_image(tmp_path: Path) -> None:
+    """Sixty pictures, most of them told as differences; in the middle forty bytes are damaged."""
+    whole, damaged = tmp_path / "whole.avi", tmp_path / "damaged.avi"
+    write_video(whole)
+    content = bytearray(whole.read_bytes())
+    middle = slice(len(content) // 2, len(content) // 2 + 40)
+    content[middle] = bytes(byte ^ 0x5A for byte in content[middle])
+    damaged.write_bytes(content)
+
+    command = (sys.executable, "-m", "agent.cameras._grab", "rtsp", str(damaged))
+    with open_pipe(command, "pnm", (160, 120), stall_s=20) as pipe:
+        given, last_words = all_of(pipe)
+
+    pictures = [image for image in frames(whole) if isinstance(image, np.ndarray)]
+    made_up = [image for image in given if not any(np.array_equal(image, picture) for picture in pictures)]
+    assert (len(pictures), 20 <= len(given) < 60, len(made_up)) == (60, True, 0)
+    assert "one before them was lost or damaged" in last_words
+
+
+def all_of(pipe: Pipe) -> tuple[list[np.ndarray], str]:
+    """The images until it ends, and what it said of that."""
+    given: list[np.ndarray] = []
+    try:
+        while True:
+            given += [frame.image for frame in [pipe.next_frame(20.0)] if frame is not None]
+    except CameraLostError as e:
+        return given, str(e)
+
+
+def write_video(file: Path) -> None:
+    """A white disk on its way over a grey ground."""
+    ground = cv2.GaussianBlur(np.random.default_rng(0).integers(60, 120, (120, 160, 3), dtype=np.uint8), (0, 0), 2)
+    video = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), 20, (160, 120))
+    for n in range(60):
+        video.write(cv2.circle(ground.copy(), (20 + 2 * n, 60), 15, (255, 255, 255), -1))
+    video.release()
+
+
+def came_within(pipe: Pipe, until_ns: int) -> int:
+    """Frames, until then."""
+    came = 0
+    while time.monotonic_ns() < until_ns:
+        came += pipe.next_frame(0.1) is not None
+    return came
 
 
 def test_c8_a_stream_of_another_size_is_refused_with_what_was_expected() -> None:

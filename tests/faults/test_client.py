@@ -218,3 +218,11 @@ def test_n10_an_event_that_is_passed_over_while_later_ones_are_acknowledged_is_s
             wait_until(lambda: b"part 2" in broker.taken, timeout_s=20)
 
     assert "event 2 was passed over: later ones are acknowledged, it is not" in notes.lost()[0]
+
+
+def test_n10_a_broker_that_allows_few_unanswered_messages_is_never_sent_more(outbox: Outbox, notes: Notes) -> None:
+    put(outbox, range(1, 301))
+    with forgetful_broker(receive_maximum=3) as broker, publisher_to(broker.port, outbox):
+        wait_until(lambda: len(broker.taken) == 300, timeout_s=40)
+
+    assert (broker.connections, notes.lost()) == (1, [])

@@ -33,6 +33,8 @@ logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard)))
 signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)))
+if "full" in sys.argv:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
 with Outbox(Path(sys.argv[1])) as outbox:
     with Publisher(Mqtt("127.0.0.1", "plant/press-3", int(sys.argv[2])), "press-3", outbox, {}) as publisher:
         for n in itertools.count():
@@ -123,6 +125,28 @@ def test_s1_a_full_disk_is_told_in_the_state_while_events_go_out_from_memory_and
     assert [state for state, _ in said(heard)] == ["online", "degraded", "online"]
     assert "outbox.db: " in said(heard)[1][1]
     assert set(range(len(parts(heard)) - 5)) <= set(parts(heard))
+
+
+def test_s1_a_station_that_starts_on_a_full_disk_tells_its_events_from_memory_and_those_of_before_once_there_is_room(
+    tmp_path: Path, broker: Broker
+) -> None:
+    with Outbox(tmp_path / "outbox.db") as before:  # ended in order: what SQLite needs beside its file has to be made anew
+        put(before, range(5000, 5010))
+        wait_until(lambda: before.backlog() == 10)
+    arguments = ("-c", PUTS_AND_PUBLISHES, str(tmp_path / "outbox.db"), str(broker.port), "full")
+    with subscriber(broker.host, broker.port) as heard, running(*arguments, log_file=tmp_path / "full.log") as station:
+        wait_until(lambda: len(parts(heard)) >= 20, timeout_s=40)
+        told = list(parts(heard))
+        station.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: said(heard)[-1][0] == "online", timeout_s=40)
+        wait_until(lambda: set(range(5000, 5010)) <= set(parts(heard)), timeout_s=40)
+        healed = max(part for part in parts(heard) if part < 5000)
+        wait_until(lambda: set(range(healed + 20)) <= set(parts(heard)), timeout_s=40)
+        station.kill()
+
+    assert told == list(range(len(told)))
+    assert said(heard)[0][0] == "degraded"
+    assert "outbox.db: " in said(heard)[0][1]
 
 
 @pytest.mark.parametrize("error", ["EIO", "EROFS"])

@@ -5,13 +5,13 @@ from contextlib import closing
 from pathlib import Path
 
 from broker import free_port
-from gate_line import COIL, GateLine, gate_line, pulses, send_trigger, state_of, write_gate_line
+from gate_line import COIL, REJECT, GateLine, gate_line, pulses, send_trigger, state_of, write_gate_line
 from inspector import Inspector, eject_process
 from libmodbus import Master, Plc
 from waiting import wait_until
 
 from agent.inspection import Outcome
-from agent.link import Alarm, Confirm, Triggered
+from agent.link import Alarm, Confirm, Triggered, Unable
 
 
 def test_an_alarm_in_the_hands_of_an_inspection_process_that_is_killed_is_told_to_the_next(folder: Path, machine: Plc) -> None:
@@ -71,7 +71,7 @@ def test_a5_without_inspection_the_heartbeat_stops_and_every_part_is_rejected(fo
     port = free_port()
     with (
         gate_line(folder, machine, more=f"plc: {{type: modbus_server, host: 127.0.0.1, port: {port}}}") as line,
-        closing(Master(port)) as master,
+        closing(master_of(port)) as master,
     ):
         wait_until(lambda: master.discrete_inputs(0, 1) == [1])
         beats = master.inputs(8, 1)[0]
@@ -87,6 +87,55 @@ def test_a5_without_inspection_the_heartbeat_stops_and_every_part_is_rejected(fo
         assert master.inputs(6, 2) == [0, 1]  # missed
         wait_until(lambda: master.discrete_inputs(3, 3) == [1, 0, 1])  # valid, not ok, ng
         assert pulses(machine).count(True) == 1
+
+
+def test_ready_is_off_while_an_inspection_process_that_is_there_cannot_inspect(folder: Path, machine: Plc) -> None:
+    """A camera that is lost, a pause, a process about to leave: its heart beats on, parts are told of, each has its verdict."""
+    port = free_port()
+    with (
+        gate_line(folder, machine, more=f"plc: {{type: modbus_server, host: 127.0.0.1, port: {port}}}") as line,
+        closing(master_of(port)) as master,
+    ):
+        wait_until(lambda: master.discrete_inputs(0, 1) == [1])
+        line.inspector.send(Unable("camera top lost: no cable"))
+        wait_until(lambda: master.discrete_inputs(0, 1) == [0])
+        beats = master.inputs(8, 1)[0]
+        told = line.ask()
+        (closed,) = line.rejected()
+        wait_until(lambda: master.inputs(8, 1)[0] > beats)
+        line.inspector.send(Unable(""))
+
+        wait_until(lambda: master.discrete_inputs(0, 1) == [1])
+
+        assert (told.ready, told.attached, told.unable) == (False, True, "camera top lost: no cable")
+        assert closed.verdict == REJECT
+        assert master.inputs(6, 2) == [0, 1]  # missed
+        assert line.ask().unable == ""
+
+
+def test_what_a_process_that_is_gone_could_not_do_is_not_held_against_the_next(folder: Path, machine: Plc) -> None:
+    with gate_line(folder, machine) as line:
+        line.inspector.send(Unable("the inspection process ends, or is started anew"))
+        wait_until(lambda: not line.ask().ready)
+        line.inspector.close()
+        wait_until(lambda: not line.ask().attached)
+        with closing(attached_to(line, folder)):
+            wait_until(lambda: line.ask().ready)
+
+
+def master_of(port: int) -> Master:
+    """A PLC that polls, as soon as somebody listens there."""
+    found: list[Master] = []
+
+    def connected() -> bool:
+        try:
+            found.append(Master(port))
+        except OSError:
+            return False
+        return True
+
+    wait_until(connected)
+    return found[0]
 
 
 def attached_to(line: GateLine, folder: Path) -> Inspector:

@@ -70,6 +70,7 @@ class Slow:
     """A camera that gives the number of the trigger it was asked for, only when it is let."""
 
     trouble = ""
+    is_there = True
 
     def __init__(self) -> None:
         self.let = threading.Event()

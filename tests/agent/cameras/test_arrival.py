@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.cameras._arrival import OnceAPart, Stream
+from agent.cameras._arrival import Lateness, OnceAPart, Stream
 
 MS = 1_000_000
 PACE = list(range(0, 1000, 50))  # twenty frames a second
@@ -67,3 +67,36 @@ def test_a_frame_has_just_come_where_somebody_looked(looks_ms: list[tuple[int, i
     arrived_ns = looks_ms[-1][1] * MS
 
     assert (arrived_ns - arrival.earliest_ns(arrived_ns)) // MS == may_wait_ms
+
+
+def late(steps_ms: list[tuple[float, float]]) -> list[int]:
+    """After steps of the stream's time and of ours."""
+    lateness, stamped, arrived, found = Lateness(), 0.0, 0.0, []
+    for of_stream, of_ours in steps_ms:
+        stamped, arrived = stamped + of_stream, arrived + of_ours
+        found.append(round(lateness.of(stamped, arrived) / 10) * 10)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps_ms", "expected"),
+    [
+        ([(40, 40)] * 3, [0, 0, 0]),
+        ([(40, 40), (40, 540), (40, 0), (40, 0)], [0, 500, 460, 420]),
+        ([(40, 40), (40, 100), (40, 100), (40, 100)], [0, 60, 120, 180]),
+        ([(40, 0), (40, 0), (40, 40), (40, 40)], [0, 0, 0, 0]),
+        ([(40, 40), (9_000_000, 40), (40, 40), (-9_000_000, 40), (40, 40)], [0, 0, 0, 0, 0]),
+        ([(40, 40), (3000, 3000), (40, 40)], [0, 0, 0]),
+        ([(0, 40), (0, 5000), (0, 40)], [0, 0, 0]),
+    ],
+    ids=["at its pace", "held up", "reader too slow", "first ones at once", "set anew", "nothing for a while", "no time"],
+)
+def test_a_picture_is_as_late_as_it_has_waited_longer_than_the_quickest(
+    steps_ms: list[tuple[float, float]], expected: list[int]
+) -> None:
+    assert late(steps_ms) == expected
+
+
+def test_a_cameras_clock_that_is_slow_makes_its_pictures_no_later() -> None:
+    """200 ppm, a hundred minutes."""
+    assert max(late([(1000, 1000.2)] * 6000)) == 0

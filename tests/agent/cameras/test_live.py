@@ -13,7 +13,8 @@ import pytest
 from waiting import wait_until
 
 from agent.cameras import CameraLostError
-from agent.cameras._live import LiveCamera, LiveConfig
+from agent.cameras._live import LiveCamera
+from agent.cameras._live_config import LiveConfig
 from agent.cameras._source import Exposes, Frame
 from agent.inspection import Fault
 
@@ -27,6 +28,8 @@ class Scripted:
         self.frames: queue.Queue[Frame | Exception] = queue.Queue()
         self.fired = 0
         self.arrive_now = False
+        self.looks_for_s = 0.0
+        self.looked_ns = 0  # when it was asked last whether it is there
         self._may_look = threading.Event()
         self._may_look.set()
 
@@ -41,7 +44,8 @@ class Scripted:
         self.fired += 1
 
     def look(self) -> None:
-        pass
+        self.looked_ns = time.monotonic_ns()
+        threading.Event().wait(self.looks_for_s)
 
     def next_frame(self, timeout_s: float) -> Frame | None:
         self._may_look.wait()
@@ -68,6 +72,17 @@ def cabled(**settings: float) -> Iterator[tuple[LiveCamera, Scripted]]:
         yield camera, source
 
 
+@contextmanager
+def exposing_all_the_time(**settings: float) -> Iterator[tuple[LiveCamera, Scripted]]:
+    """The same of a camera that is FREE; a first frame, of long ago, has come."""
+    source = Scripted()
+    source.frames.put(frame(0, 0))
+    config = LiveConfig(**settings)  # type: ignore[arg-type]
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), config, Exposes.FREE) as camera:
+        wait_until(lambda: not camera.trouble)
+        yield camera, source
+
+
 def put(camera: LiveCamera, source: Scripted, *frames: Frame) -> None:
     """The frames have reached the camera."""
     known = camera.counts.frames
@@ -81,8 +96,8 @@ def level(taken: object) -> int | str:
 
 
 def test_each_trigger_gets_the_first_frame_since_it_and_no_frame_is_given_twice() -> None:
-    now_ns = time.monotonic_ns()
     with cabled(timeout_ms=60_000) as (camera, source):
+        now_ns = time.monotonic_ns()
         put(camera, source, *(frame(n, now_ns + n * 10 * MS) for n in (1, 2, 3)))
 
         taken = [level(camera.shoot(now_ns + at * MS)) for at in (5, 15, 25)]
@@ -92,7 +107,7 @@ def test_each_trigger_gets_the_first_frame_since_it_and_no_frame_is_given_twice(
 
 def test_a_frame_from_before_the_trigger_is_of_no_part() -> None:
     now_ns = time.monotonic_ns()
-    with cabled(timeout_ms=60_000) as (camera, source):
+    with exposing_all_the_time(timeout_ms=60_000) as (camera, source):
         put(camera, source, frame(1, now_ns), frame(2, now_ns + 20 * MS))
 
         taken = level(camera.shoot(now_ns + 10 * MS))
@@ -102,7 +117,7 @@ def test_a_frame_from_before_the_trigger_is_of_no_part() -> None:
 
 def test_with_a_delay_a_frame_that_left_the_camera_before_the_trigger_is_not_taken() -> None:
     now_ns = time.monotonic_ns()
-    with cabled(timeout_ms=60_000, delay_ms=100) as (camera, source):
+    with exposing_all_the_time(timeout_ms=60_000, delay_ms=100) as (camera, source):
         put(camera, source, frame(1, now_ns + 99 * MS), frame(2, now_ns + 101 * MS))
 
         assert level(camera.shoot(now_ns)) == 2
@@ -110,12 +125,12 @@ def test_with_a_delay_a_frame_that_left_the_camera_before_the_trigger_is_not_tak
 
 def test_a_frame_that_is_later_than_the_timeout_is_nobodys_and_the_camera_is_opened_anew() -> None:
     """The next part would be judged by it, and the one after that by the next part's."""
-    long_ago_ns = time.monotonic_ns() - 1000 * MS
     with cabled(timeout_ms=300) as (camera, source):
-        put(camera, source, frame(1, long_ago_ns + 400 * MS), frame(2, long_ago_ns + 410 * MS))
+        began_ns = time.monotonic_ns()
+        put(camera, source, frame(1, began_ns + 400 * MS), frame(2, began_ns + 410 * MS))
 
-        first = level(camera.shoot(long_ago_ns))
-        second = level(camera.shoot(long_ago_ns + 350 * MS))
+        first = level(camera.shoot(began_ns))
+        second = level(camera.shoot(began_ns + 350 * MS))
 
     assert first == "camera top: no frame within 300 ms of the trigger"
     assert second == "camera top lost: 1 trigger(s) in a row without a frame"
@@ -123,20 +138,26 @@ def test_a_frame_that_is_later_than_the_timeout_is_nobodys_and_the_camera_is_ope
 
 def test_one_frame_that_is_lost_does_not_give_each_part_from_then_on_the_photograph_of_the_next() -> None:
     """Parts 100 ms apart, each on its way for 20 ms; the camera did not see the second trigger."""
-    began_ns = time.monotonic_ns()
     with cabled(timeout_ms=500) as (camera, source):
+        began_ns = time.monotonic_ns()
         put(camera, source, *(frame(n, began_ns + (100 * n + 20) * MS) for n in (1, 3, 4)))
 
-        taken = [level(camera.shoot(began_ns + 100 * n * MS)) for n in (1, 2, 3)]
+        called_back, taken = zip(*(heard_and_shot(camera, began_ns + 100 * n * MS) for n in (1, 2, 3)), strict=True)
 
-    assert taken[:2] == [1, 3]
-    assert "timeout_ms 500 must be shorter than the time between two parts" in str(taken[2])
+    assert taken[:2] == (1, 3)
+    assert called_back == (None, None, began_ns + 200 * MS)
+    assert "timeout_ms 500 must be shorter than the time between two parts" in taken[2]
+
+
+def heard_and_shot(camera: LiveCamera, triggered_ns: int) -> tuple[int | None, int | str]:
+    """A part that is heard of once all before it have been photographed: which of them is called back, and what it gets."""
+    return camera.expect(triggered_ns), level(camera.shoot(triggered_ns))
 
 
 def test_a_part_whose_frame_was_lost_is_not_judged_by_the_frame_of_the_next_one_that_is_known_by_then() -> None:
     """Parts 100 ms apart, each on its way for 20 ms; the camera did not see the second trigger, and the third has come."""
-    began_ns = time.monotonic_ns()
     with cabled(timeout_ms=500) as (camera, source):
+        began_ns = time.monotonic_ns()
         put(camera, source, *(frame(n, began_ns + (100 * n + 20) * MS) for n in (1, 3)))
         [camera.expect(began_ns + 100 * n * MS) for n in (1, 2, 3)]
 
@@ -146,9 +167,52 @@ def test_a_part_whose_frame_was_lost_is_not_judged_by_the_frame_of_the_next_one_
     assert "timeout_ms 500 must be shorter than the time between two parts" in str(second)
 
 
+def test_a_cabled_cameras_frame_from_before_its_part_is_no_reason_to_wait_for_the_next_parts() -> None:
+    """Kensa hears of parts 60 ms later than the camera; a frame is on its way for 20 ms, and parts are 300 ms apart."""
+    with cabled(timeout_ms=500) as (camera, source):
+        began_ns = time.monotonic_ns()
+        put(camera, source, *(frame(n, began_ns + (300 * n + 20) * MS) for n in (0, 1)))
+
+        taken = level(camera.shoot(began_ns + 60 * MS))
+
+    assert "a frame came 40 ms too early to be that of the part behind it" in str(taken)
+    assert "delay_ms must be lower" in str(taken)
+
+
+def test_parts_that_are_heard_of_later_than_by_the_camera_have_their_own_frames_with_a_delay_below_zero() -> None:
+    with cabled(timeout_ms=150, delay_ms=-100) as (camera, source):
+        began_ns = time.monotonic_ns() + 100 * MS
+        put(camera, source, *(frame(n, began_ns + (300 * n + 20) * MS) for n in range(4)))
+
+        taken = [heard_and_shot(camera, began_ns + (300 * n + late) * MS) for n, late in enumerate((60, 0, 90, 15))]
+
+    assert taken == [(None, n) for n in range(4)]
+
+
+def test_a_part_that_came_before_a_cabled_camera_was_opened_has_no_frame() -> None:
+    """The first one that comes is the next part's."""
+    before_ns = time.monotonic_ns()
+    with cabled(timeout_ms=60_000) as (camera, source):
+        put(camera, source, frame(2, time.monotonic_ns()))
+
+        assert level(camera.shoot(before_ns)) == "camera top: the part came before the camera was opened"
+
+
+def test_a_frame_that_a_cabled_camera_has_counted_and_nobody_has_got_is_a_lost_camera_until_it_is_opened_anew() -> None:
+    """The third part would be judged by the fourth's. A count of 16 bits begins anew at 1."""
+    with cabled(timeout_ms=60_000) as (camera, source):
+        began_ns = time.monotonic_ns()
+        for n, count in ((1, 65535), (2, 1), (4, 3)):
+            source.frames.put(replace(frame(n, began_ns + (100 * n + 20) * MS), stamps=(count, 0)))
+
+        taken = [level(camera.shoot(began_ns + 100 * n * MS)) for n in (1, 2, 3)]
+
+    assert taken == [1, 2, "camera top lost: 1 frame(s) were lost before the one that it counts as 3"]
+
+
 def test_parts_closer_than_their_frames_are_on_their_way_have_their_own_with_a_delay() -> None:
-    began_ns = time.monotonic_ns()
     with cabled(timeout_ms=500, delay_ms=140) as (camera, source):
+        began_ns = time.monotonic_ns()
         put(camera, source, *(frame(n, began_ns + (100 * n + 150) * MS) for n in (1, 2, 3)))
         [camera.expect(began_ns + 100 * n * MS) for n in (1, 2, 3)]
 
@@ -158,21 +222,37 @@ def test_parts_closer_than_their_frames_are_on_their_way_have_their_own_with_a_d
 
 
 def test_a_trigger_heard_too_late_to_expose_for_it_is_a_fault_and_the_camera_is_not_lost() -> None:
-    source = Scripted()
-    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=100), Exposes.TOLD) as camera:
+    source, live = Scripted(), LiveConfig(timeout_ms=60_000)
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), live, Exposes.TOLD, fire_within_ms=150) as camera:
         wait_until(lambda: not camera.trouble)
 
         taken = level(camera.shoot(time.monotonic_ns() - 200 * MS))
 
         assert camera.trouble == ""
-    assert taken == "camera top: the trigger was heard more than 100 ms late"
+    assert "could not be told to expose within 150 ms after the trigger" in str(taken)
     assert source.fired == 0
+
+
+def test_a_camera_that_is_busy_when_it_should_expose_does_not_do_so_once_the_part_is_elsewhere() -> None:
+    source, live = Scripted(), LiveConfig(timeout_ms=60_000)
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), live, Exposes.TOLD, fire_within_ms=1000) as camera:
+        wait_until(lambda: not camera.trouble)
+        source.looks_for_s = 1.5
+        wait_until(lambda: source.looked_ns > 0)
+
+        first = level(camera.shoot(source.looked_ns))
+        fired, source.looks_for_s = source.fired, 0.0
+        source.frames.put(frame(1, time.monotonic_ns() + 1000 * MS))
+        second = level(camera.shoot(time.monotonic_ns()))
+
+    assert "could not be told to expose within 1000 ms after the trigger" in str(first)
+    assert (fired, second) == (0, 1)
 
 
 def test_a_part_that_comes_while_a_camera_still_takes_the_photograph_before_is_a_fault_and_exposes_nothing() -> None:
     """The belt moves on: exposed afterwards, its photograph would show another place."""
-    source, began_ns = Scripted(), time.monotonic_ns()
-    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=60_000), Exposes.TOLD) as camera:
+    source, live, began_ns = Scripted(), LiveConfig(timeout_ms=60_000), time.monotonic_ns()
+    with LiveCamera("top", lambda: contextlib.nullcontext(source), live, Exposes.TOLD, fire_within_ms=60_000) as camera:
         wait_until(lambda: not camera.trouble)
         source.frames.put(frame(1, began_ns + 80 * MS))
         taken = [level(camera.shoot(began_ns + at * MS)) for at in (0, 79)]
@@ -184,10 +264,8 @@ def test_a_part_that_comes_while_a_camera_still_takes_the_photograph_before_is_a
 
 
 def test_a_picture_that_was_held_up_on_its_way_is_not_that_of_a_part_that_came_meanwhile() -> None:
-    source, began_ns = Scripted(), time.monotonic_ns()
-    source.frames.put(frame(0, 0))
-    with LiveCamera("top", lambda: contextlib.nullcontext(source), LiveConfig(timeout_ms=60_000), Exposes.FREE) as camera:
-        wait_until(lambda: not camera.trouble)
+    began_ns = time.monotonic_ns()
+    with exposing_all_the_time(timeout_ms=60_000) as (camera, source):
         put(camera, source, *(frame(n, began_ns + n * 50 * MS) for n in range(1, 9)))  # twenty a second ...
         put(camera, source, *(frame(n, began_ns + 1400 * MS + n * 2 * MS) for n in range(9, 12)))  # ... and a second of nothing
 
@@ -200,12 +278,12 @@ def test_a_picture_that_was_held_up_on_its_way_is_not_that_of_a_part_that_came_m
 
 
 def test_frames_that_waited_while_the_cameras_thread_stood_still_are_no_later_parts() -> None:
-    with cabled(timeout_ms=60_000) as (camera, source):
+    with cabled(timeout_ms=1000) as (camera, source):
         source.stand_still()
         before_ns = time.monotonic_ns()
         for n in (1, 2):
             source.frames.put(frame(n, before_ns))  # of a part that nobody has heard of, and of ours
-        wait_until(lambda: time.monotonic_ns() > before_ns + 500 * MS)
+        wait_until(lambda: time.monotonic_ns() > before_ns + 1200 * MS)
         triggered_ns = time.monotonic_ns()
         source.arrive_now = True
         source.go_on()
@@ -217,8 +295,8 @@ def test_frames_that_waited_while_the_cameras_thread_stood_still_are_no_later_pa
 
 
 def test_frames_that_nobody_asks_for_are_bounded_and_the_oldest_go() -> None:
-    now_ns = time.monotonic_ns()
     with cabled(timeout_ms=60_000) as (camera, source):
+        now_ns = time.monotonic_ns()
         put(camera, source, *(frame(n, now_ns + n * MS) for n in range(20)))
 
         assert level(camera.shoot(now_ns)) == 12

@@ -66,6 +66,21 @@ def test_a_killed_process_finds_its_parts_again(tmp_path: Path, journals: ExitSt
     assert again.unconfirmed == {part(1): closed(1)}
 
 
+def test_a_segment_that_the_disk_cannot_give_back_is_set_aside_and_named_and_the_others_count(
+    tmp_path: Path, journals: ExitStack
+) -> None:
+    killed = journals.enter_context(Journal(tmp_path, MACHINE))
+    killed.opened(part(1), 1)
+    (tmp_path / "00000007.journal").symlink_to("00000007.journal")  # whoever reads it gets an error of the system
+
+    again = journals.enter_context(Journal(tmp_path, MACHINE))
+    again.opened(part(2), 2)
+
+    assert again.unreadable == ["00000007.journal"]
+    assert set(again.left_open) == {part(1), part(2)}
+    assert segments(tmp_path) == ["00000001.journal", "00000007.unreadable", "00000008.journal"]
+
+
 def test_a_process_killed_by_the_kernel_loses_nothing_it_was_told(tmp_path: Path) -> None:
     writes_and_is_killed = (
         "import os, sys; from pathlib import Path; from agent.gate.journal import Journal; from agent.inspection import Part\n"

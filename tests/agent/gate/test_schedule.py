@@ -83,7 +83,9 @@ def test_a_part_without_a_verdict_is_rejected_as_late() -> None:
     assert (in_flight.final.outcome, in_flight.final.cause) == (Outcome.REJECT, Cause.LATE)
 
 
-@pytest.mark.parametrize(("first", "second"), [(PASS, REJECT), (REJECT, PASS), (LOST, PASS)], ids=["pass", "reject", "lost"])
+@pytest.mark.parametrize(
+    ("first", "second"), [(PASS, PASS), (REJECT, PASS), (LOST, PASS), (REJECT, LOST)], ids=["pass", "reject", "lost", "rejects"]
+)
 def test_the_first_verdict_stands(first: Verdict, second: Verdict) -> None:
     schedule = line_of(0)
 
@@ -91,6 +93,19 @@ def test_the_first_verdict_stands(first: Verdict, second: Verdict) -> None:
 
     assert told == [True, False]
     assert schedule.due(DELAY_NS)[0].final == first
+
+
+def test_a_pass_may_be_called_back_until_the_part_is_at_the_gate() -> None:
+    schedule = line_of(0, 500)
+    [schedule.tell(part(n), PASS) for n in (0, 1)]
+
+    called_back = schedule.tell(part(0), REJECT)
+    (first,) = schedule.due(DELAY_NS)
+    too_late = schedule.tell(part(0), REJECT)
+    (second,) = schedule.due(10**6)
+
+    assert (called_back, too_late) == (True, False)
+    assert (first.final, second.final) == (REJECT, PASS)
 
 
 @pytest.mark.parametrize("stranger", [part(0), part(7), Part("another boot", 1)], ids=["gone by", "never opened", "another boot"])

@@ -1,8 +1,10 @@
 """Trigger drivers with what they really listen to: a Unix socket, libmodbus, mosquitto; and the encoder, read likewise."""
 
+import itertools
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -157,6 +159,50 @@ def test_a_chip_that_is_not_there_is_an_error_that_names_it() -> None:
 
     with pytest.raises(TriggerError, match="/dev/gpiochip-none line 4"), digital_input.Config(4, "/dev/gpiochip-none").open():
         pass
+
+
+@dataclass(frozen=True)
+class Edge:
+    """As libgpiod tells of one."""
+
+    line_seqno: int
+    timestamp_ns: int
+    event_type: str = "rising"
+
+
+class Line:
+    """A requested line, which gives one edge for each read."""
+
+    def __init__(self, edges: Iterator[Edge]) -> None:
+        self._edges = edges
+        self._next = next(edges, None)
+
+    def wait_edge_events(self, timeout_s: float) -> bool:
+        return self._next is not None
+
+    def read_edge_events(self) -> list[Edge]:
+        read, self._next = self._next, next(self._edges, None)
+        assert read is not None
+        return [read]
+
+
+def test_an_input_that_swings_all_the_time_does_not_keep_the_gate() -> None:
+    swinging = digital_input.DigitalInput(Line(Edge(n, n) for n in itertools.count(1)), "rising", None)
+
+    first, second = swinging.take(10_000), swinging.take(10_000)
+
+    assert (list(first), second[0]) == (list(range(1, len(first) + 1)), len(first) + 1)
+    assert swinging.problem() is None
+
+
+def test_edges_that_the_kernel_could_not_keep_are_a_problem_of_the_trigger() -> None:
+    now_ns = time.monotonic_ns()
+    trigger = digital_input.DigitalInput(Line(iter([Edge(1, 10), Edge(2, 20), Edge(9, 90)])), "rising", None)
+
+    edges = trigger.take(now_ns)
+
+    assert edges == [10, 20, 90]
+    assert "6 edges came faster than they were read" in (trigger.problem() or "")
 
 
 # ---------------------------------------------------------------- mistakes
