@@ -26,10 +26,10 @@ from dataclasses import replace
 from threading import Event as Stop
 
 from agent.decide import decide, strictest
-from agent.gate_link import Judge
 from agent.inspection import Fault, Measured, Prediction, Reading, Shot
 from agent.model import Model
 from agent.observation.seen import Seen
+from agent.readings import Judge
 from agent.runtimes import InferenceError
 from agent.station import Station
 

@@ -18,7 +18,7 @@ from agent.events.event import alert, kind, payload, topic
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
-from agent.gate_link import GateLink, Readings
+from agent.gate_link import GateLink
 from agent.health import ALIVE, notify
 from agent.inspection import Closed, Event, Fault, Shot
 from agent.link import Alarm, Triggered, Wished
@@ -26,6 +26,7 @@ from agent.model import self_test
 from agent.observation.observer import open_observer
 from agent.only_one import only_one
 from agent.photographer import Standard
+from agent.readings import Readings
 from agent.recipe_setup import RecipeSetup
 from agent.record.image import photograph_of
 from agent.record.record import FOLDER as RECORD

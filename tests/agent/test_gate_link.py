@@ -8,8 +8,8 @@ import pytest
 from gate_end import GateEnd, gate_end
 from waiting import wait_until
 
-from agent.gate_link import GateLink, Readings
-from agent.inspection import Cause, Closed, Measured, Outcome, Part, Verdict
+from agent.gate_link import GateLink
+from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 from agent.link import Attach, LinkLostError, Triggered
 
 PASS = Verdict(Outcome.PASS, Cause.SCORE, "good")
@@ -26,11 +26,6 @@ def closed(n: int) -> Closed:
 def trigger_many(gate: GateEnd, numbers: range) -> None:
     for n in numbers:
         gate.trigger(part(n))
-
-
-def fill(readings: Readings, numbers: range) -> None:
-    for n in numbers:
-        readings.keep(part(n), (Measured("top", raw=float(n)),))
 
 
 @pytest.fixture
@@ -137,42 +132,3 @@ def test_it_leaves_no_thread_behind(gate: GateEnd, socket: Path) -> None:
 
     assert threading.active_count() == before
     assert isinstance(gate.heard[0], Attach)
-
-
-def test_readings_are_kept_until_their_event_is_durable() -> None:
-    readings = Readings()
-    fill(readings, range(2))
-
-    readings.forget(part(0))
-
-    assert readings.of(part(0)) == ()
-    assert readings.of(part(1)) == (Measured("top", raw=1.0),)
-    assert len(readings) == 1
-
-
-def test_a_reading_is_still_there_when_its_part_is_reported_again() -> None:
-    readings = Readings()
-    fill(readings, range(1))
-
-    first, again = readings.of(part(0)), readings.of(part(0))
-
-    assert first == again == (Measured("top", raw=0.0),)
-
-
-def test_a_reading_that_comes_after_its_part_was_closed_is_not_kept() -> None:
-    readings = Readings()
-    readings.forget(part(0))
-
-    fill(readings, range(1))
-
-    assert len(readings) == 0
-
-
-def test_readings_are_bounded_and_the_oldest_go_first() -> None:
-    readings = Readings()
-
-    fill(readings, range(2005))
-
-    assert len(readings) == 2000
-    assert readings.of(part(4)) == ()
-    assert readings.of(part(5)) != ()
