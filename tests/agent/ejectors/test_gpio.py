@@ -21,6 +21,7 @@ class EdgeOfLine:
     event_type: str
     timestamp_ns: int
     line_offset: int = 0
+    line_seqno: int = 0
 
 
 @dataclass
@@ -53,14 +54,16 @@ class Request:
 
 
 def test_rises_are_parts_with_the_kernels_instant_and_falls_end_the_level() -> None:
-    request = Request([[EdgeOfLine(UP, 100), EdgeOfLine(DOWN, 150)], [EdgeOfLine(UP, 200)]])
+    request = Request(
+        [[EdgeOfLine(UP, 100, line_seqno=1), EdgeOfLine(DOWN, 150, line_seqno=2)], [EdgeOfLine(UP, 200, line_seqno=3)]]
+    )
     trigger = DigitalInput(request, UP, None)
 
     edges = trigger.take(1000)
 
     assert (edges, trigger.active_since_ns()) == ([100, 200], 200)
-    request.edges.append([EdgeOfLine(DOWN, 250)])
-    assert (trigger.take(1000), trigger.active_since_ns()) == ([], None)
+    request.edges.append([EdgeOfLine(DOWN, 250, line_seqno=4)])
+    assert (trigger.take(1000), trigger.active_since_ns(), trigger.problem()) == ([], None, None)
 
 
 def test_a_line_that_was_active_when_it_was_opened_is_no_part_and_may_be_stuck() -> None:
