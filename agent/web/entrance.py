@@ -64,7 +64,7 @@ class Entrance:
         if role is None:
             self._guessed_wrong(knockers)
             raise HTTPException(401, "name or password is wrong")
-        return self._entered(request, name, role, knockers)
+        return await self._entered(request, name, role, knockers)
 
     async def first_run(self, request: Request) -> Response:
         """Makes the first account, an engineer's, for whoever can read the token on the device."""
@@ -78,7 +78,7 @@ class Entrance:
             raise HTTPException(401, "this is not the token of the first run, or there is an account already")
         with _told_to_the_person():
             self.accounts.put(name, password, Role.ENGINEER)
-        return self._entered(request, name, Role.ENGINEER, knockers)
+        return await self._entered(request, name, Role.ENGINEER, knockers)
 
     async def logout(self, request: Request, session: Session) -> Response:
         response = JSONResponse({})
@@ -108,12 +108,13 @@ class Entrance:
         async with self._guesses:
             yield
 
-    def _entered(self, request: Request, name: str, role: Role, knockers: tuple[str, ...]) -> Response:
+    async def _entered(self, request: Request, name: str, role: Role, knockers: tuple[str, ...]) -> Response:
         for who in knockers:
             self.door.throttle.right(who)
         log.info("page: %s logged in as %s", name, role.name.lower())
         response = JSONResponse({"role": role.name.lower()})
         self.door.enter(name, role, request, response)
+        await self._keep()
         return response
 
     # ---------------------------------------------------------------- what an engineer does
