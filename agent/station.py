@@ -62,7 +62,8 @@ class Station:
             self._config_sha256 = line.sha256
             self._boot = machine_boot()
             self._product_of = {number: one.product for number, one in line.recipes.items()}
-            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot))
+            told_as = f"{line.station} at {line.mqtt.topic}"
+            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot, told_as))
             birth = {
                 "station": line.station,
                 **_judged_by(models, running),

@@ -34,17 +34,18 @@ class OutboxError(Exception):
 
 
 class Outbox:
-    """The events of one station. keep: how much of them. machine: names the boot of the machine.
+    """The events of one station. keep: how much of them. machine: names the boot of the machine. told_as: station and topic; an
+    outbox of others is taken over.
 
     Raises OutboxError where there can be no file at all; a broken one is set aside and what it held is saved, and one on a disk
     that is full or fails is opened once that is over: a line that was stopped must be able to start.
     """
 
-    def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "") -> None:
+    def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "", told_as: str = "") -> None:
         self._file = file
         self._memory = EventMemory()
         self._reader: sqlite3.Connection | None = None
-        opens = functools.partial(open_or_replace, file, keep or KeepAll(), machine)
+        opens = functools.partial(open_or_replace, file, keep or KeepAll(), machine, told_as)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = Writer(file, opens, self._memory)

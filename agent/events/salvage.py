@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.events.label import Label, read_label
 from agent.events.rows import Kind, Lost, New, keep_of, on_disk
 from agent.events.store import EventStore, suspect
 from agent.sections import KeepAll
@@ -16,17 +17,17 @@ log = logging.getLogger(__name__)
 _REACH = 100_000  # numbers that a broken page can hide; behind more of them it is looked in steps of a thousand
 
 
-def open_or_replace(file: Path, keep: KeepAll, machine: str) -> EventStore:
+def open_or_replace(file: Path, keep: KeepAll, machine: str, told_as: str = "") -> EventStore:
     """The store; where its file is broken it is set aside, and what can be read of it goes into a new one."""
     try:
-        return EventStore(file, keep, machine)
+        return EventStore(file, keep, machine, told_as)
     except sqlite3.OperationalError:
         raise  # not the file's content: no permission, no disk
     except sqlite3.DatabaseError as e:
         stream, newest = _summary(file)
         broken = _quarantine(file)
         log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
-        store = EventStore(file, keep, machine)
+        store = EventStore(file, keep, machine, told_as)
         saved = list(_salvage(broken, newest, _most_kept(keep)))
         store.insert(saved)
         store.commit()
@@ -79,10 +80,8 @@ def _salvage(broken: Path, newest: int, most: int) -> Iterator[New]:
 
 def _summary(broken: Path) -> tuple[str, int]:
     """Stream and newest number of a broken file, as far as it or its mark can be read."""
-    stream, newest = "", 0
-    with contextlib.suppress(OSError, ValueError):
-        stream, number = broken.with_suffix(".mark").read_text().split()
-        newest = int(number)
+    label = read_label(broken) or Label("", 0)
+    stream, newest = label.stream, label.newest
     with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(broken)) as db:
         (stream,) = db.execute("SELECT id FROM stream").fetchone()
         newest = max(newest, int(db.execute("SELECT seq FROM sqlite_sequence").fetchone()[0]))

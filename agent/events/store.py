@@ -4,6 +4,7 @@ Ages are hours of operation, counted by the monotonic clock and kept in the file
 """
 
 import contextlib
+import logging
 import math
 import sqlite3
 import time
@@ -11,8 +12,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from agent.clock import utc_now
+from agent.events.event import ALERT_TOPIC, alert
+from agent.events.label import Label, read_label, write_label
 from agent.events.rows import PAGE_BYTES, POWER_CUT, Kind, Lost, New, keep_of, on_disk, runs_of
 from agent.sections import KeepAll
+
+log = logging.getLogger(__name__)
 
 _WAITING, DELIVERED, REFUSED, SENT = range(4)  # sent: the broker has it, the collector has not said so yet
 
@@ -22,7 +28,7 @@ _BATCH = 1000
 _HIGHEST = 2**63 - 1
 _ACKNOWLEDGED_AT_ONCE = 2000
 _WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer
-_MARK_EVERY_S = 1.0
+_LABEL_EVERY_S = 1.0
 _SMALL_BYTES = 1 << 25  # read through in a tenth of a second
 _TABLES = f"""
 CREATE TABLE stream (id TEXT NOT NULL, operated_s REAL NOT NULL, machine TEXT NOT NULL, is_closed INTEGER NOT NULL);
@@ -47,15 +53,17 @@ PRAGMA user_version = {_VERSION};
 class EventStore:
     """One SQLite file, WAL with synchronous=FULL, for one writing thread; `reader` gives connections for others.
 
-    machine: names the boot of the machine; now_s: a clock that never goes back. Raises sqlite3.Error.
-    lost: what opening it, or an acknowledgement, brought to light.
+    machine: names the boot of the machine; told_as: station and topic under which its events are told; now_s: a clock that never
+    goes back. Raises sqlite3.Error. lost: what opening it, or an acknowledgement, brought to light.
     """
 
-    def __init__(self, file: Path, keep: KeepAll, machine: str, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, file: Path, keep: KeepAll, machine: str, told_as: str = "", now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._file = file
         self._keep = keep
+        self._told_as = told_as
         self._now_s = now_s
-        self._mark = file.with_suffix(".mark")
         self.lost: list[Lost] = []
         self._db = connect(file)
         with contextlib.ExitStack() as unless_open:
@@ -77,20 +85,23 @@ class EventStore:
         self._operated_from_s = float(operated_s) - now_s()
         if not is_closed and before != machine:
             self.lost.append(Lost(POWER_CUT, self.stream, self._newest + 1, self._newest + 1, None, detail="the last 50 ms"))
-        if self._is_put_back():
-            self._begin_stream()
         self._machine = machine
-        self._mark_again_s = now_s()
-        self._used = dict.fromkeys(Kind, 0)
-        for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
-            self._used[Kind(kind)] = used
+        self._label_again_s = now_s()
+        self._count_used()
+        label = read_label(file)
+        if label is None or label.stream != self.stream:
+            return
+        if label.told_as not in ("", self._told_as):
+            self._take_over(label.told_as)
+        elif label.newest > self._newest:  # a copy from a backup, whose next numbers were given out already
+            self._begin_stream()
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._write_stream(is_closed=True)
             self._db.commit()
         self._db.close()
-        self._write_mark()
+        self._write_label()
 
     def insert(self, events: Sequence[New]) -> None:
         """Not yet committed. One whose key is known is the same event and is not kept again."""
@@ -132,14 +143,13 @@ class EventStore:
         row = self._db.execute("SELECT seq FROM sqlite_sequence").fetchone()
         if row and row[0] != self._newest:
             self._newest = row[0]
-            if self._now_s() > self._mark_again_s:
-                self._write_mark()
+            if self._now_s() > self._label_again_s:
+                self._write_label()
 
     def rollback(self) -> None:
         with contextlib.suppress(sqlite3.OperationalError):  # a disk that gives nothing either: then too much is held to be used
             self._db.rollback()
-            for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
-                self._used[Kind(kind)] = used
+            self._count_used()
 
     def evict(self) -> tuple[list[Lost], bool]:
         """Deletes some of what is too old or too much, oldest first and delivered ones first: of each kind a thousand at once, so
@@ -160,11 +170,15 @@ class EventStore:
                 is_more |= bool(gone) and self._used[kind] > int(1e6 * keep.mb)
         return lost, is_more
 
-    def _write_mark(self) -> None:
-        """Seldom: only a backup of less than a second ago escapes. A disk that does not take it does not take commits either."""
-        self._mark_again_s = self._now_s() + _MARK_EVERY_S
-        with contextlib.suppress(OSError):
-            self._mark.write_text(f"{self.stream} {self._newest}")
+    def _write_label(self) -> None:
+        """Seldom: only a backup of less than a second ago escapes."""
+        self._label_again_s = self._now_s() + _LABEL_EVERY_S
+        write_label(self._file, Label(self.stream, self._newest, self._told_as))
+
+    def _count_used(self) -> None:
+        self._used = dict.fromkeys(Kind, 0)
+        for kind, used in self._db.execute("SELECT kind, sum(bytes) FROM event GROUP BY kind"):
+            self._used[Kind(kind)] = used
 
     def _write_stream(self, is_closed: bool) -> None:
         row = (self.stream, self._operated_s(), self._machine, is_closed)
@@ -185,13 +199,27 @@ class EventStore:
             raise sqlite3.DatabaseError(f"an outbox of version {version}, this agent writes version {_VERSION}")
         return version
 
-    def _is_put_back(self) -> bool:
-        """Whether the file is older than the mark beside it: a copy from a backup, whose next numbers were given out already."""
-        try:
-            stream, newest = self._mark.read_text().split()
-            return stream == self.stream and int(newest) > self._newest
-        except (OSError, ValueError):
-            return False
+    def _take_over(self, told_as: str) -> None:
+        """Of a station that was renamed, or of another one whose disk was copied and which goes on numbering this stream. What
+        was not delivered is told under this station's name, in a stream of its own; all of that, or nothing."""
+        self.stream, self.lost = uuid.uuid4().hex, []
+        columns = "key, kind, topic, time, operated_s, bytes, data"
+        self._db.execute("BEGIN")
+        self._db.execute(f"CREATE TEMP TABLE taken_over AS SELECT {columns} FROM event WHERE state IN (0, 3) ORDER BY seq")
+        self._db.execute("DELETE FROM event")
+        self._db.execute("DELETE FROM sqlite_sequence")
+        waiting = self._db.execute(f"INSERT INTO event ({columns}) SELECT * FROM taken_over ORDER BY rowid").rowcount
+        self._db.execute("DROP TABLE taken_over")
+        detail = (
+            f"this outbox was of {told_as}, now of {self._told_as}; {waiting} waiting events are told as this station's. "
+            "Right where a station was renamed; where its disk was copied, they are the other's"
+        )
+        log.error("%s: %s", self._file, detail)
+        told = alert("outbox-of-another", detail)
+        self.insert([New(f"outbox-of-another/{self.stream}", Kind.ALERT, ALERT_TOPIC, utc_now(), told)])
+        self.commit()
+        self._count_used()
+        self._write_label()
 
     def _begin_stream(self) -> None:
         """The events that are here keep their numbers; those that are not, were given up or delivered long ago, have none."""

@@ -163,3 +163,35 @@ def _leave_open(file: Path) -> None:
 def test_a_folder_in_the_place_of_the_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(OutboxError, match="cannot be opened as an outbox"):
         Outbox(tmp_path)
+
+
+def test_a_copied_disk_tells_what_waits_as_its_own_in_a_stream_of_its_own(file: Path, durable: Durable) -> None:
+    with Outbox(file, told_as="press-3 at plant/press-3") as original:
+        durable.put(original, range(5))
+        for row in original.waiting(0, 3):
+            original.delivered(row)
+        wait_until(lambda: original.backlog() == 2)
+        stream = original.stream
+
+    for _ in range(2):  # as it is at the second start, too
+        with Outbox(file, told_as="press-4 at plant/press-4") as copy:
+            wait_until(lambda: copy.backlog() == 3)
+            rows = copy.waiting(0, 10)
+            assert copy.stream != stream
+            assert copy.newest() == 3
+
+    assert [(row.seq, row.key) for row in rows[:2]] == [(1, "part 3"), (2, "part 4")]
+    told = json.loads(rows[2].data)
+    assert told["alert"] == "outbox-of-another"
+    assert "press-3 at plant/press-3, now of press-4 at plant/press-4; 2 waiting events" in told["detail"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "press-3"), ("press-3", "press-3")], ids=["of an older agent", "the same"])
+def test_a_station_keeps_its_stream_from_start_to_start(file: Path, durable: Durable, before: str, after: str) -> None:
+    with Outbox(file, told_as=before) as outbox:
+        durable.put(outbox, range(5))
+        stream = outbox.stream
+
+    with Outbox(file, told_as=after) as outbox:
+        assert outbox.stream == stream
+        assert sequence(outbox) == [1, 2, 3, 4, 5]
