@@ -15,7 +15,8 @@ from real_belt import acting, at_gate, caught_ms
 from real_plc import RealPlc
 from real_world import Plan, World
 
-from agent.events.store import DELIVERED, connect
+from agent.events.database import connect
+from agent.events.store import DELIVERED
 from agent.inspection import Part
 from agent.simulation.belt import BeltPart
 from agent.simulation.line import Findings

@@ -15,11 +15,12 @@ from typing import Any
 
 from agent.clock import utc_now
 from agent.events.change import Acknowledged, Mark
+from agent.events.database import connect
 from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.memory import Entry, EventMemory
 from agent.events.rows import NOT_KEPT, Kind, Lost, Row
 from agent.events.salvage import open_or_replace
-from agent.events.store import DELIVERED, REFUSED, SENT, connect
+from agent.events.store import DELIVERED, REFUSED, SENT
 from agent.events.writer import Writer, mark_suspect
 from agent.sections import KeepAll
 

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.events.database import suspect
 from agent.events.label import Label, read_label
 from agent.events.rows import Kind, Lost, New, keep_of, on_disk
-from agent.events.store import EventStore, suspect
+from agent.events.store import EventStore
 from agent.sections import KeepAll
 
 log = logging.getLogger(__name__)
@@ -20,14 +21,14 @@ _REACH = 100_000  # numbers that a broken page can hide; behind more of them it 
 def open_or_replace(file: Path, keep: KeepAll, machine: str, told_as: str = "") -> EventStore:
     """The store; where its file is broken it is set aside, and what can be read of it goes into a new one."""
     try:
-        return EventStore(file, keep, machine, told_as)
+        return EventStore(file, keep, machine, told_as=told_as)
     except sqlite3.OperationalError:
         raise  # not the file's content: no permission, no disk
     except sqlite3.DatabaseError as e:
         stream, newest = _summary(file)
         broken = _quarantine(file)
         log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
-        store = EventStore(file, keep, machine, told_as)
+        store = EventStore(file, keep, machine, told_as=told_as)
         saved = list(_salvage(broken, newest, _most_kept(keep)))
         store.insert(saved)
         store.commit()

@@ -1,4 +1,4 @@
-"""The outbox's file: what is kept of each event, what has to go when there is no room, and what is saved from a broken one.
+"""What is kept of each event in the outbox's file, and what has to go when there is no room.
 
 Ages are hours of operation, counted by the monotonic clock and kept in the file: a wall clock that jumps deletes nothing.
 """
@@ -13,82 +13,56 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.clock import utc_now
+from agent.events.database import open_file
 from agent.events.event import ALERT_TOPIC, alert
 from agent.events.label import Label, read_label, write_label
-from agent.events.rows import PAGE_BYTES, POWER_CUT, Kind, Lost, New, keep_of, on_disk, runs_of
+from agent.events.rows import POWER_CUT, Kind, Lost, New, keep_of, on_disk, runs_of
 from agent.sections import KeepAll
 
 log = logging.getLogger(__name__)
 
 _WAITING, DELIVERED, REFUSED, SENT = range(4)  # sent: the broker has it, the collector has not said so yet
 
-_VERSION = 2
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
 _BATCH = 1000
 _HIGHEST = 2**63 - 1
 _ACKNOWLEDGED_AT_ONCE = 2000
-_WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer
 _LABEL_EVERY_S = 1.0
-_SMALL_BYTES = 1 << 25  # read through in a tenth of a second
-_TABLES = f"""
-CREATE TABLE stream (id TEXT NOT NULL, operated_s REAL NOT NULL, machine TEXT NOT NULL, is_closed INTEGER NOT NULL);
-CREATE TABLE event (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    kind INTEGER NOT NULL,
-    topic TEXT NOT NULL,
-    time TEXT NOT NULL,
-    operated_s REAL NOT NULL,
-    bytes INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    state INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX waiting ON event (seq) WHERE state = 0;
-CREATE INDEX unsettled ON event (seq) WHERE state IN (0, 3);
-CREATE INDEX of_kind ON event (kind, state, seq, bytes, operated_s);
-PRAGMA user_version = {_VERSION};
-"""
 
 
 class EventStore:
     """One SQLite file, WAL with synchronous=FULL, for one writing thread; `reader` gives connections for others.
 
-    machine: names the boot of the machine; told_as: station and topic under which its events are told; now_s: a clock that never
-    goes back. Raises sqlite3.Error. lost: what opening it, or an acknowledgement, brought to light.
+    machine: names the boot of the machine; now_s: a clock that never goes back; told_as: station and topic under which its events
+    are told. Raises sqlite3.Error. lost: what opening it, or an acknowledgement, brought to light.
     """
 
     def __init__(
-        self, file: Path, keep: KeepAll, machine: str, told_as: str = "", now_s: Callable[[], float] = time.monotonic
+        self, file: Path, keep: KeepAll, machine: str, now_s: Callable[[], float] = time.monotonic, told_as: str = ""
     ) -> None:
         self._file = file
         self._keep = keep
         self._told_as = told_as
         self._now_s = now_s
         self.lost: list[Lost] = []
-        self._db = connect(file)
-        with contextlib.ExitStack() as unless_open:
-            unless_open.callback(self._db.close)
-            self._open(machine)
-            unless_open.pop_all()
+        self._db = open_file(file, machine)
+        with contextlib.ExitStack() as unless_begun:
+            unless_begun.callback(self._db.close)
+            self._begin(machine)
+            unless_begun.pop_all()
 
-    def _open(self, machine: str) -> None:
-        file, now_s = self._file, self._now_s
-        if file.stat().st_size < _SMALL_BYTES or suspect(file).exists():
-            self._check_pages()
-        if self._version() == 0:
-            self._db.executescript(f"BEGIN; {_TABLES}")  # all of it with its first row, or nothing
-            self._db.execute("INSERT INTO stream VALUES (?, 0.0, ?, 1)", (uuid.uuid4().hex, machine))
-            self._db.commit()
+    def _begin(self, machine: str) -> None:
+        """Where the file left off."""
         stream, operated_s, before, is_closed = self._db.execute("SELECT * FROM stream").fetchone()
         self.stream = str(stream)
         self._newest = int((self._db.execute("SELECT seq FROM sqlite_sequence").fetchone() or (0,))[0])
-        self._operated_from_s = float(operated_s) - now_s()
+        self._operated_from_s = float(operated_s) - self._now_s()
         if not is_closed and before != machine:
             self.lost.append(Lost(POWER_CUT, self.stream, self._newest + 1, self._newest + 1, None, detail="the last 50 ms"))
         self._machine = machine
-        self._label_again_s = now_s()
+        self._label_again_s = self._now_s()
         self._count_used()
-        label = read_label(file)
+        label = read_label(self._file)
         if label is None or label.stream != self.stream:
             return
         if label.told_as not in ("", self._told_as):
@@ -187,18 +161,6 @@ class EventStore:
     def _operated_s(self) -> float:
         return self._operated_from_s + self._now_s()
 
-    def _check_pages(self) -> None:
-        """Reads the whole file: seconds for a large one, so only where somebody met an error in it."""
-        if (found := str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
-            raise sqlite3.DatabaseError(found)
-
-    def _version(self) -> int:
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        has_tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
-        if version != _VERSION and (version or has_tables):
-            raise sqlite3.DatabaseError(f"an outbox of version {version}, this agent writes version {_VERSION}")
-        return version
-
     def _take_over(self, told_as: str) -> None:
         """Of a station that was renamed, or of another one whose disk was copied and which goes on numbering this stream. What
         was not delivered is told under this station's name, in a stream of its own; all of that, or nothing."""
@@ -252,21 +214,3 @@ class EventStore:
 
     def _as_lost(self, seqs: Sequence[int], reason: str, kind: Kind) -> list[Lost]:
         return [Lost.of(reason, self.stream, runs_of(seqs), kind.name.lower())] if seqs else []
-
-
-def suspect(file: Path) -> Path:
-    """Stands beside a file in which an error was met; the next start looks at all of it."""
-    return file.with_suffix(".suspect")
-
-
-def connect(file: Path) -> sqlite3.Connection:
-    """A connection that commits safely and waits for another one's writing."""
-    db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
-    with contextlib.ExitStack() as unless_open:
-        unless_open.callback(db.close)
-        db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
-        unless_open.pop_all()
-    return db

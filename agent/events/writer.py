@@ -11,10 +11,11 @@ from pathlib import Path
 
 from agent.clock import utc_now
 from agent.events.change import Change, Changes
+from agent.events.database import suspect
 from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.memory import Entry, EventMemory
 from agent.events.rows import Kind, Lost, New
-from agent.events.store import EventStore, suspect
+from agent.events.store import EventStore
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from agent.events.store import connect
+from agent.events.database import connect
 from agent.simulation.belt import BeltPart
 from agent.simulation.line import Findings, Plan, Shipped, SimulatedLine
 

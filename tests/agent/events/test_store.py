@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.events.database import _TABLES
 from agent.events.rows import Kind, New, on_disk
-from agent.events.store import _TABLES, EventStore
+from agent.events.store import EventStore
 from agent.sections import Keep, KeepAll
 
 
@@ -87,7 +88,7 @@ def test_what_has_to_go_is_found_without_reading_what_stays(store: EventStore) -
 
 
 def test_a_file_whose_making_was_cut_off_is_made_anew(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.events.store._TABLES", f"{_TABLES} SELECT what_is_not_there;")
+    monkeypatch.setattr("agent.events.database._TABLES", f"{_TABLES} SELECT what_is_not_there;")
     with pytest.raises(sqlite3.OperationalError, match="what_is_not_there"):
         EventStore(file, KeepAll(), "machine")
     monkeypatch.undo()
