@@ -5,13 +5,13 @@ import os
 
 log = logging.getLogger(__name__)
 
-_REAL_TIME_PRIORITY = 10
+REAL_TIME_PRIORITY = 10
 
 
 def go_first() -> bool:
     """This process before all ordinary ones (SCHED_FIFO), where it may: systemd gives leave with LimitRTPRIO= or CAP_SYS_NICE."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_REAL_TIME_PRIORITY))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REAL_TIME_PRIORITY))
     except OSError as e:
         log.info("no real-time priority for the gate (%s): its pulses are as late as other processes make them", e.strerror)
         return False

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.gate.priority import REAL_TIME_PRIORITY
+
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 SERVICES = sorted(UNITS.glob("*.service"))
 MOST_EXPOSED = "20"  # tenths, of the issue: systemd calls what is below "OK"
@@ -57,6 +59,15 @@ def test_s8_under_pressure_the_page_dies_first_then_the_inspection_and_the_gate_
 
     assert order == sorted(order, reverse=True)
     assert order[-1] < 0 < order[1]
+
+
+def test_the_gate_and_nobody_else_may_have_the_real_time_priority_that_it_asks_for() -> None:
+    assert {service.stem: (settings(service.stem.rstrip("@")).get("LimitRTPRIO", "0")) for service in SERVICES} == {
+        "kensa-eject@": str(REAL_TIME_PRIORITY),
+        "kensa-inspect@": "0",
+        "kensa-web@": "0",
+    }
+    assert settings("kensa-eject")["RestrictRealtime"] == "no"
 
 
 @pytest.mark.parametrize("role", ["eject", "inspect"])
