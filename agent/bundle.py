@@ -175,7 +175,7 @@ def open_bundle(folder: Path) -> Bundle:
     try:
         manifest = msgspec.json.decode(encoded, type=Manifest)
         content_id = _bundle_id(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BundleError(f"{folder / MANIFEST}: {e}") from e
     if manifest.bundle_id != content_id:
         raise BundleError(f"{folder / MANIFEST}: bundle_id does not match its content, it has been changed: export again")
@@ -239,7 +239,7 @@ def _check_schema(folder: Path, encoded: bytes) -> None:
     try:
         schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema", msgspec.Raw(b'"none"'))
         major = msgspec.json.decode(schema, type=str).split(".")[0]
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BundleError(f"{folder / MANIFEST}: not valid JSON: {e}") from e
     if major != str(SCHEMA_MAJOR):
         raise BundleError(

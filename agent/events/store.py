@@ -65,6 +65,7 @@ class EventStore:
         label = read_label(self._file)
         if label is None or label.stream != self.stream:
             return
+        self._told_as = self._told_as or label.told_as
         if label.told_as not in ("", self._told_as):
             self._take_over(label.told_as)
         elif label.newest > self._newest:  # a copy from a backup, whose next numbers were given out already

@@ -188,8 +188,9 @@ def test_a_bundle_id_that_does_not_belong_to_the_files_is_refused(own_bundle: Pa
         (b"\xff\xfe\x00", "not valid JSON"),
         (b'{"schema": 1}', "not valid JSON"),
         (b'{"schema": "1.0"}', "missing required field"),
+        (b'{"schema": "1.0", "more": ' + b"[" * 100_000, "not valid JSON"),
     ],
-    ids=["empty", "cut off", "list", "not text", "version is a number", "nothing else"],
+    ids=["empty", "cut off", "list", "not text", "version is a number", "nothing else", "deep"],
 )
 def test_a_manifest_that_is_none_is_refused(own_bundle: Path, content: bytes, says: str) -> None:
     (own_bundle / MANIFEST).write_bytes(content)

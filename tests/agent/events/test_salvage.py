@@ -186,7 +186,11 @@ def test_a_copied_disk_tells_what_waits_as_its_own_in_a_stream_of_its_own(file: 
     assert "press-3 at plant/press-3, now of press-4 at plant/press-4; 2 waiting events" in told["detail"]
 
 
-@pytest.mark.parametrize(("before", "after"), [("", "press-3"), ("press-3", "press-3")], ids=["of an older agent", "the same"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", "press-3"), ("press-3", "press-3"), ("press-3", "")],
+    ids=["of an older agent", "the same", "nobody said"],
+)
 def test_a_station_keeps_its_stream_from_start_to_start(file: Path, durable: Durable, before: str, after: str) -> None:
     with Outbox(file, told_as=before) as outbox:
         durable.put(outbox, range(5))
