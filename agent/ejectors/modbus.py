@@ -8,9 +8,9 @@ the next one opens (within seconds) or the coupler's own watchdog ends it: switc
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated
 
 import msgspec
 
@@ -29,13 +29,11 @@ class Config(Peer, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     coil: Address | None = None
     register: Address | None = None
-    within_ms: float = msgspec.field(default=300.0)
+    within_ms: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 300.0
 
     def __post_init__(self) -> None:
         if (self.coil is None) == (self.register is None):
             raise ValueError("give either coil or register")
-        if not 1 <= self.within_ms <= 1000:
-            raise ValueError(f"within_ms {self.within_ms} must be 1 to 1000")
 
     @contextmanager
     def open(self) -> Iterator["ModbusEjector"]:
@@ -48,11 +46,10 @@ class ModbusEjector:
     """One output; `switch` and `answers` are for the ejector process's thread, the rest happens in `thread`."""
 
     def __init__(self, config: Config) -> None:
-        self.thread = DriverThread("modbus ejector", self._work)
+        self.thread: DriverThread[Switched] = DriverThread("modbus ejector", self._work, EjectorError)
         self._config = config
         self._connection = Connection(config)
         self._asked: queue.Queue[tuple[bool, int]] = queue.Queue(_MOST_ASKED)
-        self._answers: deque[Switched] = deque()
         self._alive_ns = time.monotonic_ns()
         self._wanted = False
         self._problem: str | None = "not reached yet"
@@ -65,11 +62,7 @@ class ModbusEjector:
 
     def answers(self) -> Sequence[Switched]:
         self._alive_ns = time.monotonic_ns()
-        try:
-            self.thread.heard()
-        except RuntimeError as e:
-            raise EjectorError(str(e)) from e
-        return [self._answers.popleft() for _ in range(len(self._answers))]
+        return self.thread.heard()
 
     def problem(self) -> str | None:
         return self._problem
@@ -88,17 +81,17 @@ class ModbusEjector:
                     next_look_ns = now_ns + _LOOK_EVERY_NS
                 continue
             self._wanted = on
-            self._answers.append(self._do(on, asked_ns, stop))
-            self.thread.ring()
+            self.thread.tell(self._do(on, asked_ns, stop))
         self._wanted = False
         self._do(False, time.monotonic_ns(), stop)
         self._connection.close()
 
     def _do(self, on: bool, asked_ns: int, stop: threading.Event) -> Switched:
-        """Writes until the answer is clear; what is unclear is read back. An on whose time is over is not written any more."""
+        """Writes until the answer is clear; what is unclear is read back. An on whose time is over is not written any more, an
+        off is tried once."""
         until_ns = asked_ns + round(self._config.within_ms * 1e6)
-        why = "waited too long behind others"
-        while (now_ns := time.monotonic_ns()) < until_ns or (not on and why.startswith("waited")):
+        why = ""
+        while (now_ns := time.monotonic_ns()) < until_ns or (not on and not why):
             try:
                 self._write(on)
                 return self._done(on)
@@ -110,7 +103,7 @@ class ModbusEjector:
             except ModbusError as e:
                 why = str(e)
             stop.wait(_TRY_AGAIN_S)
-        self._problem = why
+        self._problem = why = why or "waited too long behind others"
         if on:
             self._wanted = False  # too late to help: it must not come on after its part
         return Switched(on, now_ns, f"output not switched {'on' if on else 'off'}: {why}")

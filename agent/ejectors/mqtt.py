@@ -4,12 +4,12 @@ A broker that took a message over proves nothing, so a switch counts as done onl
 where its answer is missing it is told to go off again and again until it has: an order lost on its way leaves no output on.
 """
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import msgspec
 from paho.mqtt.client import MQTTMessage
@@ -37,56 +37,78 @@ class Config(Broker, frozen=True, forbid_unknown_fields=True, kw_only=True):
             ejector.switch(on=False, now_ns=time.monotonic_ns())
 
 
+class _Order(msgspec.Struct, frozen=True):
+    """On both topics. n: counts up."""
+
+    on: bool
+    n: int
+
+
+class _Asked(NamedTuple):
+    order: _Order
+    until_ns: int
+
+
+class _Done(NamedTuple):
+    order: _Order
+    at_ns: int
+
+
+@dataclass(slots=True)
+class _OffOwed:
+    """Nobody knows that the output is off. first: number of the first order that may settle that. again_ns: when to say it."""
+
+    first: int
+    again_ns: int = 0
+
+
 class MqttEjector:
     """Orders are numbered; the answer to one that is over is ignored."""
 
     def __init__(self, config: Config) -> None:
-        self.soft_plc = SoftPlc(config, listens_to=config.answers, take=self._note)
+        self.soft_plc: SoftPlc[_Done] = SoftPlc(config, config.answers, _done, EjectorError)
         self._config = config
         self._n = 0
-        self._asked: deque[tuple[int, bool, int]] = deque()  # number, on, until_ns
-        self._said: deque[tuple[int, bool, int]] = deque(maxlen=_MOST_SAID)  # number, on, instant
+        self._asked: deque[_Asked] = deque()
+        self._said: deque[_Done] = deque(maxlen=_MOST_SAID)
         self._problem: str | None = None
-        self._is_off_owed = True  # nobody knows that it is off
-        self._owed_from = 1  # number of the first order that may settle that
-        self._again_ns = 0
+        self._owed: _OffOwed | None = _OffOwed(first=1)
 
     def switch(self, on: bool, now_ns: int) -> None:
-        self._is_off_owed = False  # what comes of this order tells
-        within_ns = round(self._config.within_ms * 1e6) if self._say(on) else 0
-        self._asked.append((self._n, on, time.monotonic_ns() + within_ns))
+        self._owed = None  # what comes of this order tells
+        order, is_said = self._say(on)
+        within_ns = round(self._config.within_ms * 1e6) if is_said else 0
+        self._asked.append(_Asked(order, time.monotonic_ns() + within_ns))
 
     def answers(self) -> Sequence[Switched]:
-        try:
-            self.soft_plc.thread.heard()
-        except RuntimeError as e:
-            raise EjectorError(str(e)) from e
-        answers, said = [], list(self._said.copy())
+        self._said.extend(self.soft_plc.thread.heard())
+        answers = []
         while self._asked:
-            n, on, until_ns = self._asked[0]
-            at_ns = next((at_ns for said, state, at_ns in said if (said, state) == (n, on)), None)
+            order, until_ns = self._asked[0]
+            at_ns = next((done.at_ns for done in self._said if done.order == order), None)
             if at_ns is None and time.monotonic_ns() < until_ns:
                 break
             self._problem = None if at_ns is not None else _NOT_ANSWERED
-            answers.append(Switched(on, at_ns or until_ns, self._problem or ""))
+            answers.append(Switched(order.on, at_ns or until_ns, self._problem or ""))
             self._asked.popleft()
             if at_ns is None and not self._asked:
-                self._is_off_owed, self._owed_from, self._again_ns = True, self._n + 1, 0
-        if self._is_off_owed:
-            self._go_off(time.monotonic_ns())
+                self._owed = _OffOwed(first=self._n + 1)
+        if self._owed is not None:
+            self._go_off(self._owed, time.monotonic_ns())
         return answers
 
-    def _say(self, on: bool) -> bool:
+    def _say(self, on: bool) -> tuple[_Order, bool]:
         self._n += 1
-        return self.soft_plc.say(self._config.topic, {"on": on, "n": self._n})
+        order = _Order(on, self._n)
+        return order, self.soft_plc.say(self._config.topic, msgspec.json.encode(order))
 
-    def _go_off(self, now_ns: int) -> None:
+    def _go_off(self, owed: _OffOwed, now_ns: int) -> None:
         """Until it has said that it is."""
-        if any(n >= self._owed_from and not on for n, on, _ in self._said.copy()):
-            self._is_off_owed, self._problem = False, None
-        elif now_ns >= self._again_ns and self.soft_plc.is_listening:
+        if any(done.order.n >= owed.first and not done.order.on for done in self._said):
+            self._owed = self._problem = None
+        elif now_ns >= owed.again_ns and self.soft_plc.is_listening:
             self._say(on=False)
-            self._again_ns = now_ns + _AGAIN_NS
+            owed.again_ns = now_ns + _AGAIN_NS
 
     def problem(self) -> str | None:
         return self._problem if self.soft_plc.is_listening else "not connected to the soft PLC's broker"
@@ -94,10 +116,10 @@ class MqttEjector:
     def filenos(self) -> Sequence[int]:
         return [self.soft_plc.thread.fileno()]
 
-    def _note(self, message: MQTTMessage) -> None:
-        try:
-            n, on = (json.loads(message.payload)[key] for key in ("n", "on"))
-        except (ValueError, KeyError, TypeError):
-            return
-        self._said.append((n, on, time.monotonic_ns()))
-        self.soft_plc.thread.ring()
+
+def _done(message: MQTTMessage) -> _Done | None:
+    """None for what is no order repeated."""
+    try:
+        return _Done(msgspec.json.decode(message.payload, type=_Order, strict=False), time.monotonic_ns())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -4,8 +4,6 @@ The words are those of agent/plc/_words.py. What the PLC shows for a shorter tim
 until `trigger_ack`, and `ack` until `valid` is gone, as the handshake asks for.
 """
 
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -13,16 +11,15 @@ from typing import Annotated
 import msgspec
 
 from agent.ejectors import EjectorError
-from agent.fieldbus.driver_thread import DriverThread
-from agent.fieldbus.modbus import Address, Connection, ModbusError, Peer
+from agent.fieldbus.modbus import Address, Connection
+from agent.fieldbus.polling import PolledPeer, Polling
 from agent.gate.handshake import Signals, Wishes
 from agent.plc._words import PLC_WORDS, wishes, words
 
 _MOST_KEPT = 256
-_AFTER_ERROR_S = 0.1
 
 
-class Config(Peer, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Config(PolledPeer, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """ours: first of the twelve holding registers that we write. theirs: first of the two that the PLC writes."""
 
     ours: Address
@@ -40,41 +37,22 @@ class ModbusClient:
     """`exchange` is for the ejector process's thread; the words travel in `thread`."""
 
     def __init__(self, config: Config) -> None:
-        self.thread = DriverThread("plc client", self._work)
+        self.thread: Polling[Wishes] = Polling("plc client", config, self._ask, EjectorError, _MOST_KEPT)
         self._config = config
-        self._connection = Connection(config)
         self._signals = Signals()
-        self._heard: deque[Wishes] = deque(maxlen=_MOST_KEPT)
         self._last = Wishes()
-        self._problem: str | None = "not reached yet"
 
     def exchange(self, signals: Signals) -> Sequence[Wishes]:
         self._signals = signals
-        try:
-            self.thread.heard()
-        except RuntimeError as e:
-            raise EjectorError(f"{e}: {e.__cause__}") from e
-        return [self._heard.popleft() for _ in range(len(self._heard))]
+        return self.thread.heard()
 
     def filenos(self) -> Sequence[int]:
         return [self.thread.fileno()]
 
     def problem(self) -> str | None:
-        return self._problem
+        return self.thread.problem
 
-    def _work(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._connection.write_registers(self._config.ours, words(self._signals))
-                shown = wishes(self._connection.read_holding_registers(self._config.theirs, PLC_WORDS))
-                self._problem = None
-            except ModbusError as e:
-                self._problem = str(e)
-                stop.wait(_AFTER_ERROR_S)
-                continue
-            if shown != self._last:
-                self._last = shown
-                self._heard.append(shown)
-                self.thread.ring()
-            stop.wait(self._config.poll_ms / 1000)
-        self._connection.close()
+    def _ask(self, connection: Connection) -> list[Wishes]:
+        connection.write_registers(self._config.ours, words(self._signals))
+        before, self._last = self._last, wishes(connection.read_holding_registers(self._config.theirs, PLC_WORDS))
+        return [self._last] if self._last != before else []

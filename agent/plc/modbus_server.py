@@ -9,7 +9,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -48,20 +47,15 @@ class ModbusServer:
     """`exchange` is for the ejector process's thread; requests are answered in `thread` from the newest signals."""
 
     def __init__(self, config: Config) -> None:
-        self.thread = DriverThread("plc server", self._work)
+        self.thread: DriverThread[Wishes] = DriverThread("plc server", self._work, EjectorError)
         self._config = config
         self._signals = Signals()
         self._plc_words = [0] * PLC_WORDS
-        self._heard: deque[Wishes] = deque()
         self._asked_ns = time.monotonic_ns()
 
     def exchange(self, signals: Signals) -> Sequence[Wishes]:
         self._signals = signals
-        try:
-            self.thread.heard()
-        except RuntimeError as e:
-            raise EjectorError(f"{e}: {e.__cause__}") from e
-        return [self._heard.popleft() for _ in range(len(self._heard))]
+        return self.thread.heard()
 
     def filenos(self) -> Sequence[int]:
         return [self.thread.fileno()]
@@ -92,11 +86,10 @@ class ModbusServer:
                 self._plc_words[0] = self._plc_words[0] & ~(1 << k) | bool(value) << k
         else:
             self._plc_words[address : address + len(values)] = [int(value) for value in values]
-        if len(self._heard) >= _MOST_KEPT:
+        if self.thread.unheard >= _MOST_KEPT:
             log.error("the PLC has written %d times while nobody looked; this one is lost", _MOST_KEPT)
             return False
-        self._heard.append(wishes(self._plc_words))
-        self.thread.ring()
+        self.thread.tell(wishes(self._plc_words))
         return True
 
     def _work(self, stop: threading.Event) -> None:

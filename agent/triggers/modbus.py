@@ -4,32 +4,25 @@ A poll sees a level at most `poll_ms` late, and misses an input that is active f
 peer does not answer, a level's parts come by unseen (the station is not ready then); a counter's parts are found afterwards.
 """
 
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
 
-import msgspec
-
-from agent.fieldbus.driver_thread import DriverThread
-from agent.fieldbus.modbus import Address, Connection, ModbusError, Peer
+from agent.fieldbus.modbus import Address, Connection
+from agent.fieldbus.polling import PolledPeer, Polling
 from agent.triggers import TriggerError
 
 _MOST_KEPT = 1024
 _REGISTER = 1 << 16
-_AFTER_ERROR_S = 0.1
 _TOLD_NS = 5_000_000_000  # what is over at once would be told to nobody
 
 
-class Config(Peer, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Config(PolledPeer, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One of discrete_input, coil (levels) and counter (an input register, 16 bit, that wraps), by address from 0."""
 
     discrete_input: Address | None = None
     coil: Address | None = None
     counter: Address | None = None
-    poll_ms: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 5.0
 
     def __post_init__(self) -> None:
         if sum(one is not None for one in (self.discrete_input, self.coil, self.counter)) != 1:
@@ -46,22 +39,15 @@ class ModbusTrigger:
     """`take` is for the ejector process's thread; the polls happen in `thread`."""
 
     def __init__(self, config: Config) -> None:
-        self.thread = DriverThread("modbus trigger", self._work)
+        self.thread: Polling[int] = Polling("modbus trigger", config, self._ask, TriggerError)
         self._config = config
-        self._connection = Connection(config)
-        self._edges: deque[int] = deque()
         self._count: int | None = None
         self._polled_ns = 0
         self._active_since_ns: int | None = None
-        self._problem: str | None = "not reached yet"
         self._unseen, self._told_until_ns = "", 0
 
     def take(self, now_ns: int) -> Sequence[int]:
-        try:
-            self.thread.heard()
-        except RuntimeError as e:
-            raise TriggerError(str(e)) from e
-        return [min(self._edges.popleft(), now_ns) for _ in range(len(self._edges))]
+        return [min(edge_ns, now_ns) for edge_ns in self.thread.heard()]
 
     def wake_ns(self) -> int | None:
         return None
@@ -73,32 +59,21 @@ class ModbusTrigger:
         return self._active_since_ns
 
     def problem(self) -> str | None:
-        return self._problem or (self._unseen if time.monotonic_ns() < self._told_until_ns else None)
+        return self.thread.problem or (self._unseen if time.monotonic_ns() < self._told_until_ns else None)
 
-    def _work(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                edges = self._poll()
-                self._problem = None
-            except ModbusError as e:
-                self._problem = str(e)
-                stop.wait(_AFTER_ERROR_S)
-                continue
-            if len(self._edges) + len(edges) > _MOST_KEPT:
-                raise TriggerError(f"{_MOST_KEPT} parts wait, and nobody takes them")
-            if edges:
-                self._edges.extend(edges)
-                self.thread.ring()
-            stop.wait(self._config.poll_ms / 1000)
-        self._connection.close()
+    def _ask(self, connection: Connection) -> list[int]:
+        edges = self._edges(connection)
+        if self.thread.unheard + len(edges) > _MOST_KEPT:
+            raise TriggerError(f"{_MOST_KEPT} parts wait, and nobody takes them")
+        return edges
 
-    def _poll(self) -> list[int]:
+    def _edges(self, connection: Connection) -> list[int]:
         if self._config.counter is not None:
-            count = self._connection.read_input_registers(self._config.counter, 1)[0]
+            count = connection.read_input_registers(self._config.counter, 1)[0]
             return self._counted(count, time.monotonic_ns())
         if self._config.coil is not None:
-            return self._seen(self._connection.read_coils(self._config.coil, 1)[0], time.monotonic_ns())
-        return self._seen(self._connection.read_discrete_inputs(self._config.discrete_input or 0, 1)[0], time.monotonic_ns())
+            return self._seen(connection.read_coils(self._config.coil, 1)[0], time.monotonic_ns())
+        return self._seen(connection.read_discrete_inputs(self._config.discrete_input or 0, 1)[0], time.monotonic_ns())
 
     def _seen(self, is_active: bool, now_ns: int) -> list[int]:
         was_active, self._active_since_ns = self._active_since_ns, (self._active_since_ns or now_ns) if is_active else None

@@ -5,7 +5,6 @@ While the broker is away parts come by unseen; the station is not ready then.
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -31,15 +30,10 @@ class MqttTrigger:
     """`take` is for the ejector process's thread; messages come in the connection's."""
 
     def __init__(self, config: Config) -> None:
-        self.soft_plc = SoftPlc(config, listens_to=config.topic, take=self._note)
-        self._edges: deque[int] = deque()
+        self.soft_plc: SoftPlc[int] = SoftPlc(config, config.topic, self._edge, TriggerError)
 
     def take(self, now_ns: int) -> Sequence[int]:
-        try:
-            self.soft_plc.thread.heard()
-        except RuntimeError as e:
-            raise TriggerError(str(e)) from e
-        return [min(self._edges.popleft(), now_ns) for _ in range(len(self._edges))]
+        return [min(edge_ns, now_ns) for edge_ns in self.soft_plc.thread.heard()]
 
     def wake_ns(self) -> int | None:
         return None
@@ -53,10 +47,9 @@ class MqttTrigger:
     def problem(self) -> str | None:
         return None if self.soft_plc.is_listening else "not connected to the broker of the trigger"
 
-    def _note(self, message: MQTTMessage) -> None:
+    def _edge(self, message: MQTTMessage) -> int | None:
         if message.retain:
-            return
-        if len(self._edges) >= _MOST_KEPT:
+            return None
+        if self.soft_plc.thread.unheard >= _MOST_KEPT:
             raise TriggerError(f"{_MOST_KEPT} parts wait, and nobody takes them")
-        self._edges.append(time.monotonic_ns())
-        self.soft_plc.thread.ring()
+        return time.monotonic_ns()

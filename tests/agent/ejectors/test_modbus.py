@@ -143,7 +143,7 @@ def test_an_ejector_process_that_hangs_does_not_leave_the_output_on(server: Plc)
         ({}, "give either coil or register"),
         ({"coil": 1, "register": 2}, "give either coil or register"),
         ({"coil": 70000}, "65535"),
-        ({"coil": 1, "within_ms": 0}, "within_ms"),
+        ({"coil": 1, "within_ms": 0}, ">= 1"),
         ({"coil": 1, "cool": 2}, "unknown key"),
     ],
     ids=["neither", "both", "address", "time", "typo"],

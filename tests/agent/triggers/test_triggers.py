@@ -1,7 +1,9 @@
 """Trigger drivers with what they really listen to: a Unix socket, libmodbus, mosquitto; and the encoder, read likewise."""
 
 import itertools
+import select
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -128,6 +130,18 @@ def test_a_peer_that_is_away_is_a_problem_and_a_counters_parts_are_found_afterwa
         server.refuses = 0
 
         assert len(taken(trigger, 2)) == 2
+
+
+def test_parts_that_nobody_takes_end_the_process_which_says_why(server: Plc) -> None:
+    with modbus.Config(host="127.0.0.1", port=server.port, timeout_ms=1000, counter=3).open() as trigger:
+        wait_until(lambda: trigger.problem() is None)
+        server.inputs[3] = 1000
+        wait_until(lambda: select.select(trigger.filenos(), [], [], 0)[0])
+        server.inputs[3] = 2000
+        wait_until(lambda: "modbus trigger" not in {thread.name for thread in threading.enumerate()})
+
+        with pytest.raises(TriggerError, match="1024 parts wait, and nobody takes them"):
+            trigger.take(time.monotonic_ns())
 
 
 # ---------------------------------------------------------------- mqtt
