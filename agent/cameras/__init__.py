@@ -7,6 +7,7 @@ part is triggered or the photograph before it is taken; `expect` at the trigger,
 Vendor SDKs are imported inside `open()`.
 """
 
+import time
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -53,3 +54,12 @@ class CameraConfig(Protocol):
     """The section of one camera."""
 
     def open(self) -> AbstractContextManager[Camera]: ...
+
+
+def trouble_of(config: CameraConfig, within_s: float) -> str:
+    """What is wrong with a camera that has had so long to be found; empty when nothing is. Raises CameraLostError."""
+    with config.open() as opened:
+        until_s = time.monotonic() + within_s
+        while opened.trouble and time.monotonic() < until_s:
+            time.sleep(0.05)
+        return opened.trouble

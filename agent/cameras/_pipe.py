@@ -7,8 +7,9 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 from numpy.typing import NDArray
@@ -26,27 +27,30 @@ _END_WITHIN_S = 1.0
 _LOGIN = re.compile(r"://[^/\s]+@")  # programs quote the address they were given, with the password
 
 
-class Pipe:
-    """The program's frames. layout: `pnm`, or one of agent/cameras/_pixels.py; size: (width, height) in px.
+@dataclass(frozen=True, slots=True)
+class Program:
+    """name: for messages. command: with its arguments. size: of its frames, (width, height) in px.
 
-    stall_s: longest time without a frame; opens_within_s: the same before the first. name: for messages.
+    stall_s: longest time without a frame; opens_within_s: the same before the first. layout: `pnm`, or one of
+    agent/cameras/_pixels.py. environment: None is that of this process.
     """
 
-    def __init__(
-        self,
-        process: "subprocess.Popen[bytes]",
-        layout: str,
-        size: tuple[int, int],
-        stall_s: float,
-        opens_within_s: float,
-        name: str,
-    ) -> None:
+    name: str
+    command: Sequence[str]
+    size: tuple[int, int]
+    stall_s: float
+    opens_within_s: float = 10.0
+    layout: str = "pnm"
+    environment: Mapping[str, str] | None = None
+
+
+class Pipe:
+    """The frames of a program that runs."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", program: Program) -> None:
         self._process = process
-        self._layout = layout
-        self._size = size
-        self._stall_s = stall_s
-        self._patience_s = opens_within_s
-        self._name = name
+        self._program = program
+        self._patience_s = program.opens_within_s
         self._content = bytearray()
         self._last_words = b""
         self._came_ns = time.monotonic_ns()
@@ -76,9 +80,9 @@ class Pipe:
                 self._read(key.fileobj)  # type: ignore[arg-type]
             if time.monotonic_ns() - self._came_ns > self._patience_s * 1e9:
                 part = f", {len(self._content)} bytes of one" if self._content else ""
-                raise CameraLostError(f"{self._name}: no whole frame for {self._patience_s:g} s{part}{self._said}")
+                raise CameraLostError(f"{self._program.name}: no whole frame for {self._patience_s:g} s{part}{self._said}")
         self._came_ns = time.monotonic_ns()
-        self._patience_s = self._stall_s
+        self._patience_s = self._program.stall_s
         return Frame(frame[0], frame[1], self._came_ns)
 
     def _read(self, stream: IO[bytes]) -> None:
@@ -99,7 +103,7 @@ class Pipe:
         code = self._process.returncode
         how = "closed its output" if code is None else f"ended with status {code}" if code >= 0 else signal.Signals(-code).name
         torn = f" in the middle of a frame, after {len(self._content)} bytes of it" if self._content else ""
-        raise CameraLostError(f"{self._name}: {how}{torn}{self._said}")
+        raise CameraLostError(f"{self._program.name}: {how}{torn}{self._said}")
 
     @property
     def _said(self) -> str:
@@ -108,9 +112,9 @@ class Pipe:
 
     def _cut(self) -> tuple[NDArray[Any], str] | None:
         """The first whole frame of what has come."""
-        if self._layout == "pnm":
+        if self._program.layout == "pnm":
             return self._cut_pnm()
-        return self._taken(0, self._layout)
+        return self._taken(0, self._program.layout)
 
     def _cut_pnm(self) -> tuple[NDArray[Any], str] | None:
         """PGM (P5) or PPM (P6), 8 bit, or PGM of 16 bit (big-endian). Raises CameraLostError for another size or format."""
@@ -119,58 +123,51 @@ class Pipe:
         header = _HEADER.match(bytes(self._content[:_LONGEST_HEADER]))
         if header is None:
             if len(self._content) >= _LONGEST_HEADER:
-                raise CameraLostError(f"{self._name}: expected PGM or PPM images, found {bytes(self._content[:16])!r}")
+                raise CameraLostError(f"{self._program.name}: expected PGM or PPM images, found {bytes(self._content[:16])!r}")
             return None
         kind, width, height, white = header.groups()
         layouts = {(b"P5", b"255"): "mono8", (b"P6", b"255"): "rgb8", (b"P5", b"65535"): "mono16"}
         layout = layouts.get((kind, white))
-        if layout is None or (width, height) != tuple(str(length).encode() for length in self._size):
+        wanted = "x".join(map(str, self._program.size))
+        if layout is None or b"%bx%b" % (width, height) != wanted.encode():
             found = b" ".join(header.groups()).decode(errors="replace")
             raise CameraLostError(
-                f"{self._name}: expected frames of {self._size[0]}x{self._size[1]} px as P5 or P6, found {found!r}: "
+                f"{self._program.name}: expected frames of {wanted} px as P5 or P6, found {found!r}: "
                 "was the camera set to another size or format?"
             )
         frame = self._taken(header.end(), layout)
         return (frame[0].byteswap(), layout) if frame is not None and layout == "mono16" else frame
 
     def _taken(self, start: int, layout: str) -> tuple[NDArray[Any], str] | None:
-        end = start + bytes_of(layout, *self._size)
+        end = start + bytes_of(layout, *self._program.size)
         if len(self._content) < end:
             return None
         with memoryview(self._content) as content:
-            image = array_of(bytes(content[start:end]), layout, *self._size)
+            image = array_of(bytes(content[start:end]), layout, *self._program.size)
         del self._content[:end]
         return image, layout
 
 
 @contextmanager
-def open_pipe(
-    command: Sequence[str],
-    layout: str,
-    size: tuple[int, int],
-    stall_s: float,
-    opens_within_s: float = 10.0,
-    environment: dict[str, str] | None = None,
-    name: str | None = None,
-) -> Iterator[Pipe]:
-    """Starts the program; it has ended, with its children, when the block is left. See Pipe. name: the program's without one.
+def open_pipe(program: Program) -> Iterator[Pipe]:
+    """Starts the program; it has ended, with its children, when the block is left. Raises CameraLostError.
 
     It ends with this process too, so that whoever comes next finds its device free; its children then as they notice.
     """
     out = subprocess.PIPE
     try:
         process = subprocess.Popen(
-            ending_with_me(command, signal.SIGKILL),
+            ending_with_me(program.command, signal.SIGKILL),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
-            env=environment,
+            env=program.environment,
         )
     except OSError as e:
-        raise CameraLostError(f"{command[0]} cannot be started: {e.strerror or e}") from e
+        raise CameraLostError(f"{program.command[0]} cannot be started: {e.strerror or e}") from e
     with process:
-        pipe = Pipe(process, layout, size, stall_s, opens_within_s, name or command[0])
+        pipe = Pipe(process, program)
         try:
             yield pipe
         finally:

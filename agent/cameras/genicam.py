@@ -74,10 +74,8 @@ class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def exposes(self) -> Exposes:
         return {"software": Exposes.TOLD, "free": Exposes.FREE}.get(self.trigger, Exposes.CABLED)
 
-    @contextmanager
-    def open(self) -> Iterator[LiveCamera]:
-        with LiveCamera(self.camera, lambda: _opened(self), self, self.exposes, self.fire_within_ms) as camera:
-            yield camera
+    def open(self) -> LiveCamera:
+        return LiveCamera(self.camera, lambda: _opened(self), self, self.exposes, self.fire_within_ms)
 
 
 class GenicamSource:

@@ -7,8 +7,6 @@ key picture a second, or MJPEG. Parts that move want a camera with a trigger.
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
@@ -16,44 +14,35 @@ from urllib.parse import quote, urlsplit
 from msgspec import Meta
 
 from agent.cameras import CameraLostError
-from agent.cameras._live import LiveCamera
-from agent.cameras._live_config import LiveConfig
-from agent.cameras._pipe import Pipe, open_pipe
+from agent.cameras._pipe import Program
+from agent.cameras._piped import PipedConfig
 
 _OPENS_WITHIN_S = 8.0  # FFmpeg's own limit is 5 s
 
 
-class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Config(PipedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """url: without user and password; these have fields of their own, since the configuration is logged. password_file: a file
-    with nothing else in it. width, height: of the stream in px. transport: `udp` where the camera speaks no TCP.
-    stall_ms: longest time without a frame.
+    with nothing else in it. transport: `udp` where the camera speaks no TCP.
     """
 
     url: Annotated[str, Meta(pattern=r"^rtsps?://[^@\s]+$", max_length=500)]
-    width: Annotated[int, Meta(ge=1, le=65_535)]
-    height: Annotated[int, Meta(ge=1, le=65_535)]
     user: str | None = None
     password_file: str | None = None
     transport: Annotated[str, Meta(pattern="^(tcp|udp)$")] = "tcp"
-    stall_ms: Annotated[float, Meta(ge=50, le=60_000)] = 2000.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file belong together: give both or none")
 
-    @contextmanager
-    def open(self) -> Iterator[LiveCamera]:
-        with LiveCamera(self.url, self.opened, self) as camera:
-            yield camera
+    @property
+    def name(self) -> str:
+        return self.url
 
-    @contextmanager
-    def opened(self) -> Iterator[Pipe]:
-        """The stream itself, once. Raises CameraLostError."""
+    def program(self) -> Program:
         command = (sys.executable, "-m", "agent.cameras._grab", "rtsp", self.url)
         size, stall_s = (self.width, self.height), self.stall_ms / 1e3
-        with open_pipe(command, "pnm", size, stall_s, _OPENS_WITHIN_S, _environment(self), self.url) as pipe:
-            yield pipe
+        return Program(self.name, command, size, stall_s, _OPENS_WITHIN_S, environment=_environment(self))
 
 
 def _environment(config: Config) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import yaml
 
 from agent.bundle import BundleError, open_bundle
 from agent.calibration import CalibrationError
-from agent.cameras import CameraConfig, CameraLostError
+from agent.cameras import CameraConfig, CameraLostError, trouble_of
 from agent.cameras._source import Exposes
 from agent.config import Line, load_line
 from agent.drivers import ConfigError
@@ -156,14 +155,11 @@ def _out_of_order(camera: CameraConfig, name: str, line: Line) -> Iterator[str]:
 
 def _missing(camera: CameraConfig, name: str, line: Line) -> Iterator[str]:
     try:
-        with camera.open() as opened:
-            until_s = time.monotonic() + _LOOK_FOR_CAMERA_S
-            while opened.trouble and time.monotonic() < until_s:
-                time.sleep(0.05)
-            if opened.trouble:
-                yield f"{name}: {opened.trouble}: a line would start and reject every part"
+        trouble = trouble_of(camera, _LOOK_FOR_CAMERA_S)
     except CameraLostError as e:
         raise ConfigError(f"{line.file}: {name}: {e}") from e
+    if trouble:
+        yield f"{name}: {trouble}: a line would start and reject every part"
 
 
 def _of_recipe(line: Line) -> str:

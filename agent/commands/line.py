@@ -28,8 +28,6 @@ from agent.triggers import TriggerError
 
 log = logging.getLogger(__name__)
 
-_LOOK_FOR_CAMERA_S = 5.0
-
 _WRONG_INPUT = (AlreadyRunningError, BundleError, ConfigError, RefusedImageError)  # will fail the same way again
 _FAILED = (CameraLostError, EjectorError, InferenceError, ObserverError, OutboxError, TriggerError)  # maybe not after a restart
 

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.broker.error import BrokerLostError
 from agent.broker.login import certificate_trouble, password_of, tls_context
 from agent.bundle import BundleError
-from agent.cameras import CameraLostError
+from agent.cameras import CameraLostError, trouble_of
 from agent.config import Line
 from agent.doctor.finding import Finding, fail, ok, warn
 from agent.ejectors import EjectorError
@@ -96,11 +96,7 @@ def _cameras(line: Line) -> Iterator[Finding]:
         with only_one(line.state, "inspect"):
             for name, camera in line.cameras.items():
                 try:
-                    with camera.open() as opened:
-                        until_s = time.monotonic() + _WITHIN_S
-                        while opened.trouble and time.monotonic() < until_s:  # it may still be looked for
-                            threading.Event().wait(0.1)
-                        trouble = opened.trouble
+                    trouble = trouble_of(camera, _WITHIN_S)
                     yield fail(f"camera {name}", trouble, _CAMERA) if trouble else ok(f"camera {name}", "opened")
                 except CameraLostError as e:
                     yield fail(f"camera {name}", str(e), _CAMERA)

@@ -16,7 +16,7 @@ from small_camera import NOISE, gives_images, of_process, reason_of, shoot, wait
 from waiting import wait_until
 
 from agent.cameras import CameraLostError, rtsp, v4l2
-from agent.cameras._pipe import Pipe, open_pipe
+from agent.cameras._pipe import Pipe, Program, open_pipe
 from agent.cameras._video import frames
 
 
@@ -139,7 +139,7 @@ def test_c14_pictures_that_have_queued_up_before_a_reader_that_is_too_slow_are_l
     """Twenty a second; for three seconds nobody reads."""
     with rtsp_stream() as port:
         config = rtsp.Config(url=f"rtsp://127.0.0.1:{port}/line", width=160, height=120, stall_ms=30_000)
-        with config.opened() as pipe:
+        with open_pipe(config.program()) as pipe:
             wait_until(lambda: pipe.next_frame(1.0), timeout_s=30)
             stopped_ns = time.monotonic_ns()
             wait_until(lambda: time.monotonic_ns() > stopped_ns + 3_000_000_000)
@@ -159,7 +159,7 @@ def test_c6_what_a_decoder_has_made_up_for_a_damaged_picture_is_never_an_image(t
     damaged.write_bytes(content)
 
     command = (sys.executable, "-m", "agent.cameras._grab", "rtsp", str(damaged))
-    with open_pipe(command, "pnm", (160, 120), stall_s=20) as pipe:
+    with open_pipe(Program("grab", command, (160, 120), stall_s=20)) as pipe:
         given, last_words = all_of(pipe)
 
     pictures = [image for image in frames(whole) if isinstance(image, np.ndarray)]

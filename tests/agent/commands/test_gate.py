@@ -17,7 +17,7 @@ from line_file import write_line
 from waiting import wait_until
 
 from agent.gate.operator_side import OPERATOR_SOCKET, Action, GateSilentError, GateState, OperatorSide, Order, ask_gate
-from agent.gate_link import GateLink
+from agent.gate_link import Ears, GateLink
 from agent.link import Alarm
 
 STATE = GateState(
@@ -135,7 +135,7 @@ def test_an_alarm_of_the_gate_reaches_the_inspection_process(state: Path) -> Non
     heard: list[Alarm] = []
     alarm = Alarm("boot/alarm/1", "ejector-failed", "coil 3 does not answer")
 
-    with gate_end(state / "gate.sock") as end, GateLink(state / "gate.sock", lambda closed: None, heard.append):
+    with gate_end(state / "gate.sock") as end, GateLink(state / "gate.sock", Ears(lambda closed: None, heard.append)):
         end.wait_for_attach()
         end.say(alarm)
         wait_until(lambda: heard)
