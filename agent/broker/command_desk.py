@@ -4,20 +4,18 @@ The publisher's thread hears and answers; the hot path only looks whether it is 
 """
 
 import logging
-import threading
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
+from agent.broker.errands import Answer, Errand, Errands
 from agent.broker.feed import Feed
 from agent.broker.heard import Heard
 from agent.broker.remote_command import (
     Capture,
-    Command,
     PartImage,
     Pause,
     Recipe,
@@ -26,7 +24,6 @@ from agent.broker.remote_command import (
     Remembered,
     Replay,
     Response,
-    Result,
     Resume,
     SelfTest,
     Why,
@@ -40,23 +37,9 @@ from agent.observation.picture import small_photograph
 
 log = logging.getLogger(__name__)
 
-_ERRANDS = 8  # captures and self-tests that wait for the hot path, recipes that wait for the gate
+_NO_TIME = "no time for it before it expired"
+_NOT_KNOWN = "the change-over was not done before the command expired: `birth` says which recipe runs"
 _LOG_EVERY = 100  # refusals, after the first
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response and the message that asked for it."""
-
-    heard: Heard
-    response: Response
-
-
-@dataclass(frozen=True, slots=True)
-class _Errand:
-    heard: Heard
-    command: Command
-    until_s: float
 
 
 def _none_is_kept(event: str) -> bytes:
@@ -96,12 +79,8 @@ class CommandDesk:
         self._paused = standing.paused if "resume" in self.enabled else None  # else nobody could end it
         self._distrusted: str | None = None  # by a self-test; a restart tests anew
         self._remembered = Remembered(dict(standing.remembered))
-        self._lock = threading.Lock()
-        self._captures: list[_Errand] = []
-        self._self_tests: list[_Errand] = []
-        self._recipes: list[_Errand] = []
-        self._photographed: list[tuple[_Errand, Part, Image | Fault]] = []
-        self._answers: list[Answer] = []
+        self._errands = Errands()
+        self._photographed: deque[tuple[Errand, Part, Image | Fault]] = deque()
         if self._paused is not None:
             log.warning("paused since before the restart: %s", self._paused)
 
@@ -114,31 +93,27 @@ class CommandDesk:
 
     @property
     def asks_for_self_test(self) -> bool:
-        return bool(self._self_tests)
+        return self._errands.has(SelfTest)
 
     def saw(self, part: Part, image: Image | Fault) -> None:
         """A part's photograph, for who waits for one. Copies nothing."""
-        if self._captures:
-            with self._lock:
-                self._photographed += [(errand, part, image) for errand in self._captures]
-                self._captures.clear()
+        if self._errands.has(Capture):
+            captures = self._errands.take(lambda errand: isinstance(errand.command, Capture))
+            self._photographed.extend((errand, part, image) for errand in captures)
 
     def self_tested(self, trouble: str) -> None:
         """trouble: how the golden images scored otherwise than at export, empty when they did not."""
         if trouble:
             self._distrusted = f"self-test failed: {trouble}"
             self._tell(f"self-test-failed/{uuid.uuid4().hex}", alert("self-test-failed", trouble, "raised"))
-        with self._lock:  # who asked may have been told meanwhile that it was too late
-            for errand in self._self_tests:
-                self._answers.append(self._answer(errand.heard, errand.command.id, "failed" if trouble else "ok", trouble))
-            self._self_tests.clear()
+        self._end(lambda errand: isinstance(errand.command, SelfTest), trouble)  # none where it has become too late
 
     def wished(self, id: str, refusal: str) -> None:
         """The gate has answered: the recipe runs, or not. From the link's thread."""
-        with self._lock:
-            for errand in [errand for errand in self._recipes if errand.command.id == id]:
-                self._recipes.remove(errand)
-                self._answers.append(self._answer(errand.heard, id, "failed" if refusal else "ok", refusal))
+        self._end(lambda errand: isinstance(errand.command, Recipe) and errand.command.id == id, refusal)
+
+    def _end(self, fits: Callable[[Errand], bool], trouble: str) -> None:
+        self._errands.say(*(errand.answer("failed" if trouble else "ok", trouble) for errand in self._errands.take(fits)))
 
     # ------------------------------------------------------------ the publisher's thread
 
@@ -158,46 +133,30 @@ class CommandDesk:
                 raise RefusedError(Why.ELSEWHERE, "the response topic must be below the station's own `response/`")
             command = understand(name, heard.payload, self.enabled, now)
             self._remembered.take(command, now)
-            self._obey(_Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
+            self._obey(Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
             if self._file is not None:
                 keep_standing(self._file, Standing(self._paused, self._remembered.until))
         except RefusedError as e:
             self._count(name, e)
-            self._answers.append(Answer(heard, Response(e.id, name[:40], "refused", utc_now(), str(e), e.why)))
+            self._errands.say(Answer(heard, Response(e.id, name[:40], "refused", utc_now(), str(e), e.why)))
         else:
             self.obeyed += 1
             log.warning("command %s %s: obeyed", name, command.id)
 
     def answers(self, now_s: float) -> list[Answer]:
         """What is to be said since the last call."""
-        with self._lock:
-            photographed, self._photographed = self._photographed, []
-            late = [errand for errand in (*self._captures, *self._self_tests) if errand.until_s < now_s]
-            self._captures = [errand for errand in self._captures if errand not in late]
-            self._self_tests = [errand for errand in self._self_tests if errand not in late]
-            unknown = [errand for errand in self._recipes if errand.until_s < now_s]
-            self._recipes = [errand for errand in self._recipes if errand not in unknown]
-        for errand, part, image in photographed:
-            self._answers.append(self._photograph(errand, part, image))
-        for errand in late:
-            self._answers.append(self._answer(errand.heard, errand.command.id, "failed", "no time for it before it expired"))
-        for errand in unknown:
-            why = "the change-over was not done before the command expired: `birth` says which recipe runs"
-            self._answers.append(self._answer(errand.heard, errand.command.id, "failed", why))
-        with self._lock:
-            answers, self._answers = self._answers, []
-        return answers
+        for _ in range(len(self._photographed)):
+            self._errands.say(_photograph(*self._photographed.popleft()))
+        for errand in self._errands.take(lambda errand: errand.until_s < now_s):
+            self._errands.say(errand.answer("failed", _NOT_KNOWN if isinstance(errand.command, Recipe) else _NO_TIME))
+        return self._errands.answers()
 
-    def _obey(self, errand: _Errand, feed: Feed, stream: str) -> None:
+    def _obey(self, errand: Errand, feed: Feed, stream: str) -> None:
         """Raises RefusedError where it is not possible; the answer is left among the others."""
-        heard, command = errand.heard, errand.command
+        command = errand.command
         match command:
             case Capture() | SelfTest():
-                with self._lock:
-                    waiting = self._captures if isinstance(command, Capture) else self._self_tests
-                    if len(waiting) >= _ERRANDS:
-                        raise RefusedError(Why.TOO_MANY, f"{_ERRANDS} of them wait already", command.id)
-                    waiting.append(errand)
+                self._errands.add(errand)
                 return
             case Recipe(recipe=recipe):
                 self._ask_for(errand, recipe)
@@ -218,42 +177,34 @@ class CommandDesk:
                     raise RefusedError(Why.NOT_POSSIBLE, expected, command.id)
                 feed.replay(first, last)
             case PartImage(event=event):
-                self._answers.append(self._kept(heard, command.id, event))
+                self._errands.say(errand.answer("ok", "", event, self._kept(command.id, event)))
                 return
-        self._answers.append(self._answer(heard, command.id, "ok", ""))
+        self._errands.say(errand.answer("ok", ""))
 
     def _count(self, name: str, refused: RefusedError) -> None:
         self.refused[refused.why.value] += 1
         if (times := self.refused[refused.why.value]) == 1 or times % _LOG_EVERY == 0:
             log.warning("command %.40r refused, %s (%d so far): %s", name, refused.why.value, times, refused)
 
-    def _ask_for(self, errand: _Errand, recipe: int) -> None:
+    def _ask_for(self, errand: Errand, recipe: int) -> None:
         id = errand.command.id
         if recipe not in self._products:
             known = ", ".join(f"{number} ({name})" for number, name in self._products.items()) or "none"
             raise RefusedError(Why.NOT_POSSIBLE, f"there is no recipe {recipe}, this line has {known}"[:500], id)
-        with self._lock:
-            if len(self._recipes) >= _ERRANDS:
-                raise RefusedError(Why.TOO_MANY, f"{_ERRANDS} of them wait already", id)
-            self._recipes.append(errand)  # before it is asked: the answer may come at once
+        self._errands.add(errand)  # before it is asked: the answer may come at once
         if not self._wish(id, recipe):
-            with self._lock:
-                self._recipes.remove(errand)
+            self._errands.take(lambda one: one is errand)
             raise RefusedError(Why.NOT_POSSIBLE, "the ejector process is not there, it cannot be asked", id)
 
-    def _photograph(self, errand: _Errand, part: Part, image: Image | Fault) -> Answer:
-        id = errand.command.id
-        if isinstance(image, Fault):
-            return self._answer(errand.heard, id, "failed", image.reason, str(part))
-        return self._answer(errand.heard, id, "ok", "", str(part), small_photograph(image))
-
-    def _kept(self, heard: Heard, id: str, event: str) -> Answer:
+    def _kept(self, id: str, event: str) -> bytes:
+        """Raises RefusedError."""
         try:
-            jpeg = self._photograph_of(event)
+            return self._photograph_of(event)
         except LookupError as e:
             raise RefusedError(Why.NOT_POSSIBLE, str(e.args[0])[:300], id) from e
-        return self._answer(heard, id, "ok", "", event, jpeg)
 
-    def _answer(self, heard: Heard, id: str, result: Result, reason: str, part: str = "", jpeg: bytes = b"") -> Answer:
-        name = heard.topic.removeprefix("cmd/")
-        return Answer(heard, Response(id, name, result, utc_now(), reason, part=part, jpeg=jpeg))
+
+def _photograph(errand: Errand, part: Part, image: Image | Fault) -> Answer:
+    if isinstance(image, Fault):
+        return errand.answer("failed", image.reason, str(part))
+    return errand.answer("ok", "", str(part), small_photograph(image))

@@ -9,17 +9,17 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-import paho.mqtt.client as paho
 
-from agent.broker.command_desk import Answer as CommandAnswer
 from agent.broker.command_desk import CommandDesk
+from agent.broker.dialect import Dialect
+from agent.broker.errands import Answer
 from agent.broker.error import BrokerLostError, OtherProtocolError, PoisonError, TakenOverError
 from agent.broker.feed import Feed
-from agent.broker.heard import Heard
-from agent.broker.messages import Acknowledgement, Replay
+from agent.broker.listener import LISTENS_TO, Listener
 from agent.broker.self_report import SelfReport
-from agent.broker.session import IN_FLIGHT, Answer, Session
-from agent.clock import machine_boot, now, utc
+from agent.broker.session import IN_FLIGHT, Session
+from agent.broker.unacknowledged import Fate, Receipt
+from agent.clock import machine_boot, now
 from agent.events.event import alert, envelope
 from agent.events.outbox import Outbox
 from agent.events.rows import Row
@@ -31,13 +31,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _TAKEN_OVER_PAUSE_S = 60.0  # two stations of one name must not throw each other out many times a minute
 _DENIED_PAUSE_S = 60.0
 _GOODBYE_S = 5.0
-_LISTENS_TO = ("birth", "cmd/+", "ack", "replay")
-
-
-class _Birth(msgspec.Struct, frozen=True):
-    """Topic `birth`, as far as it tells one station from another."""
-
-    stream: str
 
 
 class Publisher:
@@ -60,13 +53,11 @@ class Publisher:
         self._station = station
         self._outbox = outbox
         self._desk = desk or CommandDesk()
-        self._report = SelfReport(birth, outbox, self._desk, trouble)
+        self._listener = Listener(outbox, self._desk, config.collector)
+        self._report = SelfReport(birth, outbox, self._listener, trouble)
         self._boot = machine_boot()
-        self._unsaid: list[CommandAnswer] = []
-        self._protocol = paho.MQTTv5
-        self._is_old = False
-        self._births = 0
-        self._born: set[str] = set()
+        self._unsaid: list[Answer] = []
+        self._dialect = Dialect()
         self._window = IN_FLIGHT
         self._denied: dict[str, float] = {}
         self._stop = threading.Event()
@@ -86,7 +77,7 @@ class Publisher:
     @property
     def misunderstood(self) -> int:
         """Messages to `birth`, `ack` and `replay` that could not be read."""
-        return self._report.misunderstood
+        return self._listener.misunderstood
 
     @property
     def away(self) -> tuple[str, float]:
@@ -109,8 +100,8 @@ class Publisher:
         while not self._stop.is_set():
             started_s = time.monotonic()
             try:
-                with Session(self._config, self._station, self._protocol, _LISTENS_TO) as session:
-                    if not self._is_proven():
+                with Session(self._config, self._station, self._dialect.version, LISTENS_TO) as session:
+                    if not self._dialect.was_understood():
                         continue
                     log.info("broker %s:%d connected, %d events waiting", *self._address, self._outbox.backlog())
                     self._greet(session)
@@ -129,20 +120,10 @@ class Publisher:
                 if isinstance(e, TakenOverError):
                     self._alert_of_the_other_one()
                 if isinstance(e, OtherProtocolError):
-                    self._protocol = paho.MQTTv311 if self._protocol == paho.MQTTv5 else paho.MQTTv5
-                    self._is_old |= e.is_refused
-                log.warning("broker %s:%d: %s; next try in %.1f s with %s", *self._address, e, wait_s, self._protocol.name)
+                    self._dialect.was_not_understood(e.is_refused)
+                version = self._dialect.version.name
+                log.warning("broker %s:%d: %s; next try in %.1f s with %s", *self._address, e, wait_s, version)
                 self._stop.wait(wait_s)
-
-    def _is_proven(self) -> bool:
-        """Whether this is the protocol to stay with. A broker that was silent to MQTT 5 may just have been away: now that it
-        answers to 3.1.1, it is asked once more, because only MQTT 5 gives reasons when an event is refused."""
-        if self._protocol == paho.MQTTv5:
-            self._is_old = False
-        elif not self._is_old:
-            self._is_old, self._protocol = True, paho.MQTTv5
-            return False
-        return True
 
     def _alert_of_the_other_one(self) -> None:
         """Once an hour: they may throw each other out for days."""
@@ -168,10 +149,9 @@ class Publisher:
         self._report.changed(**birth)
 
     def _greet(self, session: Session) -> None:
-        self._births += 1
-        self._born.add(self._outbox.stream)
+        self._listener.connected()
         self._report.greet(session, self._refusals())
-        self._born.add(self._outbox.stream)  # it may have changed while it was said
+        self._listener.born()  # the stream may have changed while it was said
 
     def _refusals(self) -> str:
         return f"not allowed to publish to {', '.join(sorted(self._denied))}" if self._denied else ""
@@ -193,11 +173,11 @@ class Publisher:
                 session.publish(one.row, envelope(self._station, one.row, one.historical, instant))
                 if one.historical:
                     late.add(one.row.seq)
-            for answer in session.answers(wait_s=0.2 if session.in_flight else 0.0):
-                late.discard(answer.row.seq)
-                self._settle(answer)
+            for receipt in session.receipts(wait_s=0.2 if session.in_flight else 0.0):
+                late.discard(receipt.row.seq)
+                self._settle(receipt)
             for heard in session.heard():
-                self._hear(heard, feed)
+                self._listener.hear(heard, feed)
             self._answer(session)
             self._report.say_what_is_due(session, self._refusals(), time.monotonic())
             is_idle = room > 0 and not told and not session.in_flight
@@ -210,39 +190,24 @@ class Publisher:
                 self._try_denied_again()
                 generation = self._outbox.wait_for_commit(generation, timeout_s=0.02 if feed.is_held_back else 0.5)
 
-    def _settle(self, answer: Answer) -> None:
-        if answer.refusal is None:
-            self._denied.pop(answer.row.topic, None)
-            (self._outbox.sent if self._config.collector else self._outbox.delivered)(answer.row)
-        elif answer.may_be_welcome_later:
-            log.error("not allowed to publish to %s (%s): its events wait", answer.row.topic, answer.refusal)
-            self._denied[answer.row.topic] = time.monotonic()
-        else:
-            log.error("event %d refused by the broker, set aside: %s", answer.row.seq, answer.refusal)
-            self._outbox.refused(answer.row, answer.refusal)
+    def _settle(self, receipt: Receipt) -> None:
+        row, reason = receipt.row, receipt.reason
+        match receipt.fate:
+            case Fate.TAKEN:
+                self._denied.pop(row.topic, None)
+                (self._outbox.sent if self._config.collector else self._outbox.delivered)(row)
+            case Fate.NOT_ALLOWED:
+                log.error("not allowed to publish to %s (%s): its events wait", row.topic, reason)
+                self._denied[row.topic] = time.monotonic()
+            case Fate.REFUSED:
+                log.error("event %d refused by the broker, set aside: %s", row.seq, reason)
+                self._outbox.refused(row, reason)
 
     def _try_denied_again(self) -> None:
         """A new connection, now and then: rights may have been given meanwhile. Raises BrokerLostError."""
         if self._denied and time.monotonic() - min(self._denied.values()) > _DENIED_PAUSE_S:
             self._denied.clear()
             raise BrokerLostError("connecting anew, to try topics that were not allowed")
-
-    def _hear(self, heard: Heard, feed: Feed) -> None:
-        try:
-            match heard.topic:
-                case "birth":
-                    self._look_for_another(msgspec.json.decode(heard.payload, type=_Birth), heard.retained)
-                case "ack":
-                    self._acknowledged(msgspec.json.decode(heard.payload, type=Acknowledgement), feed)
-                case "replay":
-                    wanted = msgspec.json.decode(heard.payload, type=Replay)
-                    if not heard.retained:
-                        feed.wanted(wanted.stream, max(1, wanted.first), wanted.last)
-                case _:
-                    self._desk.hear(heard, feed, self._outbox.stream, utc(), time.monotonic())
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            self._report.misunderstood += 1
-            log.warning("%s: not understood (%d so far): %s", heard.topic, self._report.misunderstood, e)
 
     def _answer(self, session: Session) -> None:
         """What commands have come to. A photograph goes alone: a broker that ends the connection over a message so large is
@@ -255,18 +220,3 @@ class Publisher:
             self._unsaid.remove(answer)
             if not session.reply(answer.heard, msgspec.json.encode(answer.response), _GOODBYE_S if is_large else 0.0):
                 self._report.unanswered += 1
-
-    def _look_for_another(self, birth: _Birth, is_retained: bool) -> None:
-        """Another one's birth under our name, later than our first: not each broker says that a connection was taken over
-        (mosquitto 2.0.11 does not). What was kept there before our first birth may be of the device that this one replaces."""
-        if birth.stream not in self._born and not (is_retained and self._births == 1):
-            raise TakenOverError("another station was born under this one's name")
-
-    def _acknowledged(self, ack: Acknowledgement, feed: Feed) -> None:
-        if ack.collector != self._config.collector:
-            return
-        if ack.stream == self._outbox.memory_stream:
-            self._outbox.acknowledged_in_memory(ack.seq)
-        elif ack.stream == self._outbox.stream:
-            self._outbox.acknowledged(ack.seq)
-            feed.taken(ack.taken)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.broker.command_desk import CommandDesk
+from agent.broker.listener import Listener
 from agent.broker.messages import Metrics, State
 from agent.broker.session import Session
 from agent.clock import machine_boot, now, utc_now
@@ -18,19 +18,21 @@ _METRICS_S = 10.0
 class SelfReport:
     """For the publisher's thread, but for `changed`.
 
-    birth: what the station is. trouble: what is wrong with it now, empty when nothing is.
+    birth: what the station is. trouble: what is wrong with it now, empty when nothing is. unanswered: responses to commands that
+    the network did not take in time.
     """
 
-    def __init__(self, birth: Mapping[str, Any], outbox: Outbox, desk: CommandDesk, trouble: Callable[[], str]) -> None:
+    def __init__(self, birth: Mapping[str, Any], outbox: Outbox, listener: Listener, trouble: Callable[[], str]) -> None:
         self._birth = dict(birth)
         self._outbox = outbox
-        self._desk = desk
+        self._listener = listener
+        self._desk = listener.desk
         self._trouble = trouble
         self._boot = machine_boot()
         self._has_changed = False
         self._said: State | None = None
         self._metrics_at_s = 0.0
-        self.misunderstood = self.unanswered = 0
+        self.unanswered = 0
 
     def changed(self, **birth: Any) -> None:
         """What the station is from now on in these respects; said as soon as there is a connection."""
@@ -75,7 +77,7 @@ class SelfReport:
         metrics = Metrics(
             **self._numbers(),
             waiting=self._outbox.backlog(),
-            misunderstood=self.misunderstood,
+            misunderstood=self._listener.misunderstood,
             unheard=session.unheard,
             obeyed=self._desk.obeyed,
             refused=dict(self._desk.refused),

@@ -13,7 +13,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +27,7 @@ from agent.broker.client import Client
 from agent.broker.error import BrokerLostError, OtherProtocolError, PoisonError, TakenOverError
 from agent.broker.heard import Heard, heard
 from agent.broker.login import certificate_trouble, password_of, tls_context
+from agent.broker.unacknowledged import Fate, Receipt, Unacknowledged
 from agent.events.rows import Row
 from agent.sections import Mqtt
 
@@ -42,15 +42,6 @@ _TAKEN_OVER = 0x8E
 _OVER_A_MESSAGE = {0x81, 0x82, 0x95, 0x99}  # malformed, protocol error, too large, format invalid
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the broker said to one event. refusal: None when it took it over. may_be_welcome_later: it is a matter of rights."""
-
-    row: Row
-    refusal: str | None = None
-    may_be_welcome_later: bool = False
-
-
 class Session:
     """Open once constructed. Raises BrokerLostError."""
 
@@ -58,16 +49,14 @@ class Session:
         self._protocol = protocol
         self._prefix = config.topic
         self._listens_to = listens_to
-        self._progress_within_s = 1.5 * config.keepalive_s  # while paho finds a silent connection after its keep-alive twice
+        # paho finds a silent connection after its keep-alive twice
+        self._unacknowledged = Unacknowledged(patience_s=1.5 * config.keepalive_s)
         self._connected: queue.Queue[ReasonCode | None] = queue.Queue()  # None: ended without an answer
         self._lost: ReasonCode | None = None
-        self._answers: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
+        self._receipts: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
         self._heard: queue.Queue[Heard] = queue.Queue(_HEARD)
         self._replies: deque[paho.MQTTMessageInfo] = deque()
         self.unheard = 0
-        self._row_of: dict[int, Row] = {}
-        self._progress_s = time.monotonic()
-        self._passed_over_s: float | None = None
         self._client = self._connect(config, station)
 
     def __enter__(self) -> "Session":
@@ -83,7 +72,7 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        return len(self._row_of)
+        return len(self._unacknowledged)
 
     def check(self) -> None:
         """Raises BrokerLostError once the connection or its thread has ended, or nothing was acknowledged for too long."""
@@ -91,11 +80,8 @@ class Session:
             raise self._ended(self._lost)
         if self._client.has_ended:
             raise BrokerLostError(f"the connection's thread has ended: {self._client.failure!r}")
-        if self._row_of and time.monotonic() - self._progress_s > self._progress_within_s:
-            raise BrokerLostError(f"no acknowledgement for {self._progress_within_s:.0f} s")
-        if self._passed_over_s is not None and time.monotonic() - self._passed_over_s > self._progress_within_s:
-            seq = next(iter(self._row_of.values())).seq
-            raise BrokerLostError(f"event {seq} was passed over: later ones are acknowledged, it is not")
+        if trouble := self._unacknowledged.trouble(time.monotonic()):
+            raise BrokerLostError(trouble)
 
     def say(self, topic: str, content: Any, wait_s: float = 0.0, qos: int = 1, expiry_s: int | None = None) -> None:
         """Publishes a retained message about the station itself; waits so long for the broker to take it over."""
@@ -128,32 +114,21 @@ class Session:
     def publish(self, row: Row, message: bytes) -> None:
         self.check()
         properties = self._properties(PacketTypes.PUBLISH, ContentType="application/cloudevents+json", PayloadFormatIndicator=1)
-        if not self._row_of:
-            self._progress_s = time.monotonic()
         sent = self._client.publish(f"{self._prefix}/{row.topic}", message, qos=1, properties=properties)
-        self._row_of[sent.mid] = row
+        self._unacknowledged.sent(sent.mid, row, time.monotonic())
 
-    def answers(self, wait_s: float) -> list[Answer]:
+    def receipts(self, wait_s: float) -> list[Receipt]:
         """What the broker said of events since the last call."""
         self.check()
         found: list[tuple[int, ReasonCode]] = []
         try:
-            found.append(self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait())
+            found.append(self._receipts.get(timeout=wait_s) if wait_s else self._receipts.get_nowait())
             while True:
-                found.append(self._answers.get_nowait())
+                found.append(self._receipts.get_nowait())
         except queue.Empty:
             pass
-        if found:
-            self._progress_s = time.monotonic()
-        return [self._answered(mid, reason) for mid, reason in found if mid in self._row_of]
-
-    def _answered(self, mid: int, reason: ReasonCode) -> Answer:
-        """Brokers answer in order (MQTT 5.0, 4.6): one that leaves an event out will not come back to it on this connection."""
-        if mid == next(iter(self._row_of)):
-            self._passed_over_s = None
-        elif self._passed_over_s is None:
-            self._passed_over_s = time.monotonic()
-        return _answer(self._row_of.pop(mid), reason)
+        rows = [(self._unacknowledged.answered(mid, time.monotonic()), reason) for mid, reason in found]
+        return [_receipt(row, reason) for row, reason in rows if row is not None]
 
     def heard(self) -> list[Heard]:
         """Messages to the station since the last call."""
@@ -166,8 +141,8 @@ class Session:
 
     def _ended(self, reason: ReasonCode) -> BrokerLostError:
         told = f"connection lost: {reason}"
-        if reason.value in _OVER_A_MESSAGE and self._row_of:
-            return PoisonError(told, list(self._row_of.values()))
+        if reason.value in _OVER_A_MESSAGE and self.in_flight:
+            return PoisonError(told, self._unacknowledged.rows)
         return (TakenOverError if reason.value == _TAKEN_OVER else BrokerLostError)(told)
 
     def _properties(self, packet: int, **values: Any) -> Properties | None:
@@ -235,7 +210,7 @@ class Session:
         self._connected.put(None)
 
     def _on_publish(self, client: paho.Client, data: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
-        self._answers.put((mid, reason))
+        self._receipts.put((mid, reason))
 
     def _on_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
         if len(message.payload) > _LARGEST_HEARD_BYTES:
@@ -266,7 +241,7 @@ def _is_over(reply: paho.MQTTMessageInfo) -> bool:
         return True
 
 
-def _answer(row: Row, reason: ReasonCode) -> Answer:
+def _receipt(row: Row, reason: ReasonCode) -> Receipt:
     if not reason.is_failure:
-        return Answer(row)
-    return Answer(row, str(reason), may_be_welcome_later=reason.value in _NOT_ALLOWED)
+        return Receipt(row, Fate.TAKEN)
+    return Receipt(row, Fate.NOT_ALLOWED if reason.value in _NOT_ALLOWED else Fate.REFUSED, str(reason))

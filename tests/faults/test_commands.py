@@ -42,6 +42,8 @@ def test_n13_hostile_oversized_malformed_late_and_repeated_commands_are_refused_
         ("cmd/shutdown", order()),
         ("cmd/💥", order()),
         ("ack", b"{" * 1000),
+        ("ack", b'{"unknown": ' + b"[" * 60_000),
+        ("birth", b'{"unknown": ' + b"[" * 60_000),
         ("replay", b'{"stream": 7}'),
         ("replay", b'{"stream": "%b", "from": 1, "to": 9223372036854775808}' % outbox.stream.encode()),
         ("replay", b'{"stream": "%b", "from": -1, "to": 7}' % outbox.stream.encode()),
@@ -62,7 +64,7 @@ def test_n13_hostile_oversized_malformed_late_and_repeated_commands_are_refused_
     assert (once["result"], twice["result"], twice["why"]) == ("ok", "refused", "repeated")
     assert desk.refused == refused
     assert (desk.obeyed, paused) == (1, None)
-    assert publisher.misunderstood == 4
+    assert publisher.misunderstood == 6
     assert heard.sequence() == list(range(1, 51))
 
 
