@@ -31,7 +31,7 @@ from agent.web.entrance import STATIC, Entrance
 from agent.web.exposition import exposition
 from agent.web.gate import GateDesk
 from agent.web.guard import HEADERS, Door, Handler
-from agent.web.kept import alerts
+from agent.web.outbox import alerts
 from agent.web.record import RecordDesk, in_record
 from agent.web.session_book import SessionKeeper
 from agent.web.sessions import Session, Throttle

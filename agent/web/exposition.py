@@ -3,7 +3,6 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from agent.observation.metrics import LATE_MS, LATENCY_MS, SCORES
 from agent.observation.shown import Health
+from agent.web.outbox import backlog
 
 _THERMAL = Path("/sys/class/thermal")
 
@@ -79,9 +79,11 @@ def _device(state: Path, thermal: Path) -> Iterator[Metric]:
     disk = shutil.disk_usage(state)
     yield GaugeMetricFamily("kensa_disk_free_bytes", "where the state lies", value=disk.free)
     yield GaugeMetricFamily("kensa_disk_size_bytes", "where the state lies", value=disk.total)
-    waiting = backlog(state / "outbox.db")
-    if waiting is not None:
-        yield GaugeMetricFamily("kensa_outbox_waiting", "events that the broker does not have yet", value=waiting)
+    try:
+        waiting = backlog(state / "outbox.db")
+    except sqlite3.Error:
+        return
+    yield GaugeMetricFamily("kensa_outbox_waiting", "events that the broker does not have yet", value=waiting)
 
 
 def temperatures(thermal: Path) -> dict[str, float]:
@@ -94,17 +96,6 @@ def temperatures(thermal: Path) -> dict[str, float]:
             continue  # a sensor that is asleep
         found[f"{name} {zone.name.removeprefix('thermal_zone')}"] = millidegrees / 1000
     return found
-
-
-def backlog(outbox: Path) -> int | None:
-    """Events that wait for delivery; None where it cannot be read."""
-    if not outbox.exists():
-        return None
-    try:
-        with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True, timeout=1)) as db:
-            return int(db.execute("SELECT count(*) FROM event WHERE state = 0").fetchone()[0])
-    except sqlite3.Error:
-        return None
 
 
 def _histogram(name: str, words: str, bounds: tuple[float, ...], content: tuple[list[int], float], unit: float) -> Metric:

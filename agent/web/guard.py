@@ -68,7 +68,7 @@ class Door:
         """A fresh session; the one that the browser had before is over."""
         self.leave(request, response)
         account = self.accounts.password_of(name)
-        secret, _ = self.sessions.begin(name, role, origin_of(request), time.monotonic(), account)
+        secret = self.sessions.begin(name, role, origin_of(request), time.monotonic(), account)
         lasts_s = int(VIEWERS_LONGEST_S) if role is Role.VIEWER else None  # else as long as the browser runs
         response.set_cookie(COOKIE, secret, max_age=lasts_s, httponly=True, samesite="strict", secure=self.is_tls, path="/")
 

@@ -2,17 +2,13 @@
 
 import io
 import re
-import sqlite3
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from agent.clock import utc_now
-from agent.events.rows import Kind
 from agent.observation.picture import small_photograph
 from agent.preprocess import read_image, to_8_bit
 from agent.record.gallery import Gallery
@@ -173,16 +169,3 @@ def _row(kept: Kept, review: Review | None, has_heat: bool) -> dict[str, Any]:
         "reviewer": said.reviewer,
         "reviewed": said.time,
     }
-
-
-def alerts(outbox: Path, limit: int = 200) -> list[dict[str, Any]]:
-    """The newest alerts among the station's events, delivered or not. Raises sqlite3.Error."""
-    if not outbox.exists():
-        return []
-    with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True, timeout=2)) as db:
-        rows = db.execute("SELECT time, data FROM event WHERE kind = ? ORDER BY seq DESC LIMIT ?", (Kind.ALERT, limit)).fetchall()
-    found = [(time, msgspec.json.decode(data)) for time, data in rows]
-    return [
-        {"time": time, "alert": data.get("alert", ""), "state": data.get("state", "told"), "detail": str(data.get("detail", ""))}
-        for time, data in found
-    ]

@@ -59,15 +59,14 @@ class Sessions:
         self._of: OrderedDict[str, Session] = OrderedDict()
         self.has_changed = False
 
-    def begin(self, name: str, role: Role, origin: str, now_s: float, account: str = "") -> tuple[str, Session]:
+    def begin(self, name: str, role: Role, origin: str, now_s: float, account: str = "") -> str:
         """A fresh secret for the cookie; nothing of what the browser had before is taken over."""
         secret = secrets.token_urlsafe(32)
-        session = Session(name, role, secrets.token_urlsafe(32), _hashed(origin), now_s, now_s, account)
-        self._of[_hashed(secret)] = session
+        self._of[_hashed(secret)] = Session(name, role, secrets.token_urlsafe(32), _hashed(origin), now_s, now_s, account)
         self.has_changed = True
         if len(self._of) > _MOST_SESSIONS:
             self._of.popitem(last=False)
-        return secret, session
+        return secret
 
     def kept(self, now_s: float) -> list[KeptSession]:
         """All of them, the one longest unused first."""

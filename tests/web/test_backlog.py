@@ -16,7 +16,7 @@ from waiting import wait_until
 from agent.events.rows import Kind, New
 from agent.events.store import DELIVERED, SENT, EventStore
 from agent.sections import Keep, KeepAll
-from agent.web.backlog import Waiting, waiting_in
+from agent.web.outbox import Waiting, waiting_in
 
 pytestmark = pytest.mark.timeout(240)  # processes and a browser are started, on a machine that may be busy
 
@@ -57,6 +57,17 @@ def settle(file: Path, first: int, last: int, state: int) -> None:
 
 def test_without_an_outbox_nothing_waits(tmp_path: Path) -> None:
     assert waiting_in(tmp_path / "outbox.db", KeepAll(), PLENTY) == Waiting()
+
+
+@pytest.mark.parametrize("name", ["hall #2", "line 7?mode=rw", "100%41"])
+def test_the_outbox_is_found_in_a_folder_of_any_name_and_nothing_is_made_beside_it(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    filled(folder / "outbox.db")
+
+    found = waiting_in(folder / "outbox.db", KeepAll(), PLENTY)
+
+    assert (found.events, [file.name for file in tmp_path.iterdir()]) == (300, [name])
 
 
 def test_there_is_room_for_as_long_as_the_rate_since_the_first_one_says(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_o1_a_removed_account_is_out_at_once(page: Served) -> None:
 @pytest.mark.parametrize(("idle_s", "steps"), [(8 * 3600 + 1, 1), (7 * 3600, 4)], ids=["a shift without use", "a day in use"])
 def test_sessions_end(idle_s: float, steps: int) -> None:
     sessions = Sessions()
-    secret, _ = sessions.begin("Ada", Role.OPERATOR, "here", now_s=0.0)
+    secret = sessions.begin("Ada", Role.OPERATOR, "here", now_s=0.0)
 
     found = [sessions.find(secret, "here", now_s=idle_s * (k + 1)) for k in range(steps)]
 
@@ -259,7 +259,7 @@ def test_sessions_end(idle_s: float, steps: int) -> None:
 def test_sessions_are_bounded_and_kept_as_hashes() -> None:
     sessions = Sessions()
 
-    secrets = [sessions.begin("Ada", Role.VIEWER, "here", 0.0)[0] for _ in range(101)]
+    secrets = [sessions.begin("Ada", Role.VIEWER, "here", 0.0) for _ in range(101)]
 
     assert sessions.find(secrets[0], "here", 1.0) is None
     assert sessions.find(secrets[1], "here", 1.0) is not None

@@ -165,7 +165,7 @@ def test_only_a_session_that_would_have_gone_on_does(kept: KeptSession, is_in: b
 
 def test_who_may_only_look_stays_for_months_and_who_may_do_something_for_a_day_at_most() -> None:
     sessions = Sessions()
-    begun = {role: sessions.begin(role.name, role, "here", 0.0)[0] for role in Role}
+    begun = {role: sessions.begin(role.name, role, "here", 0.0) for role in Role}
 
     inside = [
         {role.name for role, secret in begun.items() if sessions.find(secret, "here", now_s=3600.0 * hours)}

@@ -8,7 +8,6 @@ const PAUSED_AFTER_MS = 2000; // an old picture must not stand beside a newer ve
 const GIVEN_UP_AFTER_MS = 20000; // a picture that was asked for
 const WHY_PAUSED = { true: "picture paused: it is too long on its way to this screen", false: "picture paused: the line needs the processor" };
 const parts = [];
-let pendingHeat = "";
 let shownAt = 0;
 let askedAt = 0; // for the picture that is on its way, 0 where none is: another one would take its place, and none would ever come
 let isSlow = false; // the way to this screen: the last picture took too long
@@ -86,6 +85,7 @@ function show(part) {
   const at = part.views.findIndex((view) => view.camera === pinned);
   const k = at < 0 ? part.deciding : at;
   const view = part.views[k];
+  const heatPath = view.score === null ? "" : `/live/${part.part}/${k}.png`; // a camera that gave no image has no score either
   const photograph = byId("photograph");
   const shown = () => {
     askedAt = 0;
@@ -96,31 +96,27 @@ function show(part) {
     byId("no-picture").textContent = view.detail;
     photograph.hidden = photograph.src === "";
     const heat = byId("heat");
-    heat.hidden = pendingHeat === "";
-    if (pendingHeat) heat.src = pendingHeat;
+    heat.hidden = heatPath === "";
+    if (heatPath) heat.src = heatPath;
     tellVerdict(part, view.camera);
-    const sources = part.views.map((one, n) => ({ ...one, src: hasPicture(one) ? `/live/${part.part}/${n}.jpg` : "" }));
+    const sources = part.views.map((one, n) => ({ ...one, src: one.has_picture ? `/live/${part.part}/${n}.jpg` : "" }));
     showCameras(byId("cameras"), sources, k, (n) => {
       pinned = pinned === part.views[n].camera ? null : part.views[n].camera;
       show(part);
     });
   };
-  pendingHeat = view.score === null ? "" : `/live/${part.part}/${k}.png`;
   photograph.alt = `part ${part.part.split("/")[1]}, ${part.outcome}`;
   photograph.onload = shown;
   photograph.onerror = () => {
     askedAt = 0;
   };
-  if (hasPicture(view)) {
+  if (view.has_picture) {
     photograph.src = `/live/${part.part}/${k}.jpg`;
   } else {
     photograph.removeAttribute("src");
     shown();
   }
 }
-
-// A camera that gave no image has no score either; one whose image could not be judged has a picture all the same.
-const hasPicture = (view) => view.has_picture;
 
 function tellVerdict(part, camera = part.camera) {
   const verdict = byId("verdict");

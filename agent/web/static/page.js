@@ -84,7 +84,6 @@ function tellState() {
 }
 
 function take(now) {
-  isConnected = now.is_connected;
   showStation(now.station);
   if (now.health) takeHealth(now.health);
   isConnected = now.is_connected;
