@@ -35,26 +35,17 @@ class Actuation:
         return sum(asked is not None for asked in self._asked)
 
     @property
-    def parts(self) -> list[InFlight]:
-        """Whose pulse was asked for and not answered."""
-        return [asked for asked in self._asked if asked is not None]
-
-    @property
     def is_at_rest(self) -> bool:
         """Off, and no answer to come."""
         return not self._asked and not self.pulse.is_on
 
-    def eject(self, in_flight: InFlight, now_ns: int) -> None:
-        """Asks for a pulse. Raises EjectorError."""
+    def eject(self, in_flight: InFlight | None, now_ns: int) -> None:
+        """Asks for a pulse; None: once more, for parts that have been ejected already as far as anybody knows.
+
+        Raises EjectorError.
+        """
         self._ejector.switch(on=True, now_ns=now_ns)
         self._asked.append(in_flight)
-        self._off_again_ns = None
-        self.pulse.reject(now_ns)
-
-    def go_on(self, now_ns: int) -> None:
-        """Asks for a pulse once more for a part that has been ejected already, as far as anybody knows."""
-        self._ejector.switch(on=True, now_ns=now_ns)
-        self._asked.append(None)
         self._off_again_ns = None
         self.pulse.reject(now_ns)
 

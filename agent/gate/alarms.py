@@ -17,7 +17,6 @@ class Alarms:
     """
 
     def __init__(self, boot: str) -> None:
-        self.suppressed = 0
         self.dropped = 0
         self._boot = boot
         self._n = 0
@@ -29,7 +28,6 @@ class Alarms:
         """Into the log, and to the inspection process when there is one."""
         last_ns = self._last_ns.get(name)
         if last_ns is not None and now_ns - last_ns < _QUIET_NS:
-            self.suppressed += 1
             return
         self._last_ns[name] = now_ns
         self._n += 1

@@ -46,9 +46,14 @@ class Belt:
         newest_ns, place = self._readings[-1]
         return abs(self._direction * count - place) > fastest * (now_ns - newest_ns + _JITTER_NS)
 
-    def begin_anew(self) -> None:
-        """What was read counts from elsewhere than what will be."""
-        self._readings.clear()
+    def read(self, count: int, now_ns: int, fastest: float) -> str:
+        """As `moved`; why what was read before tells nothing any more, empty where it does. fastest: as `is_jump` has it."""
+        why = ""
+        if self.is_jump(count, now_ns, fastest):
+            why = f"the encoder went from {self.count} to {count} at once: its counter was set"
+            self._readings.clear()
+        self.moved(count, now_ns)
+        return why
 
     def knows(self, ns: int) -> bool:
         """Whether the encoder has been read since that instant: what `at` says of it is no guess."""

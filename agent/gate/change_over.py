@@ -42,13 +42,6 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """To do: gate and PLC go by this recipe from now on."""
-
-    recipe: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Wish:
     recipe: int
     asked_by: str
@@ -138,17 +131,17 @@ class ChangeOver:
             self._why_not, self._again_ns = why, now_ns + _AGAIN_NS
             self.alarms.append(("recipe-refused", f"recipe {self.current} should run, parts are rejected: {why}"))
 
-    def was_kept(self, why_not: str) -> Run | None:
-        """What is to be done now that the number has been written, or could not be."""
+    def was_kept(self, why_not: str) -> bool:
+        """The number has been written, or could not be; whether the gate goes by this recipe from now on."""
         wish = self._wish
         if wish is None:
-            return None
+            return False
         if why_not:
             self._fail(f"it could not be kept for a restart: {why_not}")
-            return None
+            return False
         self.current, self._wish, self.phase = wish.recipe, None, Phase.RUNS
         wish.done("")
-        return Run(wish.recipe)
+        return True
 
     def step(self, of_a_recipe: int, now_ns: int) -> Tell | Keep | None:
         """What is to be done next. of_a_recipe: parts in flight but those that came during the change-over."""

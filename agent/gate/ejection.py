@@ -1,10 +1,9 @@
 """What becomes of a part to be rejected from the gate on: its pulse, its way through the gate, the sensor behind it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from agent.ejectors import Ejector
-from agent.gate.actuation import Actuation
+from agent.gate.actuation import Actuation, Ejected
 from agent.gate.alarms import Alarms
 from agent.gate.belt import Belt
 from agent.gate.confirmation import Confirmation
@@ -12,16 +11,7 @@ from agent.gate.line_stop import Reason
 from agent.gate.plan import GatePlan
 from agent.gate.schedule import InFlight
 from agent.gate.standstill import Standstill
-from agent.gate.window import Windows, Wish
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """A part that is through. at_ns: when its output was on; None where nobody can say. problem: why it may not be ejected."""
-
-    in_flight: InFlight
-    at_ns: int | None
-    problem: str
+from agent.gate.window import Stretch, Windows, Wish
 
 
 class Ejection:
@@ -43,12 +33,12 @@ class Ejection:
         self._alarms = alarms
 
     def __len__(self) -> int:
-        return len(self.output) if self._belt is None else len(self._windows)
+        return len(self._windows)
 
     @property
     def parts(self) -> list[InFlight]:
         """Not gone by."""
-        return self.output.parts if self._belt is None else self._windows.parts
+        return self._windows.parts
 
     def change(self, plan: GatePlan) -> None:
         """For parts that come to the gate from now on."""
@@ -59,27 +49,14 @@ class Ejection:
     def eject(self, in_flight: InFlight, now_ns: int) -> None:
         """A part to be rejected is at the gate. Raises EjectorError."""
         self.output.eject(in_flight, now_ns)
-        if self._belt is not None:
-            self._windows.reject(in_flight)
+        self._windows.reject(in_flight)
 
-    def answered(self, now_ns: int) -> Iterator[Gone]:
-        """What the output has answered since the last call; by time the part has gone with it."""
+    def gone(self, now_ns: int) -> list[Stretch]:
+        """Those that are through, or whose output has failed, since the last call: by time when the output has answered, with a
+        belt when that has also brought them through the gate, however long it takes."""
         for ejected in self.output.answers():
-            if ejected.error:
-                self._standstill.hold(Reason.EJECTOR, ejected.error, now_ns)
-            if (in_flight := ejected.in_flight) is None:
-                continue
-            if ejected.error:
-                self._windows.clear(in_flight)
-                yield Gone(in_flight, None, ejected.error[:100])
-                continue
-            if self.confirmation:
-                self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), ejected.at_ns)
-            problem = self._too_late(in_flight, ejected.at_ns)
-            if self._belt is None:
-                yield Gone(in_flight, ejected.at_ns, problem)
-            else:  # gone when it is through the gate, however long the belt takes
-                self._windows.answered(in_flight, ejected.at_ns, problem)
+            self._hear(ejected, now_ns)
+        return self._windows.gone(now_ns if self._belt is None else self._windows.place)
 
     def follow_belt(self, now_ns: int) -> None:
         """A part to be rejected is moving through the gate, as slowly as it likes: the output stays on, or comes on again."""
@@ -92,11 +69,7 @@ class Ejection:
             case Wish.ON if pulse.is_on:
                 pulse.hold_over(now_ns + pulse.width_ns)
             case Wish.ON if not self._standstill.in_maintenance and Reason.OUTPUT_TOO_LONG not in self._standstill.held:
-                self.output.go_on(now_ns)
-
-    def gone(self) -> list[Gone]:
-        """Those that the belt has brought through the gate."""
-        return [Gone(stretch.in_flight, stretch.at_ns, stretch.problem) for stretch in self._windows.gone()]
+                self.output.eject(None, now_ns)
 
     def lost(self) -> list[InFlight]:
         """Takes all off the belt: nobody knows any more where they are."""
@@ -128,6 +101,18 @@ class Ejection:
         """When there is something to do next, as far as it is known by the clock."""
         confirm_ns = self.confirmation.wake_ns() if self.confirmation else None
         return min((ns for ns in (self.output.wake_ns(), confirm_ns) if ns is not None), default=None)
+
+    def _hear(self, ejected: Ejected, now_ns: int) -> None:
+        if ejected.error:
+            self._standstill.hold(Reason.EJECTOR, ejected.error, now_ns)
+        if (in_flight := ejected.in_flight) is None:
+            return
+        if ejected.error:
+            self._windows.answered(in_flight, None, ejected.error[:100])
+            return
+        if self.confirmation:
+            self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), ejected.at_ns)
+        self._windows.answered(in_flight, ejected.at_ns, self._too_late(in_flight, ejected.at_ns))
 
     def _too_late(self, in_flight: InFlight, at_ns: int) -> str:
         late_ns = at_ns - in_flight.planned_ns

@@ -49,7 +49,7 @@ class Gate:
         self.incidents: Counter[str] = Counter()
         self.alarms = Alarms(boot)
         self.belt = Belt(1 if plan.travel_counts > 0 else -1) if plan.travel_counts is not None else None
-        self._placing = Placing(self.belt) if self.belt is not None else None
+        self._placing = Placing(self.belt)
         self._standstill = Standstill(plan.stop, self.alarms, orders)
         self._ejection = Ejection(ejector, plan, self.belt, confirms, self._standstill, self.alarms)
         self.output, self.confirmation = self._ejection.output, self._ejection.confirmation
@@ -97,7 +97,7 @@ class Gate:
                 continue
             log.error("part %s went by the gate while no ejector process ran: look for it behind the gate", part)
             lost = InFlight(part, triggered_ns, planned_ns, _RESTARTED, planned_ns, recipe)
-            self._close(lost, now_ns, actual_ns=None, problem=_NO_PROCESS)
+            self._close(lost, now_ns, problem=_NO_PROCESS)
 
     def trigger(self, triggered_ns: int, attached: bool, recipe: int | None = 0, unsettled: str = "") -> InFlight:
         """Opens the next part; without an inspection process, or while the line should stand, it is rejected already.
@@ -108,10 +108,11 @@ class Gate:
         self._n += 1
         part = Part(self._boot, self._n)
         self._journal.opened(part, triggered_ns)
-        place = self._place_of(triggered_ns)
+        place, dead = self._placing.place_of(triggered_ns)
+        if dead:
+            self.encoder_lost(dead, triggered_ns)
         in_flight = self._schedule.open(part, triggered_ns, self._foregone(attached, unsettled), place, recipe)
-        if self._placing is not None:
-            self._placing.placed(in_flight, place)
+        self._placing.placed(in_flight, place)
         return in_flight
 
     def tell(self, part: Part, verdict: Verdict, recipe: int = 0) -> None:
@@ -135,14 +136,13 @@ class Gate:
 
     def act(self, now_ns: int) -> list[Closed]:
         """Closes the parts that are due and ends pulses; raises EjectorError where the output cannot be driven."""
-        closed = self._hear_ejector(now_ns)
+        closed = self._close_gone(now_ns)
         closed += self._correct_places(now_ns)
         place = now_ns if self.belt is None else self.belt.place
         for in_flight in self._schedule.due(place) if place is not None else []:
             closed += self._arrive(in_flight, now_ns)
         self._ejection.follow_belt(now_ns)
-        closed += self._hear_ejector(now_ns)
-        closed += [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._ejection.gone()]
+        closed += self._close_gone(now_ns)
         self._ejection.end_pulse(now_ns, self._schedule.rejects_before)
         self._ejection.look_for_unconfirmed(now_ns)
         self._standstill.look_after(now_ns)
@@ -166,8 +166,7 @@ class Gate:
     def reset(self) -> None:
         """A person has looked: the line may go on."""
         self._standstill.reset()
-        if self._placing is not None:
-            self._placing.reset()
+        self._placing.reset()
 
     def maintain(self, begin: bool, now_ns: int) -> None:
         """Maintenance begins: outputs go off and stay inert. It ends: they work again."""
@@ -176,15 +175,10 @@ class Gate:
 
     def belt_read(self, count: int, read_ns: int, now_ns: int) -> None:
         """The encoder stood there. One whose counter was set tells of the parts that are on the belt nothing any more."""
-        if self.belt is None:
-            return
-        if self.belt.is_jump(count, read_ns, self._plan.fastest_counts):
-            why = f"the encoder went from {self.belt.count} to {count} at once: its counter was set"
+        if self.belt is not None and (why := self.belt.read(count, read_ns, self._plan.fastest_counts)):
             log.warning("%s; %d parts on the belt", why, len(self))
             if len(self):
                 self.encoder_lost(why, now_ns)
-            self.belt.begin_anew()
-        self.belt.moved(count, read_ns)
 
     def encoder_lost(self, why: str, now_ns: int) -> None:
         self.hold(Reason.ENCODER, why, now_ns)
@@ -192,53 +186,40 @@ class Gate:
     def _foregone(self, attached: bool, unsettled: str) -> Verdict | None:
         """The verdict that is known before anybody looks."""
         if self.held:
-            return Verdict(
-                Outcome.REJECT, Cause.MISSED, f"held until a person resets the gate: {', '.join(r.value for r in self.held)}"
-            )
+            reasons = ", ".join(reason.value for reason in self.held)
+            return Verdict(Outcome.REJECT, Cause.MISSED, f"held until a person resets the gate: {reasons}")
         if not attached:
             return _NOBODY
         return Verdict(Outcome.REJECT, Cause.FAULT, unsettled) if unsettled else None
 
-    def _place_of(self, triggered_ns: int) -> int:
-        """Where the belt was at a trigger; 0 for a gate that goes by time."""
-        if self._placing is None:
-            return 0
-        place, dead = self._placing.place_of(triggered_ns)
-        if dead:
-            self.encoder_lost(dead, triggered_ns)
-        return place
-
     def _correct_places(self, now_ns: int) -> list[Closed]:
         """Shifts parts that were further back or ahead than was thought; closes all where nobody knows where they are."""
-        if self._placing is None:
-            return []
         for in_flight, counts in self._placing.corrections():
             self._schedule.shift(in_flight, counts)
-        if Reason.ENCODER not in self.held:
+        if self.belt is None or Reason.ENCODER not in self.held:
             return []
         self._placing.clear()
         return self._give_up(_NO_PLACE, now_ns)
 
     def _give_up(self, problem: str, now_ns: int) -> list[Closed]:
         """Closes all that have not come through."""
-        lost_parts = [*self._ejection.lost(), *self._schedule.clear()]
-        return [self._close(lost, now_ns, actual_ns=None, problem=problem) for lost in lost_parts]
+        return [self._close(lost, now_ns, problem=problem) for lost in (*self._ejection.lost(), *self._schedule.clear())]
 
     def _arrive(self, in_flight: InFlight, now_ns: int) -> list[Closed]:
         """A part is at the gate. A reject is closed when the output has answered, with an encoder when it has gone through."""
         if self.belt is not None:
             in_flight.planned_ns = self.belt.when(in_flight.due) or now_ns
         if in_flight.final.outcome is Outcome.PASS:
-            return [self._close(in_flight, now_ns, actual_ns=None)]
+            return [self._close(in_flight, now_ns)]
         if self.in_maintenance:
-            return [self._close(in_flight, now_ns, actual_ns=None, problem=_MAINTENANCE)]
+            return [self._close(in_flight, now_ns, problem=_MAINTENANCE)]
         self._ejection.eject(in_flight, now_ns)
         return []
 
-    def _hear_ejector(self, now_ns: int) -> list[Closed]:
-        return [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._ejection.answered(now_ns)]
+    def _close_gone(self, now_ns: int) -> list[Closed]:
+        return [self._close(gone.in_flight, now_ns, gone.at_ns, gone.problem) for gone in self._ejection.gone(now_ns)]
 
-    def _close(self, in_flight: InFlight, now_ns: int, actual_ns: int | None, problem: str = "") -> Closed:
+    def _close(self, in_flight: InFlight, now_ns: int, actual_ns: int | None = None, problem: str = "") -> Closed:
         verdict = in_flight.final
         when = (in_flight.triggered_ns, in_flight.planned_ns, actual_ns)
         closed = Closed(in_flight.part, verdict, *when, problem, in_flight.recipe)

@@ -73,7 +73,7 @@ class Wishes:
 @dataclass(frozen=True, slots=True)
 class Station:
     """How the station is, for the PLC. error: why it is not as it should be. is_changing: to another recipe. is_unable: what an
-    inspection process that is there lacks, a camera for example."""
+    inspection process that is there lacks, a camera for example. recipe: that runs, 0 where the line has none."""
 
     is_attached: bool
     is_held: bool
@@ -83,6 +83,7 @@ class Station:
     error: ErrorCode = ErrorCode.NONE
     is_changing: bool = False
     is_unable: bool = False
+    recipe: int = 0
 
     @property
     def is_ready(self) -> bool:
@@ -112,7 +113,6 @@ class Handshake:
         self._results: deque[tuple[int, Outcome]] = deque()
         self._shown: tuple[int, Outcome] | None = None
         self._waits_for_low_ack = False
-        self._recipe = 0
         self._error = ErrorCode.NONE
         self._beats = 0
         self._next_beat_ns: int | None = None
@@ -155,9 +155,6 @@ class Handshake:
         """Latched; the first error stays."""
         self._error = self._error or code
 
-    def changed_recipe(self, number: int) -> None:
-        self._recipe = number
-
     def reset(self) -> None:
         """The error is cleared; results that were not taken are forgotten, the PLC has lost count of them."""
         if self.overrun:
@@ -191,7 +188,7 @@ class Handshake:
             missed=self.missed % _DOUBLE_WORD,
             heartbeat_count=self._beats % _WORD,
             held_results=len(self._results) + (self._shown is not None),
-            recipe=self._recipe,
+            recipe=station.recipe,
         )
 
     def wake_ns(self) -> int | None:

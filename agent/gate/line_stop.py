@@ -1,9 +1,9 @@
-"""Why the line is asked to stand still until a person says that it may go on."""
+"""Why the line is asked to stand still until a person says that it may go on, and the rules by which rejects ask for it."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from enum import Enum
 
+from agent.gate.plan import StopRules
 from agent.inspection import Outcome, Verdict
 
 
@@ -27,33 +27,16 @@ class Reason(Enum):
     UNREADABLE = "orders-unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """in_a_row: rejects one after the other that stop the line. of_last: (M, K): M rejects among the last K parts do."""
+class Rejects:
+    """Of the parts that closed lately, and which rules of the line they break."""
 
-    in_a_row: int | None = None
-    of_last: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class LineStop:
-    """Latched reasons with what a person should know; while there is one, the line should stand and each part is rejected."""
-
-    rules: Rules
-    held: dict[Reason, str] = field(default_factory=dict)
-    _in_a_row: int = 0
-    _last: deque[bool] = field(default_factory=deque)
-
-    def hold(self, reason: Reason, detail: str) -> bool:
-        """True where it was not held for this reason already."""
-        if reason in self.held:
-            return False
-        self.held[reason] = detail
-        return True
+    def __init__(self, rules: StopRules) -> None:
+        self._rules = rules
+        self._in_a_row = 0
+        self._last: deque[bool] = deque(maxlen=rules.of_last or 0)
 
     def reset(self) -> None:
         """A person has looked: the counts begin anew."""
-        self.held.clear()
         self._in_a_row = 0
         self._last.clear()
 
@@ -61,14 +44,10 @@ class LineStop:
         """Which rules this closed part breaks, and how."""
         rejected = verdict.outcome is Outcome.REJECT
         self._in_a_row = self._in_a_row + 1 if rejected else 0
+        self._last.append(rejected)
         broken = []
-        if self.rules.in_a_row is not None and self._in_a_row >= self.rules.in_a_row:
+        if self._rules.in_a_row is not None and self._in_a_row >= self._rules.in_a_row:
             broken.append((Reason.REJECTS_IN_A_ROW, f"{self._in_a_row} parts in a row were rejected"))
-        if self.rules.of_last is not None:
-            most, window = self.rules.of_last
-            self._last.append(rejected)
-            if len(self._last) > window:
-                self._last.popleft()
-            if sum(self._last) >= most:
-                broken.append((Reason.REJECTS_OF_LAST, f"{sum(self._last)} of the last {len(self._last)} parts were rejected"))
+        if self._rules.rejects is not None and sum(self._last) >= self._rules.rejects:
+            broken.append((Reason.REJECTS_OF_LAST, f"{sum(self._last)} of the last {len(self._last)} parts were rejected"))
         return broken

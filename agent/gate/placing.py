@@ -10,15 +10,17 @@ _STILL_TRIGGERS = 3  # as many at one place of the belt: the encoder is dead
 
 
 class Placing:
-    """belt: the encoder's readings."""
+    """belt: the encoder's readings; None for a gate that goes by time, where all parts are at 0 and no guess is made."""
 
-    def __init__(self, belt: Belt) -> None:
+    def __init__(self, belt: Belt | None) -> None:
         self._belt = belt
         self._still: tuple[int, int] = (0, 0)  # place of the last trigger, triggers there
         self._guessed: deque[tuple[InFlight, int]] = deque()  # parts of which the encoder was not read since; at what place
 
     def place_of(self, triggered_ns: int) -> tuple[int, str]:
         """Where the belt was at a trigger, and why its encoder must be taken for dead; empty where it need not."""
+        if self._belt is None:
+            return 0, ""
         place = self._belt.at(triggered_ns)
         if place is None:
             return 0, "a part came before the encoder said anything"
@@ -28,12 +30,12 @@ class Placing:
 
     def placed(self, in_flight: InFlight, place: int) -> None:
         """A part is on the line at that place; noted if it was a guess."""
-        if not self._belt.knows(in_flight.triggered_ns):
+        if self._belt is not None and not self._belt.knows(in_flight.triggered_ns):
             self._guessed.append((in_flight, place))
 
     def corrections(self) -> Iterator[tuple[InFlight, int]]:
         """Parts of which the encoder, be it much later, says where the belt was at their trigger: by so many counts further."""
-        while self._guessed and self._belt.knows(self._guessed[0][0].triggered_ns):
+        while self._belt is not None and self._guessed and self._belt.knows(self._guessed[0][0].triggered_ns):
             in_flight, guessed = self._guessed.popleft()
             place = self._belt.at(in_flight.triggered_ns)
             yield in_flight, place - guessed if place is not None else 0

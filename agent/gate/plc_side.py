@@ -33,7 +33,6 @@ class PlcSide:
 
     def serve(self, station: Station, now_ns: int) -> list[Asked]:
         """Shows where the station stands; gives what the PLC has asked for, which may change what has to be shown."""
-        self._handshake.changed_recipe(self._changes.current)
         self.signals = self._handshake.signals(station, now_ns)
         said = self._plc.exchange(self.signals)
         self.wishes = said[-1] if said else self.wishes

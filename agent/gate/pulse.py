@@ -30,7 +30,9 @@ class Pulse:
     @property
     def off_ns(self) -> int | None:
         """When it has to go off, as things stand; None where it is."""
-        return None if self._least_ns is None else self._bounded(max(self._least_ns, self._held_ns))
+        if self._least_ns is None:
+            return None
+        return min(max(self._least_ns, self._held_ns), self._on_since_ns + self._longest_ns)
 
     def reject(self, now_ns: int) -> None:
         """A part to be rejected is here: the output is on from now on, for at least the width."""
@@ -67,6 +69,3 @@ class Pulse:
     def ended(self, now_ns: int) -> None:
         self._least_ns, self._held_ns = None, 0
         self._may_be_on_again_ns = now_ns + self.gap_ns
-
-    def _bounded(self, off_ns: int) -> int:
-        return min(off_ns, self._on_since_ns + self._longest_ns)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from agent.config import Line
-from agent.gate.change_over import ChangeOver, Keep, Phase, Run, Tell
+from agent.gate.change_over import ChangeOver, Keep, Phase, Tell
 from agent.gate.gate import Gate
 from agent.gate.inspection_side import InspectionSide
 from agent.gate.operator_side import RecipeState
@@ -20,14 +20,15 @@ _ENDED = 16
 class RecipeSide:
     """boot: of the ejector process; makes the names of wishes unique."""
 
-    def __init__(self, boot: str, line: Line, changes: ChangeOver, book: RecipeBook, gate: Gate, side: InspectionSide) -> None:
+    def __init__(self, boot: str, line: Line, changes: ChangeOver, gate: Gate, inspection: InspectionSide) -> None:
         self._boot = boot
         self._line = line
         self._changes = changes
-        self._book = book
         self._gate = gate
-        self._inspection = side
-        self._is_keeping = False
+        self._inspection = inspection
+        self._book = RecipeBook(line.state)
+        if changes.current:
+            self._book.keep(changes.current)  # chosen by nobody yet, it runs after a restart too
         self._n = 0
         self._ended: dict[str, str] = {}
         self._look_ns: int | None = None
@@ -71,14 +72,9 @@ class RecipeSide:
         self._changes.ask(wish.recipe, f"command {wish.id}", done, now_ns)
 
     def _keep(self, recipe: int) -> None:
-        if not self._is_keeping:
-            self._is_keeping = True
-            self._book.keep(recipe)
-        elif (outcome := self._book.outcome) is not None:
-            self._is_keeping = False
-            if isinstance(run := self._changes.was_kept(outcome), Run):
-                self._gate.change(self._line.recipes[run.recipe].gate)
-                log.warning("recipe %d (%s) runs from now on", run.recipe, self._changes.names[run.recipe])
+        if (why_not := self._book.keep(recipe)) is not None and self._changes.was_kept(why_not):
+            self._gate.change(self._line.recipes[recipe].gate)
+            log.warning("recipe %d (%s) runs from now on", recipe, self._changes.names[recipe])
 
     def _end(self, id: str, refusal: str) -> None:
         self._ended[id] = refusal

@@ -1,4 +1,5 @@
-"""Where the belt has to be for the output to be on, for a gate that goes by an encoder; and whether it was."""
+"""The parts that are to be rejected, from the gate on: when they are through, and by an encoder where the belt has to be for the
+output to be on, and whether it was."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -20,8 +21,8 @@ class Stretch:
 
     first: the output switches. arrival: the part's front is at the gate. last: the pulse's width behind that.
     is_let_go: the output may go off, what it still does until it has obeyed is enough for the rest.
-    unguarded: of the way, on which the belt moved while the output was off and ought not to be. at_ns, problem: what the output
-    answered, once it has.
+    unguarded: of the way, on which the belt moved while the output was off and ought not to be.
+    is_answered: the output has said since when it is on (at_ns; None where nobody can say), and why the part may not be ejected.
     """
 
     in_flight: InFlight
@@ -30,6 +31,7 @@ class Stretch:
     last: int
     is_let_go: bool = False
     unguarded: int = 0
+    is_answered: bool = False
     at_ns: int | None = None
     problem: str = ""
 
@@ -68,11 +70,16 @@ class Windows:
         due = in_flight.due
         self._open.append(Stretch(in_flight, due, due + self._lead, due + self._counts))
 
-    def answered(self, in_flight: InFlight, at_ns: int, problem: str) -> None:
-        """The output is on for this part since then."""
+    @property
+    def place(self) -> int:
+        """Where the belt is, less its trembling."""
+        return self._place or 0
+
+    def answered(self, in_flight: InFlight, at_ns: int | None, problem: str) -> None:
+        """The output is on for this part since then, or has failed. Of one that is not on the list this says nothing."""
         for stretch in self._open:
             if stretch.in_flight is in_flight:
-                stretch.at_ns, stretch.problem = at_ns, problem
+                stretch.is_answered, stretch.at_ns, stretch.problem = True, at_ns, problem
 
     def moved(self, place: int, coming: int, is_on: bool) -> Wish:
         """What the output has to do. place: the belt's forward count. coming: how far it comes in the lead. is_on: until now."""
@@ -88,18 +95,17 @@ class Windows:
             return Wish.OFF
         return Wish.ON if place != before else Wish.STAY
 
-    def gone(self) -> list[Stretch]:
-        """Takes off the list the parts that have gone through the gate and whose output has answered."""
-        place = self._place or 0
-        gone = [stretch for stretch in self._open if stretch.last <= place and stretch.at_ns is not None]
+    def gone(self, place: int) -> list[Stretch]:
+        """Takes off the list the parts whose output has failed, and those that are through and whose output was on. place: of the
+        belt, or now in ns."""
+        gone = [one for one in self._open if one.is_answered and (one.at_ns is None or one.last <= place)]
         self._open = [stretch for stretch in self._open if stretch not in gone]
         for stretch in gone:
             if stretch.unguarded > stretch.arrival - stretch.first and not stretch.problem:
                 stretch.problem = f"the belt moved {stretch.unguarded} counts through the gate with the output off"
         return gone
 
-    def clear(self, in_flight: InFlight | None = None) -> list[InFlight]:
-        """Takes all off the list, or one: its output has failed, or nobody knows where the belt is."""
-        cleared = [one.in_flight for one in self._open if in_flight in (None, one.in_flight)]
-        self._open = [one for one in self._open if one.in_flight not in cleared]
+    def clear(self) -> list[InFlight]:
+        """Takes all off the list: nobody knows where the belt is."""
+        cleared, self._open = self.parts, []
         return cleared

@@ -22,7 +22,7 @@ def connect(n):
         Session(away, "press-3", paho.MQTTv5)
     with contextlib.suppress(BrokerLostError), Session(there, "press-3", paho.MQTTv5, ("cmd/+",)) as session:
         session.publish(Row("s", n, f"part {n}", "result/pass", "now", b"{}"), b"{}")
-        while not session.answers(wait_s=5):
+        while not session.receipts(wait_s=5):
             pass
         if n % 2:
             raise BrokerLostError("left by an error, like a connection that was cut")

@@ -21,7 +21,6 @@ def test_the_same_alarm_is_told_once_a_minute_and_others_at_once() -> None:
         alarms.add(name, f"at {ns}", ns)
 
     assert taken(alarms) == [("a", "at 0"), ("b", "at 2"), ("a", f"at {MINUTE_NS}")]
-    assert alarms.suppressed == 2
 
 
 def test_an_alarm_that_was_not_taken_is_there_again_with_the_same_key() -> None:

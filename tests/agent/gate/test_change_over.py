@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.gate.change_over import WITHIN_NS, ChangeOver, Keep, Phase, Run, Tell
+from agent.gate.change_over import WITHIN_NS, ChangeOver, Keep, Phase, Tell
 from agent.gate.schedule import Schedule
 from agent.inspection import Cause, Outcome, Part, Verdict
 
@@ -54,7 +54,7 @@ def test_a_change_over_sees_parts_out_tells_inspection_keeps_the_number_and_only
     before = (changes.current, changes.of_new_part, bool(changes.unsettled), asker.heard[:])
     run = changes.was_kept("")
 
-    assert (draining, told, waiting, kept, run) == (None, Tell(2, "the PLC"), None, Keep(2), Run(2))
+    assert (draining, told, waiting, kept, run) == (None, Tell(2, "the PLC"), None, Keep(2), True)
     assert before == (1, None, True, [])
     assert (changes.current, changes.of_new_part, changes.unsettled, asker.heard) == (2, 2, "", [""])
 
@@ -180,7 +180,7 @@ def test_a_number_that_cannot_be_kept_leaves_the_recipe_before_and_inspection_go
     changes.was_told(True)
     changes.answered(1, 1, "", 4)
 
-    assert (run, told) == (None, Tell(1, "the gate"))
+    assert (run, told) == (False, Tell(1, "the gate"))
     assert "no space left on device; recipe 1 stays" in asker.heard[0]
     assert (changes.current, changes.unsettled) == (1, "")
 
@@ -257,8 +257,8 @@ class Line(RuleBasedStateMachine):
                 self.changes.was_told(told)
             case Keep(recipe=recipe):
                 self.on_disk = recipe if can_be_kept else self.on_disk
-                run = self.changes.was_kept("" if can_be_kept else "disk full")
-                self.gate_goes_by = run.recipe if run else self.gate_goes_by
+                runs = self.changes.was_kept("" if can_be_kept else "disk full")
+                self.gate_goes_by = recipe if runs else self.gate_goes_by
 
     @rule()
     def all_goes_well(self) -> None:

@@ -168,3 +168,22 @@ def test_a13_a_machine_too_slow_for_its_line_is_reported_as_such(journal: Journa
 
     assert gate.output.lateness.figures() == {"pulses": 100, "p50_ms": 1.0, "p99_ms": 6.0, "max_ms": 6.0}
     assert alarms(gate) == ["pulses-late"]
+
+
+def test_a_part_that_was_given_up_has_ended_whatever_its_output_answers_later(journal: Journal, output: Output) -> None:
+    """Encoder and output hang on one coupler, whose plug is pulled while a part is in the gate."""
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    gate.belt_read(0, 0, 0)
+    part = told(gate, 0, REJECT)
+    output.is_slow, output.error = True, "the coupler does not answer"
+    gate.belt_read(-1000, 100 * MS, 100 * MS)
+    gate.act(100 * MS)
+    gate.encoder_lost("the coupler does not answer", 200 * MS)
+    given_up = gate.act(200 * MS)
+    output.is_slow = False
+
+    afterwards = gate.act(300 * MS)
+
+    assert [closed.part for closed in given_up + afterwards] == [part]
+    assert gate.account["reject"] == gate.account["triggers"] == 1
+    assert Reason.EJECTOR in gate.held

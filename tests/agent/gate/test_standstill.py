@@ -27,6 +27,18 @@ def test_while_the_line_is_held_each_new_part_is_rejected_and_after_a_reset_judg
     assert "crash-loop" in verdicts[while_held].detail
 
 
+def test_a_reason_is_held_and_told_of_once_until_the_reset(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    later_ns = 120_000 * MS  # an alarm of one name is told once a minute
+
+    gate.hold(Reason.EJECTOR, "first", 0)
+    gate.hold(Reason.EJECTOR, "second", later_ns)
+    gate.hold(Reason.ENCODER, "third", later_ns)
+
+    assert gate.held == {Reason.EJECTOR: "first", Reason.ENCODER: "third"}
+    assert alarms(gate) == ["ejector-failed", "encoder-lost"]
+
+
 def test_a_hold_and_maintenance_outlive_the_process(tmp_path: Path, journal: Journal, output: Output) -> None:
     book = OrderBook(tmp_path / "orders.json")
     killed = Gate("killed", BY_TIME, output, journal, book)

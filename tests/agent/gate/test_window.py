@@ -69,7 +69,7 @@ def test_an_encoder_that_trembles_is_not_told_of_as_a_belt_that_moved_with_the_o
     [through.moved(place, 0, is_on=False) for place in [DUE, DUE + 1] * 100]
     through.moved(DUE + COUNTS, 0, is_on=True)
 
-    assert [gone.problem for gone in through.gone()] == [""]
+    assert [gone.problem for gone in through.gone(through.place)] == [""]
 
 
 def test_what_goes_by_after_the_output_was_let_go_is_not_told_of() -> None:
@@ -81,7 +81,7 @@ def test_what_goes_by_after_the_output_was_let_go_is_not_told_of() -> None:
     through.moved(DUE + COUNTS - LEAD - 5, LEAD + 5, is_on=True)
     through.moved(DUE + COUNTS, LEAD, is_on=False)
 
-    assert [gone.problem for gone in through.gone()] == [""]
+    assert [gone.problem for gone in through.gone(through.place)] == [""]
 
 
 def test_a_part_is_gone_once_the_belt_has_passed_its_stretch_and_the_output_has_answered() -> None:
@@ -90,9 +90,9 @@ def test_a_part_is_gone_once_the_belt_has_passed_its_stretch_and_the_output_has_
 
     through.moved(DUE + COUNTS, 0, is_on=True)
 
-    assert through.gone() == []
+    assert through.gone(through.place) == []
     through.answered(one, at_ns=7, problem="")
-    assert [(gone.in_flight, gone.at_ns, gone.problem) for gone in through.gone()] == [(one, 7, "")]
+    assert [(gone.in_flight, gone.at_ns, gone.problem) for gone in through.gone(through.place)] == [(one, 7, "")]
     assert len(through) == 0
 
 
@@ -106,7 +106,7 @@ def test_a_belt_that_moved_on_with_the_output_off_is_told_of(unguarded: int, is_
     through.moved(DUE + unguarded, 0, is_on=False)
     through.moved(DUE + COUNTS, 0, is_on=True)
 
-    assert [bool(gone.problem) for gone in through.gone()] == [is_told]
+    assert [bool(gone.problem) for gone in through.gone(through.place)] == [is_told]
 
 
 @given(st.lists(st.integers(-30, 60), max_size=60))
@@ -119,7 +119,7 @@ def test_every_part_leaves_once_however_the_belt_moves(steps: list[int]) -> None
     for step in [*steps, 10_000]:
         place += step
         through.moved(place, 0, is_on=True)
-        left += [gone.in_flight for gone in through.gone()]
+        left += [gone.in_flight for gone in through.gone(through.place)]
 
     assert sorted(one.part.n for one in left) == [1, 2, 3, 4, 5]
 
@@ -128,5 +128,7 @@ def test_nobody_knows_where_the_belt_is_clears_all_and_a_failed_output_its_part(
     first, second = part(1), part(2, due=300)
     through = windows(first, second)
 
-    assert through.clear(first) == [first]
+    through.answered(first, None, "coil 3 does not answer")
+
+    assert [(gone.in_flight, gone.problem) for gone in through.gone(through.place)] == [(first, "coil 3 does not answer")]
     assert through.clear() == [second]
