@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.fit import Box, Fit, boxes
 from agent.inspection import AnomalyMap, Depth, Image
 from agent.roi import Roi
 from agent.shrink import Shrink, alone
@@ -37,8 +37,7 @@ class RefusedImageError(ValueError):
 class InputContract(msgspec.Struct, frozen=True):
     """Which images a model accepts, and how they become its input.
 
-    width, height: of the prepared image in px. fit: `stretch` scales the axes on their own, `pad` keeps the aspect with
-    black borders, `crop` keeps it by cutting the longer axis at the centre. Sizes in px, aspect is width / height;
+    Sizes in px, aspect is width / height. width, height: of the prepared image. fit: as in agent/fit.py; borders are black.
     white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are). depth: needed too.
     roi: what of the image is inspected, None for all of it. tiles: in which the prepared image is given to the graph, None for
     whole.
@@ -52,7 +51,7 @@ class InputContract(msgspec.Struct, frozen=True):
     max_height: int
     min_aspect: float
     max_aspect: float
-    fit: Literal["stretch", "pad", "crop"] = "stretch"
+    fit: Fit = "stretch"
     white_level: int = 65535
     depth: bool = False
     roi: Roi | None = None
@@ -62,6 +61,10 @@ class InputContract(msgspec.Struct, frozen=True):
     def graph_size(self) -> tuple[int, int]:
         """Width and height of the graph's input, px: of a tile where there are tiles."""
         return (self.width, self.height) if self.tiles is None else (self.tiles.size, self.tiles.size)
+
+    def boxes(self, width: int, height: int) -> tuple[Box, Box]:
+        """What of a photograph of that size is seen, and where in the prepared image it comes."""
+        return boxes((width, height), (self.width, self.height), self.fit)
 
     def check(self, width: int, height: int) -> None:
         """Raises RefusedImageError for an image size outside the contract."""
@@ -128,15 +131,9 @@ def prepare_depth(depth: Depth, size: tuple[int, int], contract: InputContract) 
         raise RefusedImageError(f"depth is {depth.shape[1]}x{depth.shape[0]} px, its image {width}x{height}: expected one size")
     if contract.roi is not None:
         depth = contract.roi.hide_depth(depth)
-    target = (contract.width, contract.height)
-    if contract.fit == "stretch":
-        return _nearest(depth, target)
-    if contract.fit == "crop":
-        x, y, w, h = _crop_box(width, height, contract)
-        return _nearest(depth[y : y + h, x : x + w], target)
-    x, y, w, h = _pad_box(width, height, contract)
+    seen, place = contract.boxes(width, height)
     padded = np.zeros((contract.height, contract.width), dtype=np.float32)
-    padded[y : y + h, x : x + w] = _nearest(depth, (w, h))
+    place.of(padded)[:] = cv2.resize(seen.of(depth), place.size, interpolation=cv2.INTER_NEAREST_EXACT)
     return padded
 
 
@@ -169,15 +166,12 @@ def prepare(image: Image, contract: InputContract, shrink: Shrink = alone) -> Im
     contract.check(width, height)
     if contract.roi is not None:
         image = contract.roi.hide(image)
-    target = (contract.width, contract.height)
-    if contract.fit == "stretch":
-        return _resize(image, target, shrink)
-    if contract.fit == "crop":
-        x, y, w, h = _crop_box(width, height, contract)
-        return _resize(image[y : y + h, x : x + w], target, shrink)
-    x, y, w, h = _pad_box(width, height, contract)
+    seen, place = contract.boxes(width, height)
+    resized = _resize(seen.of(image), place.size, shrink)
+    if contract.fit != "pad":
+        return resized
     padded = np.full((contract.height, contract.width, 3), _FILL, dtype=np.uint8)
-    padded[y : y + h, x : x + w] = _resize(image, (w, h), shrink)
+    place.of(padded)[:] = resized
     return padded
 
 
@@ -218,29 +212,24 @@ def inspected(contract: InputContract) -> NDArray[np.bool_]:
     if contract.roi is None:
         return np.ones((contract.height, contract.width), dtype=np.bool_)
     width, height = contract.roi.size
-    mask, target = contract.roi.mask(width, height), (contract.width, contract.height)
+    seen, place = contract.boxes(width, height)
     over_input = np.zeros((contract.height, contract.width), dtype=np.uint8)
-    if contract.fit == "pad":
-        x, y, box_w, box_h = _pad_box(width, height, contract)
-        over_input[y : y + box_h, x : x + box_w] = cv2.resize(mask, (box_w, box_h), interpolation=cv2.INTER_NEAREST_EXACT)
-    else:
-        x, y, box_w, box_h = _crop_box(width, height, contract) if contract.fit == "crop" else (0, 0, width, height)
-        over_input[:] = cv2.resize(mask[y : y + box_h, x : x + box_w], target, interpolation=cv2.INTER_NEAREST_EXACT)
+    mask = seen.of(contract.roi.mask(width, height))
+    place.of(over_input)[:] = cv2.resize(mask, place.size, interpolation=cv2.INTER_NEAREST_EXACT)
     return over_input > 0
 
 
 def _over_photograph(anomaly_map: AnomalyMap, size: tuple[int, int], contract: InputContract) -> AnomalyMap:
     """The map over the photograph, whatever the region of interest."""
     width, height = size
-    if contract.fit == "stretch":
-        return _linear(anomaly_map, size)
+    seen, place = contract.boxes(width, height)
     if contract.fit == "pad":
-        x, y, w, h = _pad_box(width, height, contract)
-        over_input = _linear(anomaly_map, (contract.width, contract.height))
-        return _linear(over_input[y : y + h, x : x + w], size)
-    x, y, w, h = _crop_box(width, height, contract)
+        anomaly_map = place.of(_linear(anomaly_map, (contract.width, contract.height)))
+    over_seen = _linear(anomaly_map, seen.size)
+    if contract.fit != "crop":
+        return over_seen
     whole = np.full((height, width), anomaly_map.min(), dtype=np.float32)
-    whole[y : y + h, x : x + w] = _linear(anomaly_map, (w, h))
+    seen.of(whole)[:] = over_seen
     return whole
 
 
@@ -255,23 +244,5 @@ def _resize(image: Image, size: tuple[int, int], shrink: Shrink) -> Image:
     return image
 
 
-def _nearest(depth: Depth, size: tuple[int, int]) -> Depth:
-    return np.ascontiguousarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.float32)
-
-
 def _linear(anomaly_map: AnomalyMap, size: tuple[int, int]) -> AnomalyMap:
     return np.asarray(cv2.resize(anomaly_map, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-
-
-def _crop_box(width: int, height: int, contract: InputContract) -> tuple[int, int, int, int]:
-    """x, y, w, h in the photograph: its largest centred box of the network's aspect."""
-    scale = min(width / contract.width, height / contract.height)
-    w, h = max(1, round(contract.width * scale)), max(1, round(contract.height * scale))
-    return (width - w) // 2, (height - h) // 2, w, h
-
-
-def _pad_box(width: int, height: int, contract: InputContract) -> tuple[int, int, int, int]:
-    """x, y, w, h in the network's input: the photograph's place between the borders."""
-    scale = min(contract.width / width, contract.height / height)
-    w, h = max(1, round(width * scale)), max(1, round(height * scale))
-    return (contract.width - w) // 2, (contract.height - h) // 2, w, h
