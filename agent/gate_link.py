@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -39,34 +40,33 @@ _PARTS_PER_CONFIRM = 256
 _ORDERS = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who hears what the gate says, from the link's thread.
+
+    closed: of each closed part; calls `confirm` once its event is durable. alarm: what people should know of the gate. wished:
+    what became of a `wish`. trigger: of a part that comes, before `next_trigger` gives it; may wait for nothing.
+    """
+
+    closed: Callable[[Closed], None]
+    alarm: Callable[[Alarm], None] = lambda alarm: None
+    wished: Callable[[Wished], None] = lambda wished: None
+    trigger: Callable[[Triggered], None] = lambda trigger: None
+
+
 class GateLink:
     """One thread that attaches to the ejector process, listens, and attaches again for ever when it is gone.
 
-    on_closed: called from that thread for each closed part; calls `confirm` once its event is durable. on_alarm: called from
-    that thread for what people should know of the gate. on_wished: the same for what became of a `wish`.
-    recipe: by which parts are judged; said with each verdict. on_trigger: called from that thread when a part comes, before
-    `next_trigger` gives it; may wait for nothing. why_unable: why no part that comes now can be inspected, empty where it can;
-    asked by that thread again and again.
+    recipe: by which parts are judged; said with each verdict. why_unable: why no part that comes now can be inspected, empty
+    where it can; asked by that thread again and again.
     """
 
-    def __init__(
-        self,
-        socket: Path,
-        on_closed: Callable[[Closed], None],
-        on_alarm: Callable[[Alarm], None] = lambda alarm: None,
-        on_wished: Callable[[Wished], None] = lambda wished: None,
-        recipe: int = 0,
-        on_trigger: Callable[[Triggered], None] = lambda trigger: None,
-        why_unable: Callable[[], str] = str,
-    ) -> None:
+    def __init__(self, socket: Path, ears: Ears, recipe: int = 0, why_unable: Callable[[], str] = str) -> None:
         self.recipe = recipe
         self.held = ""  # why the line stands, as the gate says
         self.orders: deque[ChangeTo] = deque(maxlen=_ORDERS)
         self._socket = socket
-        self._on_closed = on_closed
-        self._on_alarm = on_alarm
-        self._on_wished = on_wished
-        self._on_trigger = on_trigger
+        self._ears = ears
         self._why_unable = why_unable
         self._triggers: queue.Queue[Triggered | None] = queue.Queue(_WAITING_TRIGGERS)
         self._to_confirm: deque[Part] = deque()
@@ -113,7 +113,7 @@ class GateLink:
         self._send(Tell(part, verdict, self.recipe))
 
     def recall(self, part: Part, why: str) -> None:
-        """The part may not pass, whatever it was judged to be; tried until the gate has heard it. For `on_trigger`."""
+        """The part may not pass, whatever it was judged to be; tried until the gate has heard it. For `Ears.trigger`."""
         self._recalled.append(Tell(part, Verdict(Outcome.REJECT, Cause.FAULT, why), self.recipe))
 
     def wake(self) -> None:
@@ -196,22 +196,22 @@ class GateLink:
         match message:
             case Triggered():
                 try:
-                    self._on_trigger(message)
+                    self._ears.trigger(message)
                     self._triggers.put_nowait(message)
                 except queue.Full:
                     self.overrun += 1
                     log.error("part %s triggered while %d wait: not inspected", message.part, _WAITING_TRIGGERS)
             case Report(closed=parts):
                 for closed in parts:
-                    self._on_closed(closed)
+                    self._ears.closed(closed)
             case ChangeTo():
                 self.orders.append(message)
                 self.wake()
             case Wished():
-                self._on_wished(message)
+                self._ears.wished(message)
             case Leaving():
                 self._is_left = True
             case Held(why=why):
                 self.held = why
             case Alarm():
-                self._on_alarm(message)
+                self._ears.alarm(message)

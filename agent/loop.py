@@ -16,8 +16,10 @@ Threads of the two processes of a station:
 | record | Record | disk | 8 images; more are dropped | check() ends the process |
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
 | ejector's main | eject_forever | nothing | journal: 20 000 parts | output off; restarted, parts in flight are rejected |
+| driver, each with a network, in the ejector | DriverThread | its PLC or broker | 256 switches, 1024 edges | the process ends |
 | journal, in the ejector | Segments | disk | 1000 records; older ones go | append() ends the process |
 | orders, in the ejector, while they are written | OrderBook | disk | one order | tried again |
+| recipe, in the ejector, for a moment | RecipeBook | disk | one number | the recipe before stays |
 | log, in each process | PatientThread | who reads it | 1000 lines; older ones go, counted | lines are missing |
 """
 

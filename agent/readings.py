@@ -45,15 +45,13 @@ class Readings:
             if len(self._of) > _READINGS:
                 self._of.popitem(last=False)
 
-    def of(self, part: Part) -> tuple[Measured, ...]:
-        """Still kept afterwards: a part may be reported again until it is confirmed."""
-        with self._lock:
-            return self._of[part][0] if part in self._of else ()
+    def of(self, part: Part) -> tuple[tuple[Measured, ...], Judge]:
+        """What was measured, and by whom; for a part that nobody has measured nothing, and who measures now.
 
-    def judge_of(self, part: Part) -> Judge:
-        """Who measured it; for a part that nobody has measured, who measures now."""
+        Still kept afterwards: a part may be reported again until it is confirmed.
+        """
         with self._lock:
-            return self._of[part][1] if part in self._of else self.judge
+            return self._of.get(part, ((), self.judge))
 
     def forget(self, part: Part) -> None:
         with self._lock:

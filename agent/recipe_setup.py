@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -95,24 +96,16 @@ class Cameras:
 
 
 class _Preparation:
-    """A recipe's models, being opened. models: once they are; why_not: once one could not be. over: called from the thread."""
+    """A recipe's models, being opened in a thread. models: they, or why they cannot be. over: called from the thread."""
 
     def __init__(self, order: ChangeTo, line: Line, over: Callable[[], None], now_s: float) -> None:
         self.order = order
         self.line = line
         self.until_s = now_s + WITHIN_NS / 1e9  # the gate waits no longer
-        self._lock = threading.Lock()
-        self._is_given_up = False
-        self.models: Models | None = None
-        self.why_not = ""
-        self.failure: Exception | None = None
+        self.models: Future[Models] = Future()
         self._over = over
         self._thread = threading.Thread(target=self._run, name="recipe", daemon=True)
         self._thread.start()
-
-    @property
-    def is_over(self) -> bool:
-        return not self._thread.is_alive() or bool(self.models or self.why_not or self.failure)
 
     def leave(self) -> None:
         self._thread.join(_LEAVE_WITHIN_S)
@@ -120,26 +113,19 @@ class _Preparation:
 
     def give_up(self) -> None:
         """The models are closed, if need be by the thread, should they ever come."""
-        with self._lock:
-            self._is_given_up = True
-            if self.models is not None:
-                self.models.__exit__(None, None, None)
+        self.models.add_done_callback(_close)
 
     def _run(self) -> None:
         try:
-            self._came(Models(self.line))
-        except (BundleError, InferenceError) as e:
-            self.why_not = str(e)
+            self.models.set_result(Models(self.line))
         except Exception as e:  # noqa: BLE001 - raised in the loop by finished()
-            self.failure = e
+            self.models.set_exception(e)
         self._over()
 
-    def _came(self, models: Models) -> None:
-        with self._lock:
-            if self._is_given_up:
-                models.__exit__(None, None, None)
-            else:
-                self.models = models
+
+def _close(opened: Future[Models]) -> None:
+    if opened.exception() is None:
+        opened.result().close()
 
 
 class RecipeSetup:
@@ -156,7 +142,7 @@ class RecipeSetup:
         self.asked_by = ""
         with ExitStack() as stack:
             self.line, self.models = _first_that_opens(line, wanted)
-            stack.callback(self._close_models)
+            stack.callback(lambda: self.models.close())
             self._cameras = Cameras(self.line.cameras)
             stack.callback(self._cameras.close)
             stack.callback(self._leave_next)
@@ -186,19 +172,22 @@ class RecipeSetup:
 
         Raises CameraLostError where a camera did not even come back with its settings before.
         """
-        if self._next is None or not (self._next.is_over or now_s > self._next.until_s):
+        if self._next is None or not (self._next.models.done() or now_s > self._next.until_s):
             return None
         done, self._next = self._next, None
-        if not done.is_over:
+        wanted = done.order.recipe
+        if not done.models.done():
             done.give_up()
             why = f"its model was not open after {WITHIN_NS / 1e9:.0f} s"
-            log.error("recipe %d: %s; given up", done.order.recipe, why)
-            return Changed(done.order.recipe, self.line.recipe, why)
-        if done.failure is not None:
-            raise SetupError("the thread that opens another recipe's model stopped") from done.failure
-        wanted, why, self.asked_by = done.order.recipe, done.why_not, done.order.asked_by
-        if done.models is not None:
-            why = self._take(done.line, done.models, progress)
+            log.error("recipe %d: %s; given up", wanted, why)
+            return Changed(wanted, self.line.recipe, why)
+        self.asked_by = done.order.asked_by
+        if (error := done.models.exception()) is None:
+            why = self._take(done.line, done.models.result(), progress)
+        elif isinstance(error, BundleError | InferenceError):
+            why = str(error)
+        else:
+            raise SetupError("the thread that opens another recipe's model stopped") from error
         return Changed(wanted, self.line.recipe, why[:1000])
 
     def _take(self, line: Line, models: Models, progress: Callable[[], None]) -> str:
@@ -206,14 +195,11 @@ class RecipeSetup:
         try:
             self._cameras.change(line.cameras, progress)
         except CameraLostError as e:
-            models.__exit__(None, None, None)
+            models.close()
             return str(e)
         before, self.line, self.models = self.models, line, models
-        before.__exit__(None, None, None)
+        before.close()
         return ""
-
-    def _close_models(self) -> None:
-        self.models.__exit__(None, None, None)
 
     def _leave_next(self) -> None:
         if self._next is not None:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -12,17 +11,17 @@ from types import TracebackType
 from agent.broker.command_desk import CommandDesk
 from agent.broker.mqtt import Publisher
 from agent.bundle import BundleError
-from agent.clock import machine_boot, now
+from agent.clock import machine_boot
 from agent.config import Line
-from agent.events.event import alert, kind, payload, topic
-from agent.events.memory import Entry
+from agent.events.event import alert
 from agent.events.outbox import Outbox
-from agent.gate.recipe_book import RECIPE_FILE, RecipeBook, recipe_of
-from agent.gate_link import GateLink
+from agent.gate.recipe_book import recipe_of
+from agent.gate_link import Ears, GateLink
 from agent.health import ALIVE, notify
-from agent.inspection import Closed, Event, Fault, Shot
+from agent.inspection import Closed, Fault, Shot
 from agent.link import Alarm, Triggered, Wished
 from agent.model import self_test
+from agent.observation.around import around_station
 from agent.observation.observer import open_observer
 from agent.only_one import only_one
 from agent.photographer import Standard
@@ -31,6 +30,7 @@ from agent.recipe_setup import RecipeSetup
 from agent.record.image import photograph_of
 from agent.record.record import FOLDER as RECORD
 from agent.reload import why_no_reload
+from agent.reports import Reports
 from agent.runtimes import InferenceError
 from agent.serving.hang import HangWatch
 from agent.serving.model_watch import Opened
@@ -54,21 +54,20 @@ class Station:
         self._is_leaving = False
         with ExitStack() as devices:
             devices.enter_context(only_one(line.state, "inspect"))
-            recipe, _ = recipe_of(line, RecipeBook(line.state / RECIPE_FILE))
+            recipe, _ = recipe_of(line)
             self._recipes = devices.enter_context(RecipeSetup(line, recipe, lambda: self.gate.wake()))
             models, running = self._recipes.models, self._recipes.line
             self.judging, self.readings = models.of_cameras, Readings(models.own.judge)
             self._standards = _standards_of(self.judging)
-            self._config_sha256 = line.sha256
-            self._boot = machine_boot()
-            self._product_of = {number: one.product for number, one in line.recipes.items()}
+            boot = machine_boot()
             told_as = f"{line.station} at {line.mqtt.topic}"
-            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, self._boot, told_as))
+            self._outbox = devices.enter_context(Outbox(line.state / "outbox.db", line.outbox, boot, told_as))
+            self._reports = Reports(line, boot, self._outbox, self.readings)
             birth = {
                 "station": line.station,
                 **_judged_by(models, running),
                 "camera": ", ".join(line.cameras),
-                "boot_id": self._boot,
+                "boot_id": boot,
                 "config_sha256": line.sha256,
             }
             ordered = line.state / "commands.json"
@@ -78,24 +77,26 @@ class Station:
                 why_no_reload=lambda: why_no_reload(line),
                 tell=self._outbox.alert,
                 photograph=lambda event: photograph_of(line.state / RECORD, event),
-                products=self._product_of,
+                products={number: one.product for number, one in line.recipes.items()},
                 wish=lambda id, recipe: self.gate.wish(id, recipe),
             )
-            hears = (self._record, self._alarm, self._wished)
-            self.gate = GateLink(line.socket, *hears, running.recipe, self._photograph, self._why_unable)
+            ears = Ears(self._closed, self._alarm, self._wished, self._photograph)
+            self.gate = GateLink(line.socket, ears, running.recipe, self._why_unable)
             self._publisher = devices.enter_context(
                 Publisher(line.mqtt, line.station, self._outbox, birth | _bundles(models), self._trouble, self._desk)
             )
             judges = [opened.model for opened in models.each]
-            tells = (self._trouble, lambda: self._publisher.away)
-            self.observer = devices.enter_context(open_observer(line, judges, birth, self.gate, self._outbox, *tells))
+            around = around_station(birth, self.gate, self._outbox, self._trouble, lambda: self._publisher.away)
+            self.observer = devices.enter_context(open_observer(line, judges, running.gate.delay_ns, around))
             devices.enter_context(self.gate)
             if hang is not None and hang.left:
                 log.error("the process before this one hung and was ended; it stood in: %s", hang.left)
-                self._tell("inspection-hung", f"the process was ended and started again; it stood in: {hang.left[-1500:]}")
+                self._reports.alert(
+                    "inspection-hung", f"the process was ended and started again; it stood in: {hang.left[-1500:]}"
+                )
             self._devices = devices.pop_all()
         if line.trouble:
-            self._outbox.alert(f"configuration/{uuid.uuid4().hex}", alert("configuration", line.trouble))
+            self._reports.alert("configuration", line.trouble)
         log.info("inspection ready", extra={"data": birth})
 
     def __enter__(self) -> "Station":
@@ -160,7 +161,7 @@ class Station:
         models = self._recipes.models
         is_renewed = models.renew(time.monotonic())
         for name, detail in models.news():
-            self._tell(name, detail)
+            self._reports.alert(name, detail)
         if is_renewed:
             self._judge_by(models)
 
@@ -173,7 +174,9 @@ class Station:
                 self._judge_by(self._recipes.models)
                 instead = f"recipe {line.recipe} ({line.product}) instead of {before.recipe} ({before.product})"
                 judge, asked_by = self.readings.judge, self._recipes.asked_by
-                self._tell("recipe-changed", f"{instead}, asked for by {asked_by}: model {judge.model} {judge.bundle_id}")
+                self._reports.alert(
+                    "recipe-changed", f"{instead}, asked for by {asked_by}: model {judge.model} {judge.bundle_id}"
+                )
             self.gate.answer(changed)
         if self.gate.orders and not self._recipes.is_preparing:
             self._recipes.begin(self.gate.orders.popleft(), time.monotonic())
@@ -198,24 +201,10 @@ class Station:
             else:
                 self._desk.self_tested("")
 
-    def _record(self, closed: Closed) -> None:
-        """A part has closed: its event goes to the outbox; if that is too far behind, the gate will report it again."""
+    def _closed(self, closed: Closed) -> None:
+        """A part has ended at the gate."""
         self.observer.ended(closed)
-        judge = self.readings.judge_of(closed.part)
-        product = self._product_of.get(closed.recipe or 0, "")
-        which = (judge.bundle_id, judge.threshold, judge.model, self._config_sha256, product)
-        event, instant = Event(closed, self.readings.of(closed.part), *which), now(self._boot)
-
-        def durable(key: str) -> None:
-            self.readings.forget(closed.part)
-            self.gate.confirm(closed.part)
-
-        data = payload(event, self._boot, instant.clock, instant.mono_ns)
-        self._outbox.put(Entry(str(closed.part), kind(event), topic(event), instant.utc, data, durable))
-
-    def _tell(self, name: str, detail: str) -> None:
-        """An alert of its own."""
-        self._outbox.alert(f"{name}/{uuid.uuid4().hex}", alert(name, detail))
+        self._reports.part(closed, lambda: self.gate.confirm(closed.part))
 
     def _photograph(self, trigger: Triggered) -> None:
         """Each camera is asked as soon as the link's thread hears of a part: the belt moves on while others are judged."""
@@ -223,7 +212,7 @@ class Station:
             assert isinstance(doubt.image, Fault)
             self.gate.recall(doubt.part, doubt.image.reason)
             instead = f"{doubt.image.reason}; where its event says that it passed, look for it behind the gate"
-            self._tell("photograph-in-doubt", f"part {doubt.part}: {instead}")
+            self._reports.alert("photograph-in-doubt", f"part {doubt.part}: {instead}")
 
     def _wished(self, wished: Wished) -> None:
         """The gate says what became of a wish for another recipe."""

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Stop
 from typing import IO
@@ -24,7 +24,7 @@ _LEAVE_WITHIN_S = 15.0
 class _Child:
     role: str
     process: subprocess.Popen[bytes]
-    restart_at_s: float | None = field(default=None)
+    restart_at_s: float | None = None
 
 
 def run_both(line_file: Path, travel_ms: float, stop: Stop, stderr: IO[bytes] | None = None, beside: tuple[str, ...] = ()) -> int:

@@ -13,14 +13,13 @@ _NO_EJECTOR = "the ejector process is not there: every part is rejected"
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """birth: what does not change. gauges, drops, queues: names to numbers as they are now.
+    """birth: what does not change. drops, queues: names to numbers as they are now.
 
     alert: tells people, with a name, `raised` or `cleared`, and words. trouble: what is wrong now, empty when nothing is. broker:
     why it takes no event, empty where it does, and for how many seconds.
     """
 
     birth: Mapping[str, str | float] = field(default_factory=dict)
-    gauges: Callable[[], dict[str, float]] = dict
     drops: Callable[[], dict[str, int]] = dict
     queues: Callable[[], dict[str, int]] = dict
     trouble: Callable[[], str] = str

@@ -43,7 +43,6 @@ class Account:
         self._ended: OrderedDict[Part, None] = OrderedDict()
         self._newest: dict[str, int] = {}
         self.triggers = 0
-        self.twice = 0
 
     def opened(self, part: Part, now_ns: int) -> None:
         """A part was announced; the numbers left out between it and the one before were triggered as well."""
@@ -57,7 +56,6 @@ class Account:
     def ended(self, part: Part, now_ns: int) -> bool:
         """False when its end was told before."""
         if part in self._ended:
-            self.twice += 1
             return False
         if part not in self._open:
             if part.n > self._newest.get(part.boot, 0):

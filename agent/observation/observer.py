@@ -6,21 +6,19 @@ The hot path leaves a part here with `saw`, which waits for nothing. A thread of
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 from agent.clock import utc_now
 from agent.config import Line
-from agent.events.outbox import Outbox
-from agent.gate_link import GateLink
 from agent.give_way import this_thread_gives_way
 from agent.inspection import Closed, Fault, Measured, Part, Verdict
 from agent.model import Model
 from agent.observation.alarm_watch import AlarmWatch
-from agent.observation.around import Around, around_station
+from agent.observation.around import Around
 from agent.observation.drift import Drift
 from agent.observation.live_picture import LivePicture
 from agent.observation.metrics import Tally
@@ -191,7 +189,7 @@ class Observer:
         tally, record = self._tally, self._record
         drops = {"observer": self.dropped, "display": self._live.not_shown, **self._around.drops()}
         queues = {"observer": len(self._facts), **self._around.queues()}
-        gauges = {"latency_recent_ms": self._pressure.slow_ms, **self._around.gauges()}
+        gauges = {"latency_recent_ms": self._pressure.slow_ms}
         if record is not None:
             drops |= record.drops
             queues["record"] = record.waiting
@@ -240,20 +238,12 @@ def _fewest_good_parts(models: Sequence[Model]) -> int:
 
 
 @contextmanager
-def open_observer(
-    line: Line,
-    models: Sequence[Model],
-    birth: Mapping[str, str | float],
-    gate: GateLink,
-    outbox: Outbox,
-    trouble: Callable[[], str],
-    broker: Callable[[], tuple[str, float]],
-) -> Iterator[Observer]:
+def open_observer(line: Line, models: Sequence[Model], due_ns: int, around: Around) -> Iterator[Observer]:
     """The observer of a line, with the record and the alarms that its file asks for. models: all that judge, the line's own
-    first. trouble: of cameras, runtime, file. broker: as Around has it."""
-    around = around_station({**birth, "threshold": models[0].calibration.threshold}, gate, outbox, trouble, broker)
+    first. due_ns: as Observer has it."""
+    around = replace(around, birth={**around.birth, "threshold": models[0].calibration.threshold})
     drift = Drift(line.drift, _fewest_good_parts(models)) if line.drift else None
     with ExitStack() as opened:
         record = opened.enter_context(Record(line.state / FOLDER, line.record)) if line.record else None
-        due_ns, longest_ns = line.by(int(birth["recipe"])).gate.delay_ns, max(one.gate.delay_ns for one in line.each)
+        longest_ns = max(one.gate.delay_ns for one in line.each)
         yield opened.enter_context(Observer(line.state, due_ns, longest_ns, around, record, drift))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from types import TracebackType
 
 from agent.config import Line
 from agent.model import Here
@@ -23,10 +22,7 @@ class Models:
             }
             self._opened = stack.pop_all()
 
-    def __enter__(self) -> "Models":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def close(self) -> None:
         self._opened.close()
 
     @property

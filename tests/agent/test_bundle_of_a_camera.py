@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,7 @@ def test_a_reload_is_refused_while_the_bundle_of_a_camera_is_not_there(line: Lin
 
 
 def test_a_model_that_failed_is_opened_anew_and_the_others_judge_on(line: Line) -> None:
-    with Models(line) as models:
+    with closing(Models(line)) as models:
         before = models.of_cameras
         before["side"].model.lost.append("the accelerator is gone")
         is_renewed, again = models.renew(0.0), models.renew(0.0)
@@ -164,6 +165,6 @@ def test_a_model_that_failed_is_opened_anew_and_the_others_judge_on(line: Line) 
 
 
 def test_cameras_with_one_bundle_share_its_model(state: Path, small_bundle: Path) -> None:
-    with Models(load_line(write_two_cameras(state, small_bundle, side=""))) as models:
+    with closing(Models(load_line(write_two_cameras(state, small_bundle, side="")))) as models:
         assert models.of_cameras["side"] is models.of_cameras["top"] is models.own
         assert models.each == [models.own]

@@ -8,7 +8,7 @@ import pytest
 from gate_end import GateEnd, gate_end
 from waiting import wait_until
 
-from agent.gate_link import GateLink
+from agent.gate_link import Ears, GateLink
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 from agent.link import Attach, LinkLostError, Triggered
 
@@ -40,7 +40,7 @@ def gate(socket: Path) -> Iterator[GateEnd]:
 
 
 def test_it_attaches_and_hears_of_parts(gate: GateEnd, socket: Path) -> None:
-    with GateLink(socket, lambda closed: None) as link:
+    with GateLink(socket, Ears(lambda closed: None)) as link:
         gate.wait_for_attach()
         gate.trigger(part(1))
 
@@ -52,12 +52,12 @@ def test_it_attaches_and_hears_of_parts(gate: GateEnd, socket: Path) -> None:
 
 
 def test_an_empty_belt_is_none_in_time(gate: GateEnd, socket: Path) -> None:
-    with GateLink(socket, lambda closed: None) as link:
+    with GateLink(socket, Ears(lambda closed: None)) as link:
         assert link.next_trigger(timeout_s=0.01) is None
 
 
 def test_verdicts_and_confirmations_reach_the_gate(gate: GateEnd, socket: Path) -> None:
-    with GateLink(socket, lambda closed: None) as link:
+    with GateLink(socket, Ears(lambda closed: None)) as link:
         gate.wait_for_attach()
         wait_until(lambda: link.is_attached)
 
@@ -70,7 +70,7 @@ def test_verdicts_and_confirmations_reach_the_gate(gate: GateEnd, socket: Path) 
 
 def test_every_closed_part_of_a_report_is_handed_on_in_order(gate: GateEnd, socket: Path) -> None:
     taken: list[Closed] = []
-    with GateLink(socket, taken.append):
+    with GateLink(socket, Ears(taken.append)):
         gate.wait_for_attach()
 
         gate.report(closed(1), closed(2))
@@ -81,7 +81,7 @@ def test_every_closed_part_of_a_report_is_handed_on_in_order(gate: GateEnd, sock
 
 
 def test_it_attaches_again_when_the_ejector_process_comes_back(socket: Path) -> None:
-    with GateLink(socket, lambda closed: None) as link:
+    with GateLink(socket, Ears(lambda closed: None)) as link:
         with gate_end(socket) as first:
             first.wait_for_attach()
         wait_until(lambda: not link.is_attached)
@@ -99,7 +99,7 @@ def test_it_attaches_again_when_the_ejector_process_comes_back(socket: Path) -> 
 
 
 def test_a_part_triggered_while_too_many_wait_is_counted_and_the_others_keep_their_order(gate: GateEnd, socket: Path) -> None:
-    with GateLink(socket, lambda closed: None) as link:
+    with GateLink(socket, Ears(lambda closed: None)) as link:
         gate.wait_for_attach()
         trigger_many(gate, range(64))
         wait_until(lambda: link._triggers.full())
@@ -115,7 +115,7 @@ def test_a_thread_that_died_is_loud_in_check(gate: GateEnd, socket: Path) -> Non
     def breaks(closed: Closed) -> None:
         raise RuntimeError("nobody expected this")
 
-    with GateLink(socket, breaks) as link:
+    with GateLink(socket, Ears(breaks)) as link:
         gate.wait_for_attach()
         gate.report(closed(1))
 
@@ -127,7 +127,7 @@ def test_a_thread_that_died_is_loud_in_check(gate: GateEnd, socket: Path) -> Non
 def test_it_leaves_no_thread_behind(gate: GateEnd, socket: Path) -> None:
     before = threading.active_count()
 
-    with GateLink(socket, lambda closed: None):
+    with GateLink(socket, Ears(lambda closed: None)):
         gate.wait_for_attach()
 
     assert threading.active_count() == before

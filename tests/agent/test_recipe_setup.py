@@ -197,7 +197,7 @@ def test_a_station_obeys_the_gate_and_says_with_each_verdict_by_which_recipe_it_
         wait_until(lambda: answers(gate))
         gate.trigger(Part("boot", 2))
         verdict = gate.verdict_on(Part("boot", 2))
-        judge = station.readings.judge_of(Part("boot", 2)).model
+        judge = station.readings.of(Part("boot", 2))[1].model
         gate.report(*(Closed(Part("boot", n), verdict, 1, 2, None, recipe=n) for n in (1, 2)))
         gate.wait_for_confirmation(Part("boot", 2))
 

@@ -43,6 +43,11 @@ def gate(line: Line) -> Iterator[GateEnd]:
         yield end
 
 
+def outbox_of(line: Line) -> Outbox:
+    """As the station opens it: under another name it would be taken over."""
+    return Outbox(line.state / "outbox.db", told_as=f"{line.station} at {line.mqtt.topic}")
+
+
 def test_the_gate_is_told_to_pass_good_parts_and_to_reject_defects(line: Line, gate: GateEnd) -> None:
     with Station(line) as station, inspecting(station):
         gate.wait_for_attach()
@@ -84,7 +89,7 @@ def test_a_closed_part_is_confirmed_once_its_event_with_its_reading_is_in_the_ou
         gate.report(Closed(PART, verdict, 1, 2, None))
 
         gate.wait_for_confirmation(PART)
-    with Outbox(line.state / "outbox.db") as outbox:
+    with outbox_of(line) as outbox:
         (row,) = outbox.waiting(0, 10)
     data = json.loads(row.data)
     assert (row.topic, data["part"], data["outcome"]) == ("result/pass", {"boot": "boot", "n": 1}, "pass")
@@ -98,7 +103,7 @@ def test_the_gate_hears_that_its_alarm_is_safe_once_it_is_in_the_outbox(line: Li
         gate.say(Alarm("boot/alarm/1", "part-went-by", "part boot/1"))
 
         gate.wait_for_heed("boot/alarm/1")
-    with Outbox(line.state / "outbox.db") as outbox:
+    with outbox_of(line) as outbox:
         (row,) = outbox.waiting(0, 10)
     assert (row.key, json.loads(row.data)["alert"]) == ("boot/alarm/1", "part-went-by")
 
@@ -134,7 +139,7 @@ def test_a_part_that_another_process_judged_is_an_event_without_readings(line: L
         gate.report(Closed(PART, missed, 1, 2, 3))
 
         gate.wait_for_confirmation(PART)
-    with Outbox(line.state / "outbox.db") as outbox:
+    with outbox_of(line) as outbox:
         (row,) = outbox.waiting(0, 10)
     assert json.loads(row.data)["readings"] == []
 
@@ -256,7 +261,7 @@ def test_an_empty_belt_yields_none_so_that_the_watchdog_is_fed(line: Line, gate:
 def test_a_dead_thread_ends_the_loop(line: Line, gate: GateEnd) -> None:
     with Station(line) as station:
         gate.wait_for_attach()
-        station.gate._on_closed = None  # type: ignore[assignment] - the shortest way to a broken thread
+        station.gate._ears = None  # type: ignore[assignment] - the shortest way to a broken thread
         gate.report(Closed(PART, Verdict(Outcome.PASS, Cause.SCORE, ""), 1, 2, None))
         wait_until(lambda: not station.gate._thread.is_alive())
 
