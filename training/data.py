@@ -138,6 +138,22 @@ def _split(
     return tuple(p for k, p in enumerate(free) if k not in drawn), tuple(calibration)
 
 
+def way_to_hold_out(needed: int, by_hand: int, total: int) -> str:
+    """What to do so that `needed` of the good parts are held out for the threshold, by the shorter way.
+
+    by_hand: how many the data set holds out itself. total: of all good parts.
+
+    >>> way_to_hold_out(299, 0, 92)
+    'put 299 more good photographs into validation/good: all there are held out, none of train/good'
+    >>> way_to_hold_out(59, 0, 92)
+    'add 26 good photographs to those there are'
+    """
+    anywhere = 2 * needed if needed <= _CALIBRATION_PARTS else max(2 * needed, math.ceil(needed / _CALIBRATION_SHARE))
+    if anywhere - total <= needed - by_hand:
+        return f"add {anywhere - total} good photographs to those there are"
+    return f"put {needed - by_hand} more good photographs into validation/good: all there are held out, none of train/good"
+
+
 def input_contract(
     parts: Sequence[Photograph],
     size: int,

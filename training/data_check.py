@@ -9,7 +9,7 @@ import msgspec
 
 from agent.calibration import parts_needed, supported_rate
 from agent.preprocess import RefusedImageError
-from training.data import DataError, as_listed, divided
+from training.data import DataError, as_listed, divided, way_to_hold_out
 from training.data_faults import (
     Finding,
     Seen,
@@ -48,7 +48,8 @@ _NAMED = 5
 class Check(msgspec.Struct, frozen=True):
     """What was found. counts: of pictures, by split and class. formats: of readable pictures, such as `96x80 8 bit color`.
 
-    held_out: good parts for the threshold; false_reject_rate: the smallest they support at 95 % confidence, None without.
+    held_out: good parts for the threshold; held_out_by_hand: those of them that the data set holds out itself.
+    false_reject_rate: the smallest they support at 95 % confidence, None without.
     """
 
     layout: str
@@ -57,6 +58,7 @@ class Check(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     train: int
     held_out: int
+    held_out_by_hand: int
     false_reject_rate: float | None
     usable: bool
 
@@ -74,8 +76,9 @@ def check(root: Path, seed: int = 0, progress: Progress = UNWATCHED) -> Check:
     try:
         parts = divided(root, by_split["validation"], by_split["train"], layout.test_files(), seed)
         train, held_out = len(parts.train), len(parts.calibration)
+        by_hand = len({p.path for p in parts.calibration} & {p.path for p in by_split["validation"]})
     except DataError as e:
-        train = held_out = 0
+        train = held_out = by_hand = 0
         findings.append(Finding("error", "refused", str(e)))
     findings += one_sided(root, splits["test"])
     return Check(
@@ -85,6 +88,7 @@ def check(root: Path, seed: int = 0, progress: Progress = UNWATCHED) -> Check:
         findings=tuple(sorted(findings, key=lambda f: f.weight)),
         train=train,
         held_out=held_out,
+        held_out_by_hand=by_hand,
         false_reject_rate=supported_rate(held_out) if held_out else None,
         usable=not any(f.weight == "error" for f in findings),
     )
@@ -125,6 +129,8 @@ def explain(found: Check) -> str:
             f"these can vouch for at most {100 * found.false_reject_rate:.3g} % of good parts rejected (95 % confidence)"
             + (f"; 1 % needs {needed}, {needed - found.held_out} more" if found.held_out < needed else "")
         )
+        if found.held_out < needed:
+            lines.append(f"to have them, {way_to_hold_out(needed, found.held_out_by_hand, found.train + found.held_out)}")
     warnings = sum(finding.weight == "warning" for finding in found.findings)
     verdict = "usable" if found.usable else "not usable: see the errors above"
     return "\n".join([*lines, f"verdict: {verdict}" + (f", {warnings} warning(s)" if warnings else "")])

@@ -67,6 +67,13 @@ def _some(weight: Literal["error", "warning"], kind: str, message: str, paths: S
     return [Finding(weight, kind, f"{len(paths)} {message}", tuple(map(told, paths)))] if paths else []
 
 
+def _alike(weight: Literal["error", "warning"], kind: str, message: str, pairs: Sequence[tuple[Path, Path]]) -> list[Finding]:
+    """One finding for all pairs (named, its likeness), none for none."""
+    files = tuple(told(path) for path, _ in pairs)
+    reasons = tuple(f"{told(path)}: like {told(other)}" for path, other in pairs)
+    return [Finding(weight, kind, f"{len(pairs)} {message}", files, reasons)] if pairs else []
+
+
 def unreadable(bad: Sequence[tuple[Path, str]]) -> list[Finding]:
     """bad: files that are no picture, each with the reason."""
     files, reasons = tuple(told(path) for path, _ in bad), tuple(reason for _, reason in bad)
@@ -162,32 +169,34 @@ def light_not_learned(seen: Sequence[Seen]) -> list[Finding]:
 def equal(seen: Sequence[Seen]) -> list[Finding]:
     """Byte-equal files: inside a split they count once, between the fit and the test set they make every figure a lie."""
     first: dict[str, Seen] = {}
-    twice: list[Path] = []
-    leaked: list[Path] = []
+    twice: list[tuple[Path, Path]] = []
+    leaked: list[tuple[Path, Path]] = []
     for s in seen:
         kept = first.setdefault(s.photograph.sha256, s)
         if kept is not s:
-            (leaked if (kept.split == "test") != (s.split == "test") else twice).append(s.photograph.path)
+            pair = s.photograph.path, kept.photograph.path
+            (leaked if (kept.split == "test") != (s.split == "test") else twice).append(pair)
     return [
-        *_some("error", "leak", "test picture(s) equal to a good part of the fit: remove them from one of both", leaked),
-        *_some("warning", "duplicate", "byte-equal to another picture; counted once in a fit", twice),
+        *_alike("error", "leak", "test picture(s) equal to a good part of the fit: remove them from one of both", leaked),
+        *_alike("warning", "duplicate", "byte-equal to another picture; counted once in a fit", twice),
     ]
 
 
 def nearly_equal(seen: Sequence[Seen]) -> list[Finding]:
     """Pictures of other bytes and nearly the same content; each is told once, by its first likeness."""
     thumbnails = np.array([s.thumbnail.ravel() for s in seen], dtype=np.float32).reshape(-1, math.prod(_THUMBNAIL))
-    near: list[Path] = []
-    leaked: list[Path] = []
+    near: list[tuple[Path, Path]] = []
+    leaked: list[tuple[Path, Path]] = []
     for k, maybe in enumerate(_not_far(thumbnails)):
         difference = np.abs(thumbnails[maybe] - thumbnails[k]).max(axis=1)
         alike = [i for i in maybe[difference < _NEAR_GREY_LEVELS].tolist() if _differ(seen[i], seen[k])]
         if alike:
-            crosses = any((seen[i].split == "test") != (seen[k].split == "test") for i in alike)
-            (leaked if crosses else near).append(seen[k].photograph.path)
+            across = [i for i in alike if (seen[i].split == "test") != (seen[k].split == "test")]
+            pair = seen[k].photograph.path, seen[(across or alike)[0]].photograph.path
+            (leaked if across else near).append(pair)
     return [
-        *_some("warning", "near-leak", "test picture(s) nearly equal to one of the fit: the same part twice?", leaked),
-        *_some("warning", "near-duplicate", "nearly equal to another picture of its split: the same part twice?", near),
+        *_alike("warning", "near-leak", "test picture(s) nearly equal to one of the fit: the same part twice?", leaked),
+        *_alike("warning", "near-duplicate", "nearly equal to another picture of its split: the same part twice?", near),
     ]
 
 

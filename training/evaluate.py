@@ -25,9 +25,10 @@ from agent.model import Model
 from agent.preprocess import InputContract, RefusedImageError, enlarge
 from agent.runtimes import InferenceError
 from agent.tiled import tiled
+from training.comparison import comparison
 from training.data import DataError, Photograph, load_original, load_original_depth, unseen_parts
 from training.drawings import read_mask, read_regions
-from training.evaluation import LOCO_KINDS, Evaluation, Origin, PartResult, write_file, write_json
+from training.evaluation import LOCO_KINDS, SENSITIVITY_LIMITS, Evaluation, Origin, PartResult, write_file, write_json
 from training.figures import figures
 from training.findings import table
 from training.pixel_metrics import PixelCurves, score_edges
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _EPILOG = """example:
   kensa evaluate runs/tire --data data/tire --json tire.json --report tire.html
   kensa evaluate bundles/tire --data data/tire --runtime openvino
+  kensa evaluate runs/new --data data/tire --against runs/old
 
 DATA has test/good/, test/<defect>/ and ground_truth/<defect>/<stem>_mask.png (MVTec layout).
 """
@@ -51,10 +53,17 @@ class Trained(NamedTuple):
     seen: dict[str, str]
     runtime: str
     provenance: Provenance
+    sensitivity_limits: tuple[float, float] = SENSITIVITY_LIMITS
 
 
-def evaluate(model: Model, photographs: Sequence[Photograph], progress: Progress, seed: int = 0) -> Evaluation:
-    """Reads every test part as the device would. seed: of the bootstrap.
+def evaluate(
+    model: Model,
+    photographs: Sequence[Photograph],
+    progress: Progress,
+    seed: int = 0,
+    sensitivity_limits: tuple[float, float] = SENSITIVITY_LIMITS,
+) -> Evaluation:
+    """Reads every test part as the device would. seed: of the bootstrap. sensitivity_limits: of the model's bundle.
 
     Memory: the scores, one map and the curves' counts (20 MB in all); the native maps wait in a temporary file.
     """
@@ -71,7 +80,7 @@ def evaluate(model: Model, photographs: Sequence[Photograph], progress: Progress
                 drawn.append(photograph)
                 np.save(maps, reading.anomaly_map, allow_pickle=False)
         curves, saturated = _pixel_curves(model.contract, drawn, maps, progress)
-    return figures(model.calibration, parts, curves, saturated, latencies_ms, seed)
+    return figures(model.calibration, parts, curves, saturated, latencies_ms, seed, sensitivity_limits)
 
 
 def _part_result(photograph: Photograph, reading: Reading, model: Model) -> PartResult:
@@ -124,7 +133,7 @@ def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained
         opened = stack.enter_context(config.open(bundle.path(artifact.files[0])))
         model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
         seen = {digest: f"one of the fit ({role})" for digest, role in bundle.manifest.photographs.items()}
-        return Trained(model, seen, artifact.runtime, bundle.manifest.provenance)
+        return Trained(model, seen, artifact.runtime, bundle.manifest.provenance, bundle.manifest.sensitivity_limits)
     from training.graph import TorchRuntime
     from training.run import RunError, open_run
 
@@ -175,13 +184,18 @@ def evaluate_command(arguments: list[str]) -> int:
             trained = open_trained(options.model, options.runtime, stack)
             progress = progress_on(sys.stderr)
             photographs = unseen_parts(options.data, progress)
-            refuse_seen(photographs, trained.seen)
-            found = evaluate(trained.model, photographs, progress)
+            other = None if options.against is None else open_trained(options.against, None, stack)
+            for opened in (trained, *([other] if other else [])):
+                refuse_seen(photographs, opened.seen)
+            found = evaluate(trained.model, photographs, progress, sensitivity_limits=trained.sensitivity_limits)
             if len(found.refused) == len(found.parts):
                 raise DataError(f"none of {len(found.parts)} test pictures could be inspected, such as {found.refused[0]}")
             origin = origin_of(trained, options.model, options.data, photographs)
             evaluation = msgspec.structs.replace(found, origin=origin)
             print(table(evaluation))  # first: a file that cannot be written must not cost the figures
+            if other is not None:
+                name = f"{options.against} ({other.runtime}, {other.model.runtime.executed_precision})"
+                print(comparison(found, evaluate(other.model, photographs, progress), name))
             if options.json is not None:
                 write_json(options.json, evaluation)
             if options.report is not None:
@@ -216,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="RUN_or_BUNDLE")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set with test/")
     parser.add_argument("--runtime", choices=("torch", "onnxruntime", "openvino"), help="default: torch for a RUN")
+    parser.add_argument("--against", type=Path, metavar="RUN_or_BUNDLE", help="another model: which one is better on these parts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures, for machines")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the figures, for people: one HTML page to read or print")
     return parser

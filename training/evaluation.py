@@ -4,12 +4,15 @@ from pathlib import Path
 
 import msgspec
 
-from agent.bundle import Provenance
+from agent.bundle import Manifest, Provenance
 from agent.whole_file import write_whole
 from training.data import DataError
 from training.metrics import binomial_interval
 
 LOCO_KINDS = ("logical_anomalies", "structural_anomalies")  # MVTec LOCO judges them apart
+SENSITIVITY_LIMITS: tuple[float, float] = next(
+    field.default for field in msgspec.structs.fields(Manifest) if field.name == "sensitivity_limits"
+)  # of bundles made now
 HEAT_SHARES = (0.95, 0.9999)  # of the good parts' pixels: where a heat map begins to show, and where it is full
 
 
@@ -42,6 +45,18 @@ class FixedRecall(msgspec.Struct, frozen=True):
     highest_passing: float
     false_rejects: int
     found: Rate
+
+
+class WorkingPoint(msgspec.Struct, frozen=True):
+    """What a line's `sensitivity` gives on these very parts.
+
+    promised: the false-reject rate that the parts held out for the threshold vouch for there, by Promise.confidence.
+    """
+
+    sensitivity: float
+    found: Rate
+    false_rejects: Rate
+    promised: float
 
 
 class Confusion(msgspec.Struct, frozen=True):
@@ -137,6 +152,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     pixel_f1_max: float
     confusion: Confusion
     recall_at: tuple[FixedRecall, ...]
+    working_points: tuple[WorkingPoint, ...]
     per_size: dict[str, Rate]
     loco: Loco | None
     latency: Latency

@@ -1,6 +1,7 @@
 """From the results of the test parts to every figure of an evaluation."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from training.evaluation import (
     PartResult,
     Promise,
     Rate,
+    WorkingPoint,
     rate_of,
 )
 from training.metrics import average_precision, bootstrap_interval, f1_max, found_at, image_auroc, roc_points
@@ -36,8 +38,12 @@ def figures(
     saturated: dict[str, PixelCurves],
     latencies_ms: Sequence[float],
     seed: int,
+    limits: tuple[float, float],
 ) -> Evaluation:
-    """All figures of the parts; curves: of those with a map and a mask; saturated: by kind, of LOCO's regions."""
+    """All figures of the parts; curves: of those with a map and a mask; saturated: by kind, of LOCO's regions.
+
+    limits: of the sensitivity that a line may have.
+    """
     raw = np.array([p.raw for p in parts])
     rejected = np.array([p.rejected for p in parts])
     defect = np.array([p.defect or "" for p in parts])
@@ -65,6 +71,7 @@ def figures(
         pixel_f1_max=curves.pixel_f1_max(),
         confusion=Confusion(*(int(n.sum()) for n in (~rejected[good], rejected[good], rejected[~good], ~rejected[~good]))),
         recall_at=tuple(_fixed_recall(raw[good], raw[~good], rate) for rate in _RECALL_AT),
+        working_points=tuple(_working_points(raw[good], raw[~good], calibration, limits)),
         per_size=_per_size(parts),
         loco=_loco(raw[good], {kind: raw[defect == kind] for kind in LOCO_KINDS if kind in kinds}, saturated),
         latency=Latency(float(median), float(p95), len(latencies_ms)),
@@ -86,6 +93,17 @@ def _defect_result(good: NDArray[Any], raw: NDArray[Any], rejected: NDArray[np.b
 def _fixed_recall(good: NDArray[Any], defect: NDArray[Any], rate: float) -> FixedRecall:
     found = found_at(good, defect, rate)
     return FixedRecall(rate, found.highest_passing, found.false_rejects, rate_of(found.found, len(defect)))
+
+
+def _working_points(
+    good: NDArray[Any], defect: NDArray[Any], calibration: Calibration, limits: tuple[float, float]
+) -> Iterator[WorkingPoint]:
+    """One for each tenth within the limits, and at both of them."""
+    low, high = limits
+    for sensitivity in sorted({low, high, *(k / 10 for k in range(math.ceil(10 * low), math.floor(10 * high) + 1))}):
+        there = calibration.moved(sensitivity, limits)
+        found, false_rejects = (rate_of(int((raw >= there.threshold).sum()), len(raw)) for raw in (defect, good))
+        yield WorkingPoint(sensitivity, found, false_rejects, there.false_reject_rate)
 
 
 def _per_size(parts: Sequence[PartResult]) -> dict[str, Rate]:

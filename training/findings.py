@@ -2,12 +2,19 @@
 
 import math
 
-from agent.calibration import supported_rate
-from training.evaluation import Evaluation, Loco, Rate
+from agent.calibration import parts_needed, supported_rate
+from training.evaluation import Evaluation, FixedRecall, Loco, Rate
 
 _FEW_GOOD = 100  # they cannot exclude a rate of 3 %
 _FEW_DEFECTS = 10  # of a kind
 _LISTED = 10
+
+SENSITIVITY_ADVICE = (
+    "More defects found: a higher sensitivity. Fewer good parts rejected: a lower one.",
+    "A row chosen by these parts suits them better than others: prove it on other parts before the line relies on it.",
+    "Escapes that remain: fit small defects with a larger --image-size or --tiles, others with another --method or --backbone.",
+    "False rejects that remain: fit with more good parts that look so (test with others); --roi leaves out what is not the part.",
+)
 
 
 def remarks(evaluation: Evaluation) -> list[str]:
@@ -18,6 +25,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
         defects = sum(p.fault is not None and p.defect is not None for p in e.parts)
         unseen = f"; {defects} defects among them count as found, though nobody looked" if defects else ""
         found.append(f"{len(e.refused)} of {len(e.parts)} pictures could not be inspected, they count as rejected{unseen}.")
+        if unknown := [f"{100 * r.false_reject_rate:g} %" for r in e.recall_at if r not in recalls(e)]:
+            found.append(f"Good parts among them are more than {' and '.join(unknown)} of all: no threshold keeps to that.")
     if e.false_rejects.low > e.promise.false_reject_rate:
         found.append(
             f"More good parts are rejected than the threshold promised: at least {percent(e.false_rejects.low)} here, at most "
@@ -38,12 +47,14 @@ def remarks(evaluation: Evaluation) -> list[str]:
     if e.promise.false_reject_rate > e.promise.wished_rate:
         found.append(
             f"The threshold was to reject at most {percent(e.promise.wished_rate)} of the good parts; {e.promise.parts} parts "
-            f"held out for it support {percent(e.promise.false_reject_rate)} only."
+            f"held out for it support {percent(e.promise.false_reject_rate)} only; it takes "
+            f"{parts_needed(e.promise.wished_rate, e.promise.confidence)} (kensa data check says where to put them)."
         )
     if e.n_good < _FEW_GOOD:
         found.append(
             f"Only {e.n_good} good parts were tested: even without a false reject, a rate of up to "
-            f"{percent(supported_rate(e.n_good))} could not be excluded (95 % confidence)."
+            f"{percent(supported_rate(e.n_good))} could not be excluded (95 % confidence); it takes "
+            f"{parts_needed(e.promise.wished_rate)} to exclude {percent(e.promise.wished_rate)}."
         )
     if few := [name for name, d in e.per_defect.items() if d.n < _FEW_DEFECTS]:
         found.append(f"Fewer than {_FEW_DEFECTS} parts of {', '.join(few[:_LISTED])}: their rates are hardly known.")
@@ -53,6 +64,11 @@ def remarks(evaluation: Evaluation) -> list[str]:
             "those by size."
         )
     return found
+
+
+def recalls(evaluation: Evaluation) -> list[FixedRecall]:
+    """Those that a threshold can give: a good part that could not be inspected is rejected by each."""
+    return [r for r in evaluation.recall_at if math.isfinite(r.highest_passing)]
 
 
 def table(evaluation: Evaluation) -> str:
@@ -77,7 +93,7 @@ def table(evaluation: Evaluation) -> str:
         f"{'':<10}{'passed':>10}{'rejected':>10}",
         f"  {'good':<8}{at.good_passed:>10}{at.good_rejected:>10}  false rejects: {_as_text(e.false_rejects)}",
         f"  {'defect':<8}{at.defects_passed:>10}{at.defects_rejected:>10}  defects passed: {_as_text(e.escapes)}",
-        *(f"defects found at {100 * r.false_reject_rate:g} % false rejects: {_as_text(r.found)}" for r in e.recall_at),
+        *(f"defects found at {100 * r.false_reject_rate:g} % false rejects: {_as_text(r.found)}" for r in recalls(e)),
         f"{'defect':<28}{'parts':>6}{'AUROC':>8}{'rejected':>10}",
     ]
     lines += [
@@ -91,6 +107,7 @@ def table(evaluation: Evaluation) -> str:
             f"  {name:<26}{rate.n:>6}{'':>8}{rate.count:>10}  ({100 * rate.low:.0f} to {100 * rate.high:.0f} %)"
             for name, rate in e.per_size.items()
         ]
+    lines += _sensitivity_lines(e)
     lines.append(f"{e.latency.median_ms:.1f} ms a picture (median of {e.latency.images}; 95 % within {e.latency.p95_ms:.1f} ms)")
     lines += [f"note: {remark}" for remark in remarks(e)]
     return "\n".join([*lines, *(f"  {reason}" for reason in e.refused[:_LISTED])])
@@ -102,6 +119,21 @@ def _loco_lines(loco: Loco | None) -> list[str]:
     lines = [f"image AUROC of {kind}: {100 * value:.2f}" for kind, value in loco.image_auroc.items()]
     return lines + [
         f"AU-sPRO @ {limit} of {kind}: {100 * value:.2f}" for limit, row in loco.auspro.items() for kind, value in row.items()
+    ]
+
+
+def _sensitivity_lines(e: Evaluation) -> list[str]:
+    rows = [
+        f"  {p.sensitivity:>11.4g}  {_as_text(p.found):<37}{_as_text(p.false_rejects):<37}{percent(p.promised):>10}"
+        for p in e.working_points
+    ]
+    heading = f"  {'sensitivity':>11}  {'defects found':<37}{'good parts rejected':<37}promised *"
+    return [
+        "what `sensitivity:` in line.yaml gives (in brackets: exact 95 % limits):",
+        heading,
+        *rows,
+        f"  * of good parts rejected, at most, by the {e.promise.parts} held out ({100 * e.promise.confidence:g} % confidence)",
+        *(f"  {advice}" for advice in SENSITIVITY_ADVICE),
     ]
 
 

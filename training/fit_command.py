@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +10,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from agent.calibration import CalibrationError, explain
+from agent.calibration import CalibrationError, explain, parts_needed
 from agent.drivers import ConfigError, SectionError, convert
 from agent.preprocess import RefusedImageError
 from agent.runtimes import InferenceError
 from agent.yaml_file import located, read_yaml
 from training.fit import fit
-from training.recipe import Recipe, read_recipe
+from training.recipe import Recipe, as_number, read_recipe
 from training.stopping import sigterm_as_ctrl_c
 
-_EXPONENT = re.compile(r"[-+]?[0-9]+e[-+]?[0-9]+", re.IGNORECASE)  # 1e-3: a word to YAML 1.1, a number to everyone else
 _EPILOG = """example:
   kensa fit --method patchcore --data data/tire --out runs/tire
   kensa fit --method patchcore --data data/tire --out runs/tire --backbone resnet18 --weights resnet18.safetensors --set bank=4000
@@ -90,6 +88,7 @@ def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
 
 
 def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
+    from training.data import way_to_hold_out
     from training.processes import is_first, joined
     from training.progress import Lines, progress_on
     from training.run import method_config
@@ -106,6 +105,11 @@ def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
         if record.left_out:
             print(f"{len(record.left_out)} left out, equal to another photograph: {', '.join(record.left_out[:5])}")
         print(explain(record.calibration))
+        table = record.calibration
+        if table.false_reject_rate > table.wished_rate:
+            by_hand = sum(file.role == "calibration" and Path(file.path).parts[0] == "validation" for file in record.files)
+            way = way_to_hold_out(parts_needed(table.wished_rate, table.confidence), by_hand, len(record.files))
+            print(f"to have them, {way}, then fit again")
         print(f"written: {recipe.out}")
 
 
@@ -119,8 +123,7 @@ def _setting(text: str, option: str) -> tuple[str, Any]:
     if not key or not equals:
         raise ConfigError(f"--{option} {text}: expected key=value, such as --{option} bank=4000")
     try:
-        read = yaml.safe_load(value)
-        return key, float(read) if isinstance(read, str) and _EXPONENT.fullmatch(read) else read
+        return key, as_number(yaml.safe_load(value))
     except yaml.YAMLError as e:
         raise ConfigError(f"--{option} {text}: {value!r} is not a YAML value") from e
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.preprocess import Pixels, RefusedImageError, read_image
-from training.layouts.listing import Region, refuse, told
+from training.layouts.listing import Region, refuse, unfit_name
 from training.progress import UNWATCHED, Progress
 
 _SMALLEST_PX = 16
@@ -48,8 +48,12 @@ def read_photographs(paths: Collection[Path], progress: Progress = UNWATCHED) ->
 
 def read_photograph(path: Path) -> tuple[Photograph, Pixels]:
     """The picture and what was read of it. Raises RefusedImageError."""
-    if told(path) != str(path):  # a RUN and a report must be able to name it
-        raise RefusedImageError(f"{told(path)}: its name is not UTF-8 (unpacked from a zip of Windows?): rename it")
+    if reason := unfit_name(path):
+        raise RefusedImageError(reason)
+    if path.is_symlink() and not path.exists():
+        raise RefusedImageError(f"{path}: a link that leads nowhere: is a drive missing? Else remove it")
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise RefusedImageError(f"{path}: a folder, pipe or device, expected a photograph: rename or remove it")
     image = read_image(path)
     height, width = image.shape[:2]
     if min(width, height) < _SMALLEST_PX:

@@ -1,5 +1,6 @@
 """All that decides what a fit gives, from the command line or from a YAML file."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,8 @@ from agent.drivers import SectionError, convert
 from agent.yaml_file import located, read_yaml
 from training.region import Outline
 
+_EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)e[-+]?[0-9]+", re.IGNORECASE)
+_OF_NUMBERS = ("false_reject_rate", "mean", "std", "settings", "backbone_options")
 _Path = Annotated[str, msgspec.Meta(min_length=1)]  # an empty one would be the folder that the command is given in
 _Mean = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Deviation = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -44,9 +47,27 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[_Deviation, _Deviation, _Deviation] | None = None
 
 
+def as_number(value: Any) -> Any:
+    """1e-3 is a word to YAML 1.1 and a number to everyone else; so are those in lists and mappings.
+
+    >>> as_number({"rate": "1e-3", "layers": ["2.5e3", 4, "last"]})
+    {'rate': 0.001, 'layers': [2500, 4, 'last']}
+    """
+    if isinstance(value, dict):
+        return {key: as_number(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [as_number(below) for below in value]
+    if not isinstance(value, str) or not _EXPONENT.fullmatch(value):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
 def read_recipe(file: Path) -> Recipe:
     """The recipe in a YAML file, its paths relative to it. Raises ConfigError with the line of the culprit."""
     content, lines = read_yaml(file)
+    if isinstance(content, dict):
+        content |= {key: as_number(content[key]) for key in _OF_NUMBERS if key in content}
     try:
         recipe: Recipe = convert(content, Recipe)
     except SectionError as e:

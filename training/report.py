@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from training.chart import curve, histogram, whisker
 from training.evaluation import Evaluation, Origin, Rate, rate_of
-from training.findings import percent, remarks
+from training.findings import SENSITIVITY_ADVICE, percent, recalls, remarks
 from training.picture import Pictures, escaped, galleries, name_of
 from training.report_style import STYLE
 
@@ -36,6 +36,7 @@ def page(evaluation: Evaluation, origin: Origin, shown: Pictures) -> str:
         _remarks(e),
         _section("Scores", _scores(e)),
         _section("Which defects are found", _recall(e)),
+        _section("Which sensitivity to choose", _sensitivity(e)),
         _section("How well good parts and defects are told apart", _curves(e) + _figures(e)),
         _section("Pictures", galleries(e, shown)),
         _section("Where the figures come from", _provenance(e, origin)),
@@ -115,15 +116,36 @@ def _recall(e: Evaluation) -> str:
     found = e.confusion.defects_rejected
     thresholds = [("the one that will run", rate_of(found, e.n_defect), f"{e.false_rejects.count} of {e.n_good}")]
     thresholds += [
-        (f"at {100 * r.false_reject_rate:g} % false rejects", r.found, f"{r.false_rejects} of {e.n_good}") for r in e.recall_at
+        (f"at {100 * r.false_reject_rate:g} % false rejects", r.found, f"{r.false_rejects} of {e.n_good}") for r in recalls(e)
     ]
     return (
         _rate_table("By kind of defect", kinds, "AUROC, %")
         + (_rate_table("By share of the picture", by_size, "") if by_size else "")
         + _rate_table("By threshold", thresholds, "good rejected")
         + '<p class="muted">Found: rejected. Dot: rate, line: its exact 95 % limits. The last table shows what another threshold '
-        "would have given on these very parts; <code>kensa fit --false-reject-rate</code> chooses it.</p>"
+        "would have given on these very parts.</p>"
     )
+
+
+def _sensitivity(e: Evaluation) -> str:
+    body = "".join(
+        f"<tr><th>{point.sensitivity:.4g}</th>{_cells(point.found)}{_cells(point.false_rejects)}<td>{percent(point.promised)}</td></tr>"
+        for point in e.working_points
+    )
+    heads = (
+        "<th>defects found</th><th>rate</th><th>limits</th><th>good rejected</th><th>rate</th><th>limits</th><th>promised</th>"
+    )
+    advice = "".join(f"<li>{escape(sentence)}</li>" for sentence in SENSITIVITY_ADVICE)
+    return (
+        "<p><code>sensitivity:</code> in the line's file moves the threshold; without it, it is 0.</p>"
+        f'<table class="points"><thead><tr><th>sensitivity</th>{heads}</tr></thead><tbody>{body}</tbody></table>'
+        f'<p class="muted">Promised: of good parts rejected, at most, by the {e.promise.parts} held out for the threshold '
+        f"({100 * e.promise.confidence:g} % confidence).</p><ul>{advice}</ul>"
+    )
+
+
+def _cells(rate: Rate) -> str:
+    return f"<td>{rate.count} of {rate.n}</td><td>{_share(rate)}</td><td>{_limits(rate)}</td>"
 
 
 def _rate_table(what: str, rows: Sequence[tuple[str, Rate, str]], last: str) -> str:

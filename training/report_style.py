@@ -40,6 +40,7 @@ th:first-child { text-align: left; padding-left: 0; overflow-wrap: anywhere; }
 .rates th:last-child { width: 11%; white-space: normal; }
 .rates td.bar { padding: 6px 0 6px 12px; }
 .scale { display: flex; justify-content: space-between; padding-left: 7px; }
+.points { white-space: nowrap; }
 .figures td:nth-child(2) { font-weight: 600; white-space: nowrap; }
 .figures .note, .facts td { text-align: left; }
 .facts td { overflow-wrap: anywhere; font-size: 13.5px; }

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from small_dataset import plate, save, save_dataset
 
-from training.data import DataError, Photograph, good_parts, input_contract, load, load_original, unseen_parts
+from training.data import (
+    DataError,
+    Photograph,
+    divided,
+    good_parts,
+    input_contract,
+    load,
+    load_original,
+    unseen_parts,
+    way_to_hold_out,
+)
 from training.drawings import read_mask
 
 
@@ -76,7 +86,7 @@ def turned_strip(root: Path) -> None:
         (lambda root: None, "no such folder"),
         (empty_folder, "the folder is empty"),
         (train_without_good, "no good photographs"),
-        (something_else, "unknown layout"),
+        (something_else, r"unknown layout, .* found photographs in pictures/ \(1\): name the folder of the good ones"),
         (photographs_of_a_telephone, r"unknown layout, .* found 3 \.HEIC, which is not read: save them as JPEG or PNG"),
         (all_held_out_by_hand, "1 good photographs to learn from beside 4 others"),
         (too_few, "3 different good photographs"),
@@ -147,6 +157,29 @@ def test_validation_parts_go_to_calibration_first(tmp_path: Path) -> None:
 
     assert [p.path.parent.parent.name for p in parts.calibration] == ["validation"] * 3 + ["train"] * 3
     assert len(parts.train) == 6
+
+
+@pytest.mark.parametrize(
+    ("needed", "by_hand", "total", "said", "more_by_hand", "more"),
+    [
+        (299, 0, 92, "put 299 more good photographs into validation/good", 299, 0),
+        (299, 29, 239, "put 270 more good photographs into validation/good", 270, 0),
+        (299, 0, 1400, "add 95 good photographs", 0, 95),
+        (59, 0, 92, "add 26 good photographs", 0, 26),
+        (99, 0, 92, "put 99 more good photographs into validation/good", 99, 0),
+    ],
+)
+def test_who_does_as_told_has_so_many_held_out(
+    tmp_path: Path, needed: int, by_hand: int, total: int, said: str, more_by_hand: int, more: int
+) -> None:
+    files = [tmp_path / f"{k:04}.png" for k in range(total + more_by_hand + more)]
+    [file.touch() for file in files]
+    parts = [Photograph(file, file.name, 32, 32, 0) for file in files]
+    n_by_hand = by_hand + more_by_hand
+
+    assert way_to_hold_out(needed, by_hand, total).startswith(said)
+
+    assert len(divided(tmp_path, parts[:n_by_hand], parts[n_by_hand:], [], seed=0).calibration) == needed
 
 
 def test_a_picture_that_is_twice_among_the_good_ones_is_used_once_and_reported(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def test_counts_and_what_the_threshold_can_rest_on_are_told(tmp_path: Path) -> N
     assert "pictures all 96x80 8 bit color" in text
     assert "6 good parts to learn from, 6 held out for the threshold" in text
     assert "at most 39.3 % of good parts rejected (95 % confidence); 1 % needs 299, 293 more" in text  # 1 - 0.05 ** (1 / 6)
+    assert "to have them, put 299 more good photographs into validation/good: all there are held out" in text
     assert text.endswith("verdict: usable")
 
 
@@ -223,6 +224,78 @@ def test_a_name_that_is_not_utf_8_is_refused_in_words_that_can_be_printed(tmp_pa
     assert data_command(["check", str(tmp_path), "--json", str(tmp_path / "check.json")]) == 2
 
     assert "ling.png: its name is not UTF-8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (duplicate, "train/good/copy.png: like {}/train/good/000.png"),
+        (leak, "test/good/copy.png: like {}/train/good/000.png"),
+        (near_duplicate, "train/good/again.jpg: like {}/train/good/000.png"),
+        (near_leak, "test/good/again.jpg: like {}/train/good/000.png"),
+    ],
+)
+def test_a_picture_that_is_there_twice_is_named_with_the_other(tmp_path: Path, damage, named: str) -> None:
+    damage(save_dataset(tmp_path))
+
+    assert f"{tmp_path}/{named.format(tmp_path)}" in explain(check(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "told"), [("a\nb.png", "a\\nb.png"), ("a\x1b[2J.png", "a\\x1b[2J.png")], ids=["line", "escape"])
+def test_a_name_that_would_break_a_table_is_refused_on_one_line(tmp_path: Path, name: str, told: str) -> None:
+    save_dataset(tmp_path)
+    first_good(tmp_path).rename(tmp_path / "train" / "good" / name)
+
+    text = explain(check(tmp_path))
+
+    assert f"{told}: its name has a line break or a control character: rename it" in text
+    assert name not in text
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "Ri\udcdf"], ids=["line", "not-utf-8"])
+def test_a_class_that_no_table_can_name_is_refused(tmp_path: Path, capsys, name: str) -> None:
+    (save_dataset(tmp_path) / "test" / "scratch").rename(tmp_path / "test" / name)
+
+    assert data_command(["check", str(tmp_path)]) == 2
+
+    said = capsys.readouterr().err
+    assert "1 folder(s) cannot be used; repair or remove them:" in said
+    assert ": rename it" in said
+
+
+def test_spaces_and_letters_of_any_language_are_fit_for_a_name(tmp_path: Path) -> None:
+    name = "Prüfling Größe 2\N{NARROW NO-BREAK SPACE}検査.png"  # as a Mac names its screenshots
+    save_dataset(tmp_path)
+    first_good(tmp_path).rename(tmp_path / "train" / "good" / name)
+
+    assert check(tmp_path).findings == ()
+
+
+def a_pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def a_link_to_a_drive_that_is_gone(file: Path) -> None:
+    file.symlink_to("/media/stick/IMG_0815.JPG")
+
+
+@pytest.mark.timeout(20)  # reading a pipe waits for ever
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (a_pipe, "a folder, pipe or device, expected a photograph: rename or remove it"),
+        (Path.mkdir, "a folder, pipe or device, expected a photograph: rename or remove it"),
+        (a_link_to_a_drive_that_is_gone, "a link that leads nowhere: is a drive missing? Else remove it"),
+    ],
+    ids=["pipe", "folder", "link"],
+)
+def test_what_is_no_file_is_refused_and_never_read(tmp_path: Path, make, reason: str) -> None:
+    make(save_dataset(tmp_path) / "train" / "good" / "IMG_0815.jpg")
+
+    (found,) = check(tmp_path).findings
+
+    assert (found.weight, found.kind) == ("error", "unreadable")
+    assert found.reasons == (f"{tmp_path}/train/good/IMG_0815.jpg: {reason}",)
 
 
 def test_parts_that_are_all_held_out_leave_none_to_learn_from(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_the_command_writes_a_run_and_explains_its_threshold(dataset: Path, tmp_
     out = capsys.readouterr().out
     assert "6 parts to learn from, 6 held out for the threshold" in out
     assert "1 % was asked for: that needs 299 held-out parts, 293 more" in out
+    assert "to have them, put 299 more good photographs into validation/good: all there are held out" in out
 
 
 def test_a_recipe_says_the_same_as_options_with_paths_relative_to_it(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_every_tag_is_closed_where_it_should_be(report_of, mixed: Path) -> None:
     reader = Reader(report_of(mixed))
 
     assert reader.open == []
-    assert [tag for tag, _ in reader.tags].count("section") == 8
+    assert [tag for tag, _ in reader.tags].count("section") == 9
 
 
 def test_nothing_comes_from_elsewhere(report_of, mixed: Path) -> None:
@@ -120,6 +120,13 @@ def test_the_verdict_is_told_in_plain_words_with_exact_limits(report_of, mixed: 
     assert "Of 100 good parts it rejects between 0.6 and 80.6." in text  # Clopper-Pearson, 1 of 4: 0.63 and 80.59
     assert "1 of 5 defects passed" in text
     assert "Of 100 defects like these it lets pass between 0.5 and 71.6." in text  # 1 of 5: 0.51 and 71.64
+
+
+def test_each_sensitivity_is_told_with_what_it_finds_and_what_it_costs(report_of, mixed: Path) -> None:
+    text = Reader(report_of(mixed)).text
+
+    assert "0.54 of 580.0 %28.4 to 99.5 %1 of 425.0 %0.6 to 80.6 %" in text  # a scratch on a good part, none on a defect
+    assert "prove it on other parts before the line relies on it" in text
 
 
 def test_the_numbers_are_those_of_the_evaluation(report_of, mixed: Path) -> None:

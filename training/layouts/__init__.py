@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.layouts.listing import EXPECTED, DataError, besides, pictures
+from training.layouts.listing import EXPECTED, DataError, folders_with_pictures, pictures
 from training.layouts.loco import Loco, is_loco
 from training.layouts.mvtec import Mvtec, Plain
 from training.layouts.mvtec3d import Mvtec3d
@@ -31,4 +31,4 @@ def layout_of(root: Path) -> Layout:
         raise DataError(f"{root}: the folder is empty; {EXPECTED}")
     if categories := sorted(p.name for p in root.iterdir() if (p / "train").is_dir() or (p / "Data" / "Images").is_dir()):
         raise DataError(f"{root}: a collection of data sets; name one of them, such as {root / categories[0]}")
-    raise DataError(f"{root}: unknown layout, no train/ and no photographs; {EXPECTED}{besides(root)}")
+    raise DataError(f"{root}: unknown layout, no train/ and no photographs; {EXPECTED}{folders_with_pictures(root)}")

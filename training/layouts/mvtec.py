@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.layouts.listing import EXPECTED, DataError, Listed, besides, pictures, refuse
+from training.layouts.listing import EXPECTED, DataError, Listed, besides, pictures, refuse, unfit_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Mvtec:
         if not folder.is_dir():
             raise DataError(f"{self.root}: no test/ folder, expected test/good/ and test/<defect>/ (MVTec layout)")
         classes = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        refuse([reason for p in classes if (reason := unfit_name(p))], "folder")
         places = [self._place(p) for p in classes]
         refuse(
             [f"{p}: no photographs in this class; fill the folder or remove it{besides(p)}" for p in places if not pictures(p)]
