@@ -81,7 +81,12 @@ class InputContract(msgspec.Struct, frozen=True):
 
 
 def read_image(path: Path) -> Pixels:
-    """The photograph as (H, W, 3) RGB, 8 or 16 bit as stored, grey replicated, turned as its EXIF tag says."""
+    """The photograph as (H, W, 3) RGB, 8 or 16 bit as stored, grey replicated, turned as its EXIF tag says. Raises
+    RefusedImageError."""
+    if path.is_symlink() and not path.exists():
+        raise RefusedImageError(f"{path}: a link that leads nowhere: is a drive missing? Else remove it")
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise RefusedImageError(f"{path}: a folder, pipe or device, expected a photograph: rename or remove it")
     try:
         encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as e:

@@ -50,10 +50,6 @@ def read_photograph(path: Path) -> tuple[Photograph, Pixels]:
     """The picture and what was read of it. Raises RefusedImageError."""
     if reason := unfit_name(path):
         raise RefusedImageError(reason)
-    if path.is_symlink() and not path.exists():
-        raise RefusedImageError(f"{path}: a link that leads nowhere: is a drive missing? Else remove it")
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise RefusedImageError(f"{path}: a folder, pipe or device, expected a photograph: rename or remove it")
     image = read_image(path)
     height, width = image.shape[:2]
     if min(width, height) < _SMALLEST_PX:

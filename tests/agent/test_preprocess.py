@@ -1,5 +1,6 @@
 """Photographs in, network input out, and the map back over the right place."""
 
+import os
 import struct
 from pathlib import Path
 from typing import Literal
@@ -302,11 +303,22 @@ def test_a_photograph_cut_off_in_the_middle_is_refused(tmp_path: Path, suffix: s
         read_image(tmp_path / f"cut{suffix}")
 
 
-@pytest.mark.parametrize("name", ["gone.png", "folder.png"])
-def test_a_file_that_cannot_be_read_is_refused_with_its_path(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gone.png", "cannot be read"),
+        ("folder.png", "a folder, pipe or device, expected a photograph"),
+        ("pipe.png", "a folder, pipe or device, expected a photograph"),
+        ("link.png", "a link that leads nowhere"),
+    ],
+    ids=["gone", "folder", "pipe", "link"],
+)
+def test_what_is_no_file_is_refused_with_its_path_and_never_waited_for(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
 
-    with pytest.raises(RefusedImageError, match=f"{name}: cannot be read"):
+    with pytest.raises(RefusedImageError, match=f"{name}: {says}"):
         read_image(tmp_path / name)
 
 
