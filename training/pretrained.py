@@ -40,7 +40,7 @@ class _Embedded:
 EMBEDDED, EMBEDDED_PDN = "embedded", "embedded-pdn"
 _PYRAMID = "pyramid-r18.safetensors"
 _EMBEDDED = {
-    EMBEDDED: _Embedded("resnet18", _PYRAMID, "8138a9db571302fffaef621d221207bdf38e7d9677c6e500ea85bfba389ec77e"),
+    EMBEDDED: _Embedded("resnet18", _PYRAMID, "14f027754137eb6192662dfc6de2890bee2a53345f3125f454861711bee6f5a8"),
     EMBEDDED_PDN: _Embedded(PDN_S, "pdn-s.safetensors", "68545855ff4586be237fe23a27ad1843f6eea329314dace7cbd9ec3e30b6e470"),
 }
 
