@@ -150,7 +150,7 @@ def test_a_line_that_is_not_there_is_one_line_and_worth_a_restart(state: Path) -
     finished = kensa("eject", str(file))
 
     assert finished.returncode == 1
-    said = [line for line in finished.stderr.splitlines() if not line.startswith("{")]  # the log's lines have a thread of their own
+    said = [line for line in finished.stderr.splitlines() if not line.startswith("{")]  # of the log
     assert len(said) == 1
     assert said[0].startswith("kensa eject: /dev/gpiochip-none line 4: ")
     assert "Traceback" not in finished.stderr
