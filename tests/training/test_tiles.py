@@ -31,8 +31,8 @@ def surface(seed: int, width: int = 480, height: int = 288) -> np.ndarray:
     return np.repeat(np.clip(128 + brushed + random.normal(0, 2, (height, width)), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def pitted(image: np.ndarray, size: int = 6, grey: int = 60) -> np.ndarray:
-    """With a pit of 6 px, no more than a pixel once the whole is shrunk to 64 px."""
+def pitted(image: np.ndarray, size: int = 6, grey: int = 90) -> np.ndarray:
+    """With a pit of 6 px, less than a pixel once the whole is shrunk to 64 px."""
     damaged = image.copy()
     damaged[150 : 150 + size, 300 : 300 + size] = grey
     return damaged
@@ -76,9 +76,11 @@ def test_a_pit_is_found_that_the_untiled_model_misses(surfaces: Path, tmp_path: 
 
     with ExitStack() as stack:
         cut, whole = (open_trained(tmp_path / name, None, stack).model for name in ("tiled", "whole"))
-        found = [cut.predict(pitted(surface(seed))).score for seed in range(100, 104)]
-        missed = [whole.predict(pitted(surface(seed))).score for seed in range(100, 104)]
+        good = [image for image in map(surface, range(100, 108)) if max(cut.predict(image).score, whole.predict(image).score) < 1]
+        found = [cut.predict(pitted(image)).score for image in good]
+        missed = [whole.predict(pitted(image)).score for image in good]
 
+    assert len(good) >= 4  # a threshold from eight photographs rejects some of what is good
     assert min(found) >= 1.0
     assert max(missed) < 1.0
 
