@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.fit import Box, Fit, boxes
+from agent.boxes import Box, Fit, boxes
 from agent.inspection import AnomalyMap, Depth, Image
 from agent.roi import Roi
 from agent.shrink import Shrink, alone
@@ -37,7 +37,7 @@ class RefusedImageError(ValueError):
 class InputContract(msgspec.Struct, frozen=True):
     """Which images a model accepts, and how they become its input.
 
-    Sizes in px, aspect is width / height. width, height: of the prepared image. fit: as in agent/fit.py; borders are black.
+    Sizes in px, aspect is width / height. width, height: of the prepared image. fit: as in agent/boxes.py; borders are black.
     white_level: the value of a 16-bit image that becomes 255 (8-bit images are taken as they are). depth: needed too.
     roi: what of the image is inspected, None for all of it. tiles: in which the prepared image is given to the graph, None for
     whole.
