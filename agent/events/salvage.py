@@ -1,7 +1,6 @@
 """A broken outbox file: set aside, and what can be read of it saved into a new one."""
 
 import contextlib
-import itertools
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from agent.events.label import Label, read_label
 from agent.events.rows import Kind, Lost, New, keep_of, on_disk
 from agent.events.store import EventStore
 from agent.sections import KeepAll
+from agent.set_aside import set_aside
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ def open_or_replace(file: Path, keep: KeepAll, machine: str, told_as: str = "") 
         raise  # not the file's content: no permission, no disk
     except sqlite3.DatabaseError as e:
         stream, newest = _summary(file)
-        broken = _quarantine(file)
+        broken = set_aside(file)
+        suspect(file).unlink(missing_ok=True)
         log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
         store = EventStore(file, keep, machine, told_as=told_as)
         saved = list(_salvage(broken, newest, _most_kept(keep)))
@@ -35,17 +36,6 @@ def open_or_replace(file: Path, keep: KeepAll, machine: str, told_as: str = "") 
         detail = f"{len(saved)} waiting events saved from {broken.name}"
         store.lost.append(Lost("corrupt", stream, newest + 1, newest + 1, None, detail=detail))
         return store
-
-
-def _quarantine(file: Path) -> Path:
-    """Moves a broken file with what belongs to it out of the way; gives its new place, where none is yet."""
-    places = (file.with_name(f"{file.name}.broken-{number}") for number in itertools.count())
-    away = next(place for place in places if not place.exists())
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            file.with_name(file.name + suffix).rename(away.with_name(away.name + suffix))
-    suspect(file).unlink(missing_ok=True)
-    return away
 
 
 def _most_kept(keep: KeepAll) -> int:

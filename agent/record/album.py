@@ -12,6 +12,7 @@ from pathlib import Path
 from agent.record.index import RecordIndex
 from agent.record.table import IMAGES, INDEX, Kept, Worth
 from agent.sections import KeepImages
+from agent.set_aside import set_aside
 
 log = logging.getLogger(__name__)
 
@@ -135,10 +136,7 @@ def open_index(folder: Path) -> RecordIndex:
         raise  # the disk, or another process: nothing is broken
     except sqlite3.DatabaseError as e:
         log.error("%s: %s; set aside, made again from the files", folder / INDEX, e)
-    n = sum(1 for _ in folder.glob(f"{INDEX}.broken-*"))
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            (folder / (INDEX + suffix)).rename(folder / f"{INDEX}.broken-{n}{suffix}")
+    set_aside(folder / INDEX)
     index = RecordIndex(folder)
     index.found_again(_found_again(folder / IMAGES))
     return index

@@ -1,0 +1,36 @@
+"""Broken files are kept for people, a few of them."""
+
+from pathlib import Path
+
+from agent.set_aside import set_aside
+
+
+def broken(folder: Path, content: str) -> Path:
+    """A database with its journal; its place once it was set aside."""
+    for part in ("", "-wal"):
+        (folder / f"a.db{part}").write_text(content + part)
+    return set_aside(folder / "a.db")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_s4_a_broken_file_goes_with_its_journal_and_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.db.broken-3").write_text("of last year")
+
+    away = broken(tmp_path, "new")
+
+    assert names(tmp_path) == ["a.db.broken-3", "a.db.broken-4", "a.db.broken-4-wal"]
+    assert (away.name, away.read_text()) == ("a.db.broken-4", "new")
+    assert (tmp_path / "a.db.broken-3").read_text() == "of last year"
+
+
+def test_s1_a_disk_that_breaks_file_after_file_does_not_fill_with_them(tmp_path: Path) -> None:
+    (tmp_path / "another.db.broken-0").write_text("not ours")
+
+    for n in range(12):
+        broken(tmp_path, str(n))
+
+    kept = [f"a.db.broken-{n}{part}" for n in (10, 11, 9) for part in ("", "-wal")]
+    assert names(tmp_path) == sorted([*kept, "another.db.broken-0"])
