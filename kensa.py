@@ -11,7 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("training.data_check:data_command", "check photographs before they are used"),
     "evaluate": ("training.evaluate:evaluate_command", "measure a run or a bundle on a test set"),
     "reproduce": ("training.reproduce:reproduce_command", "fit and measure methods on MVTec AD, beside published figures"),
-    "export": ("export.pack:export_command", "make the bundle that a device runs"),
+    "export": ("export.export_command:export_command", "make the bundle that a device runs"),
     "selftest": ("agent.commands.line:selftest", "run a bundle's golden images on this machine"),
     "calibrate": ("agent.commands.calibrate:calibrate_command", "make a threshold for a bundle on this very device"),
     "bench": ("agent.commands.bench:bench_command", "measure a bundle's artefacts on this machine, and choose one"),
@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "web": ("agent.web.server:web_command", "serve the page of a line: live picture, rejects, alerts, metrics"),
     "collect": ("agent.commands.collect:collect_command", "keep the events of stations, each once, none missing"),
     "simulate": ("agent.simulation.simulator:simulate_command", "parts in virtual time, with faults, and what escapes"),
-    "demo": ("export.demo:demo_command", "draw parts, train, export and run a whole line here"),
+    "demo": ("export.demo_command:demo_command", "draw parts, train, export and run a whole line here"),
 }
 
 _OWN = frozenset({"agent", "training", "export", "deploy"})

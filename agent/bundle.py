@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from agent.calibration import Calibration
+from agent.error import InputError
 from agent.preprocess import InputContract
 from agent.watch import Usual
 from agent.whole_file import write_whole
@@ -18,7 +19,7 @@ MANIFEST = "manifest.json"
 RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
 
 
-class BundleError(Exception):
+class BundleError(InputError):
     """A bundle that must not run; the message says which file, what was expected and what to do."""
 
 

@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
+from agent.error import InputError
 
-class CalibrationError(ValueError):
+
+class CalibrationError(InputError, ValueError):
     """These scores cannot carry a threshold."""
 
 

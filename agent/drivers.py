@@ -1,18 +1,20 @@
 """Drivers by file name: the value of `type:` in the configuration is a module in the package of that kind."""
 
-import importlib
+import importlib.util
 import pkgutil
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
+from agent.error import InputError
 
-class ConfigError(Exception):
+
+class ConfigError(InputError):
     """A configuration that must not run; the message gives file, line, what was found and what was expected."""
 
 
-class SectionError(ValueError):
+class SectionError(InputError, ValueError):
     """A section of a configuration is wrong. `path`: keys from the section to the culprit."""
 
     def __init__(self, message: str, *path: str | int) -> None:
@@ -26,8 +28,9 @@ def names(package: str) -> list[str]:
     >>> names("agent.runtimes")
     ['auto', 'onnxruntime', 'openvino']
     """
-    folder = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_"))
+    found = importlib.util.find_spec(package)  # not imported: training's packages take seconds
+    folder = found.submodule_search_locations if found else None
+    return sorted(module.name for module in pkgutil.iter_modules(folder or []) if not module.name.startswith("_"))
 
 
 def driver(package: str, name: object) -> ModuleType:

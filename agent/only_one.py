@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from agent.error import InputError
 
-class AlreadyRunningError(Exception):
+
+class AlreadyRunningError(InputError):
     """Another process holds this role; the message names its process id."""
 
 

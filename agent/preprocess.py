@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.boxes import Box, Fit, boxes
+from agent.error import InputError
 from agent.inspection import AnomalyMap, Depth, Image
 from agent.roi import Roi
 from agent.shrink import Shrink, alone
@@ -30,7 +31,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 _FILL = 0  # grey level of padded borders
 
 
-class RefusedImageError(ValueError):
+class RefusedImageError(InputError, ValueError):
     """An image that the model was not made for, or that is no image; the message names what was expected."""
 
 

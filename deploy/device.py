@@ -7,12 +7,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.error import OutageError
 from agent.whole_file import sync, write_whole
 
 _LINES = 5  # of what a program said that failed
 
 
-class ProvisionError(Exception):
+class ProvisionError(OutageError):
     """The device could not be brought to where it should be; the message says what to do."""
 
 

@@ -50,18 +50,14 @@ def provision_command(arguments: list[str]) -> int:
         msgspec.convert(chosen.station, Name)
     except msgspec.ValidationError:
         parser.error(f"station {chosen.station!r}: expected a name such as press-3: letters, digits, - . _")
-    try:
-        if device.is_this_machine and os.geteuid() != 0 and not chosen.dry_run:
-            raise ProvisionError("a device is provisioned by root: sudo kensa provision ...")
-        if chosen.factory_reset:
-            factory_reset(device, chosen.station)
-        if chosen.uninstall:
-            uninstall(device, chosen.station)
-        if not (chosen.uninstall or chosen.factory_reset):
-            provision(device, chosen.station, chosen.line, chosen.bundle, chosen.wheels)
-    except ProvisionError as e:
-        print(f"kensa provision: {e}", file=sys.stderr)
-        return 1
+    if device.is_this_machine and os.geteuid() != 0 and not chosen.dry_run:
+        raise ProvisionError("a device is provisioned by root: sudo kensa provision ...")
+    if chosen.factory_reset:
+        factory_reset(device, chosen.station)
+    if chosen.uninstall:
+        uninstall(device, chosen.station)
+    if not (chosen.uninstall or chosen.factory_reset):
+        provision(device, chosen.station, chosen.line, chosen.bundle, chosen.wheels)
     print(f"{len(device.changes)} changes" if device.changes else "nothing to change")
     return 0
 

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.end_with_parent import ending_with_me
+from agent.error import InputError
 
 HOST = "127.0.0.1"
 MOSQUITTO_PATH: str | None = None  # where to look for mosquitto; None is PATH and where Debian hides it from users
 _READY_WITHIN_S = 15.0
 
 
-class BrokerError(Exception):
+class BrokerError(InputError):
     """No broker could be started; the message says what was tried."""
 
 

@@ -14,19 +14,17 @@ import numpy as np
 from rich.console import Console
 
 from agent.bundle import Bundle, open_bundle
-from agent.calibration import CalibrationError
 from agent.decide import Policy, decide
 from agent.drivers import section
 from agent.inspection import Outcome
 from agent.model import open_model
 from agent.preprocess import read_image, to_8_bit
-from export.broker import BrokerError
 from export.contact_sheet import Inspected, contact_sheet
-from export.demo_line import Belt, Seen, page_trouble, run_line
-from export.pack import describe, export
-from export.parity import ParityError
-from training.backbone import BackboneError
-from training.data import DataError, unseen_parts
+from export.demo_command import MARKER
+from export.demo_line import Belt, Seen, run_line
+from export.export_command import describe
+from export.pack import export
+from training.data import unseen_parts
 from training.evaluate import evaluate, open_trained
 from training.findings import table
 from training.fit import fit
@@ -34,42 +32,14 @@ from training.pretrained import EMBEDDED, RANDOM, WeightsError, load_backbone
 from training.progress import progress_on
 from training.recipe import Recipe
 from training.rendered_parts import DEFECTS, draw, write_dataset, write_png
-from training.run import RunError, open_run
+from training.run import open_run
 
 _TEST, _TEST_DEFECTS = 20, 4
 _DEFECT_SHARE = 0.25
-_MARKER = ".kensa-demo"
 
 
-def demo_command(arguments: list[str]) -> int:
-    """`kensa demo`: 0 when every triggered part has one verdict and one event."""
-    parser = argparse.ArgumentParser(
-        prog="kensa demo",
-        description="Draws parts, trains PatchCore on good ones, exports it, runs a whole line here and counts its events.",
-        epilog="example: kensa demo --parts 60 --rate 5 --headless",
-    )
-    parser.add_argument("--parts", type=int, default=120, help="how many parts go over the belt (default 120)")
-    parser.add_argument("--rate", type=float, default=5.0, help="parts per second (default 5)")
-    parser.add_argument("--train", type=int, default=200, help="how many good parts are drawn to train on (default 200)")
-    parser.add_argument("--headless", action="store_true", help="no live table, one line now and then")
-    parser.add_argument("--page", type=int, metavar="PORT", help="also serve the line's page there, until Ctrl-C")
-    parser.add_argument("--weights", metavar="FILE", help="safetensors of a timm backbone")
-    parser.add_argument("--backbone", help="any timm network with features (default: embedded, or resnet18 with --weights)")
-    parser.add_argument("--out", type=Path, default=Path("kensa-demo"), help="folder for all it makes (default kensa-demo)")
-    parser.add_argument("--seed", type=int, default=0, help="of parts and model (default 0)")
-    options = parser.parse_args(arguments)
-    if options.parts < 1 or options.rate <= 0 or options.train < 4:
-        parser.error("--parts must be at least 1, --rate above 0 and --train at least 4")
-    if options.page is not None and (trouble := page_trouble(options.page)):
-        parser.error(f"--page: {trouble}")
-    try:
-        return _demo(options)
-    except (BackboneError, BrokerError, CalibrationError, DataError, ParityError, RunError, WeightsError) as e:
-        print(f"kensa demo: {e}", file=sys.stderr)
-        return 2
-
-
-def _demo(options: argparse.Namespace) -> int:
+def demo(options: argparse.Namespace) -> int:
+    """0 when every triggered part has one verdict and one event. options: those of export/demo_command.py."""
     console = Console(highlight=False, soft_wrap=True)
     backbone = options.backbone or ("resnet18" if options.weights else EMBEDDED)
     weights = _weights(backbone, options.weights, console)
@@ -85,12 +55,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _fresh_folder(out: Path) -> Path:
-    """The demo's own folder, emptied; a folder that is not the demo's is left alone."""
-    if out.exists() and not (out / _MARKER).exists():
-        raise SystemExit(f"kensa demo: {out} exists and was not made by the demo; choose another --out")
+    """The demo's own folder, emptied."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    (out / _MARKER).touch()
+    (out / MARKER).touch()
     return out.resolve()
 
 

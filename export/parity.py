@@ -7,13 +7,14 @@ import numpy as np
 
 from agent.bundle import Parity
 from agent.calibration import Calibration
+from agent.error import InputError
 from agent.inspection import AnomalyMap, Depth, Image
 from agent.runtimes import Runtime
 
 TOLERANCE = 1e-3  # of the unit: a thousandth of the way to the threshold (`Calibration.deviation`), or of the maps' range
 
 
-class ParityError(Exception):
+class ParityError(InputError):
     """An artefact that deviates; the message says by how much and where most."""
 
 

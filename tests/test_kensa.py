@@ -9,7 +9,7 @@ import pytest
 from interruptible import heed_ctrl_c
 from small_bundle import write_bundle, write_photographs
 
-from kensa import main
+from kensa import COMMANDS, main
 
 
 def test_a_file_in_the_way_is_one_line_and_no_stack_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +50,26 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 sys.exit(kensa.main(sys.argv[3:]))
 """
+
+
+ALL_HELP = """
+import sys, kensa
+
+for name in kensa.COMMANDS:
+    try:
+        kensa.main([name, "--help"])
+    except SystemExit as ended:
+        assert not ended.code, name
+    assert "torch" not in sys.modules, name
+"""
+
+
+def test_how_a_command_is_called_is_told_at_once_without_loading_torch() -> None:
+    ended = subprocess.run([sys.executable, "-c", ALL_HELP], capture_output=True, text=True, timeout=50, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert all(f"usage: kensa {name}" in ended.stdout for name in COMMANDS)
+    assert "example:\n  kensa fit --method patchcore" in ended.stdout
 
 
 def test_ctrl_c_while_a_command_is_still_imported_is_one_line() -> None:

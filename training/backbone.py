@@ -10,6 +10,7 @@ import torch
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
+from agent.error import InputError
 from training.pdn import OUTPUTS, STRIDE, PdnM, PdnS
 
 PDN_S, PDN_M = "pdn-s", "pdn-m"
@@ -19,7 +20,7 @@ _BLOCK = {"cait_m48_448": 40}  # FastFlow's choice, of 48
 _STAGES = {"efficientnet_b5": 6, "tf_efficientnet_b5": 6}  # AST's choice of stride 32, of 7: timm's own is the last
 
 
-class BackboneError(ValueError):
+class BackboneError(InputError, ValueError):
     """No such network, or one that has no features of the strides needed."""
 
 

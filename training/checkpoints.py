@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from agent.error import InputError
 from agent.whole_file import write_whole
 from training.processes import is_first
 
@@ -22,7 +23,7 @@ _AT_WORK = "at-work"  # locked for as long as a process works on the folder
 _OPTIMIZER = "optimizer."  # so begin the names of its tensors
 
 
-class DescentError(Exception):
+class DescentError(InputError):
     """A descent that cannot go on; the message says why and what to do."""
 
 

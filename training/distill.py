@@ -115,7 +115,7 @@ def _command(plan: Plan, name: str) -> str:
 
 
 def distill_command(arguments: list[str]) -> int:
-    """`kensa distill`: 0 done, 2 a mistake that the message names, 130 interrupted."""
+    """`kensa distill`: 0 done, 130 interrupted. Raises InputError."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -135,9 +135,6 @@ def distill_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("kensa distill: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except _expected_errors() as e:
-        print(f"kensa distill: {e}", file=sys.stderr)
-        return 2
     return 0
 
 
@@ -159,16 +156,6 @@ def _teacher(text: str) -> Teacher:
     if not all(0 <= number <= 1 for number in numbers):
         raise DistillError(f"--teacher {text}: mean and std are of pixels from 0 to 1, expected numbers between")
     return Teacher(name, weights or None, said)
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    """Mistakes that a message explains; known only once torch is loaded."""
-    from training.backbone import BackboneError
-    from training.checkpoints import DescentError
-    from training.data import DataError
-    from training.pretrained import WeightsError
-
-    return (DistillError, DescentError, BackboneError, WeightsError, DataError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,11 +19,10 @@ import numpy as np
 from agent.bundle import MANIFEST, BundleError, Provenance, open_bundle
 from agent.clock import utc_now
 from agent.decide import Policy, decide
-from agent.drivers import SectionError, section
+from agent.drivers import section
 from agent.inspection import Fault, Outcome, Reading
 from agent.model import Model
-from agent.preprocess import InputContract, RefusedImageError, enlarge
-from agent.runtimes import InferenceError
+from agent.preprocess import InputContract, enlarge
 from agent.tiled import tiled
 from training.comparison import comparison
 from training.data import DataError, Photograph, load_original, load_original_depth, unseen_parts
@@ -177,7 +176,7 @@ def _processor() -> str:
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """`kensa evaluate`: 0 done, 2 a mistake that the message names, 130 interrupted."""
+    """`kensa evaluate`: 0 done, 130 interrupted. Raises InputError, OutageError."""
     options = _parser().parse_args(arguments)
     try:
         with ExitStack() as stack:
@@ -207,17 +206,7 @@ def evaluate_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("kensa evaluate: interrupted", file=sys.stderr)
         return 130
-    except _expected_errors() as e:
-        print(f"kensa evaluate: {e}", file=sys.stderr)
-        return 2
     return 0
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    """Mistakes that a message explains; known only once torch is loaded."""
-    from training.run import RunError
-
-    return (DataError, BundleError, SectionError, RefusedImageError, InferenceError, RunError)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,10 +10,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from agent.calibration import CalibrationError, explain, parts_needed
+from agent.calibration import explain, parts_needed
 from agent.drivers import ConfigError, SectionError, convert
-from agent.preprocess import RefusedImageError
-from agent.runtimes import InferenceError
 from agent.yaml_file import located, read_yaml
 from training.fit import fit
 from training.recipe import Recipe, as_number, read_recipe
@@ -30,7 +28,7 @@ photographs. test/ is never used. A recipe is a YAML file with the same words: m
 
 
 def fit_command(arguments: list[str]) -> int:
-    """`kensa fit`: 0 done, 2 a mistake that the message names, 130 interrupted."""
+    """`kensa fit`: 0 done, 130 interrupted. Raises InputError, OutageError."""
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     recipe_file, overwrite, resume = (options.pop(key) for key in ("recipe", "overwrite", "resume"))
@@ -48,9 +46,6 @@ def fit_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("kensa fit: interrupted, no RUN was written; --resume goes on from the last checkpoint, if any", file=sys.stderr)
         return 130
-    except _expected_errors() as e:
-        print(f"kensa fit: {e}", file=sys.stderr)
-        return 2
     return 0
 
 
@@ -126,18 +121,6 @@ def _setting(text: str, option: str) -> tuple[str, Any]:
         return key, as_number(yaml.safe_load(value))
     except yaml.YAMLError as e:
         raise ConfigError(f"--{option} {text}: {value!r} is not a YAML value") from e
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    """Mistakes that a message explains; known only once torch is loaded."""
-    from training.backbone import BackboneError
-    from training.checkpoints import DescentError
-    from training.data import DataError
-    from training.pretrained import WeightsError
-    from training.run import RunError
-
-    ours = (BackboneError, WeightsError, DataError, DescentError, RunError)
-    return (*ours, ConfigError, SectionError, CalibrationError, RefusedImageError, InferenceError)
 
 
 def _parser() -> argparse.ArgumentParser:

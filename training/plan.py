@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from agent.error import InputError
+
 PYRAMID, PDN_S, PDN_M = STUDENTS = "pyramid", "pdn-s", "pdn-m"
 
 
-class DistillError(Exception):
+class DistillError(InputError):
     """A distillation that cannot begin or go on; the message says why and what to do."""
 
 

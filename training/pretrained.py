@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from agent.bundle import sha256
+from agent.error import InputError
 from training.backbone import PDN_S, STRIDES, Backbone, BackboneError, open_residuals, refuse_unknown
 
 RANDOM = "random"  # the value of `weights` that asks for a seeded network without knowledge
@@ -45,7 +46,7 @@ _EMBEDDED = {
 }
 
 
-class WeightsError(Exception):
+class WeightsError(InputError):
     """Weights that are not in reach or do not fit the network; the message says what would do."""
 
 

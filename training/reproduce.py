@@ -10,21 +10,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from agent.calibration import CalibrationError
-from agent.drivers import SectionError, convert, names
-from agent.preprocess import RefusedImageError
-from agent.runtimes import InferenceError
-from training.backbone import BackboneError
-from training.checkpoints import DescentError
+from agent.drivers import ConfigError, SectionError, convert, names
+from agent.error import InputError, OutageError
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained, origin_of, refuse_seen
 from training.evaluation import write_file, write_json
 from training.fit import fit
 from training.layouts import layout_of
-from training.pretrained import WeightsError
 from training.progress import Progress, progress_on
 from training.recipe import Recipe
-from training.run import RunError, method_config
 from training.stopping import sigterm_as_ctrl_c
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
@@ -37,8 +31,6 @@ DATA holds one folder for each category. OUT/METHOD/CATEGORY is a RUN, CATEGORY.
 OUT/table.md and OUT/table.json are rewritten after each. The same command goes on where it was stopped.
 """
 
-_MISTAKES = (BackboneError, WeightsError, DataError, DescentError, RunError, SectionError)
-_FAILURES = (*_MISTAKES, CalibrationError, RefusedImageError, InferenceError)
 _OURS = "Kensa"
 _METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
@@ -84,7 +76,7 @@ def reproduce(data: Path, out: Path, methods: Sequence[str], categories: Sequenc
             print(f"{method} on {category}", file=sys.stderr)
             try:
                 figures[method][category] = _cell(data / category, out / method / category, method, shared, progress)
-            except _FAILURES as e:
+            except (InputError, OutageError) as e:
                 failures[f"{method}/{category}"] = str(e)
                 print(f"{method} on {category} failed: {e}", file=sys.stderr)
             table = _table(layouts, categories, figures, failures)
@@ -173,10 +165,12 @@ def _figures(cell: dict[str, float]) -> str:
 
 
 def reproduce_command(arguments: list[str]) -> int:
-    """`kensa reproduce`: 0 done, 1 some cells failed, 2 a mistake that the message names, 130 interrupted."""
+    """`kensa reproduce`: 0 done, 1 some cells failed, 130 interrupted. Raises InputError."""
     options = vars(_parser().parse_args(arguments))
     data, out, methods, categories = (options.pop(key) for key in ("data", "out", "methods", "categories"))
     shared = {key: value for key, value in options.items() if value is not None}
+    from training.run import method_config
+
     try:
         for method in methods:
             method_config(method, {})
@@ -186,14 +180,9 @@ def reproduce_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("kensa reproduce: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except _MISTAKES as e:
-        option = (
-            f"--{str(e.path[0]).replace('_', '-').replace('method', 'methods')}: "
-            if isinstance(e, SectionError) and e.path
-            else ""
-        )
-        print(f"kensa reproduce: {option}{e}", file=sys.stderr)
-        return 2
+    except SectionError as e:
+        where = str(e.path[0]) if e.path else "method"
+        raise ConfigError(f"--{where.replace('_', '-').replace('method', 'methods')}: {e}") from e
     print(markdown(table))
     print(f"written: {out / 'table.md'}, {out / 'table.json'}")
     return 1 if table.failures else 0

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from agent.bundle import Provenance, sha256
 from agent.calibration import Calibration
 from agent.drivers import SectionError, convert, driver
+from agent.error import InputError
 from agent.preprocess import InputContract
 from agent.watch import Usual
 from agent.whole_file import sync, write_whole
@@ -31,7 +32,7 @@ CALIBRATION_DEPTH = "calibration_depth.npy"
 _UNFINISHED = ".unfinished-"
 
 
-class RunError(Exception):
+class RunError(InputError):
     """A RUN that cannot be used or written; the message says which file and what to do."""
 
 

@@ -11,11 +11,12 @@ import time
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from agent.error import OutageError
 from agent.inspection import Fault
 from agent.preprocess import Pixels, PixelsWithDepth
 
 
-class CameraLostError(Exception):
+class CameraLostError(OutageError):
     """The camera is not there; the message says which, and how it was looked for."""
 
 

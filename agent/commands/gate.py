@@ -10,7 +10,7 @@ import msgspec
 
 from agent.config import load_line
 from agent.gate.change_over import WITHIN_NS
-from agent.gate.operator_side import Action, GateSilentError, GateState, ask_gate
+from agent.gate.operator_side import Action, GateState, ask_gate
 
 _LOOK_EVERY_S = 0.05
 
@@ -25,13 +25,9 @@ def gate(arguments: list[str]) -> int:
     if (chosen.action == "recipe") != (chosen.number is not None):
         parser.error("`recipe` and a number belong together: kensa gate line.yaml recipe 2")
     folder = load_line(chosen.line).state
-    try:
-        if chosen.action == "recipe":
-            return _change_over(folder, chosen.number)
-        state = ask_gate(folder, chosen.action)
-    except GateSilentError as e:
-        print(f"kensa gate: {e}", file=sys.stderr)
-        return 1
+    if chosen.action == "recipe":
+        return _change_over(folder, chosen.number)
+    state = ask_gate(folder, chosen.action)
     print(msgspec.json.format(msgspec.json.encode(state), indent=2).decode())
     return 0
 

@@ -9,27 +9,18 @@ from pathlib import Path
 import msgspec
 
 from agent.bundle import Artifact, Bundle, BundleError, open_bundle
-from agent.cameras import CameraLostError
 from agent.config import load_line
-from agent.drivers import ConfigError, section
-from agent.ejectors import EjectorError
-from agent.events.outbox import OutboxError
+from agent.drivers import section
+from agent.error import InputError, OutageError
 from agent.gate.priority import go_first
 from agent.last_good import load_or_last_good, remember
 from agent.log import start_log
-from agent.observation.observer import ObserverError
-from agent.only_one import AlreadyRunningError
 from agent.owner import become_owner
-from agent.preprocess import RefusedImageError
 from agent.runtimes import InferenceError
 from agent.stop_signal import stop_on_signal
 from agent.supervisor import CONFIGURATION_ERROR
-from agent.triggers import TriggerError
 
 log = logging.getLogger(__name__)
-
-_WRONG_INPUT = (AlreadyRunningError, BundleError, ConfigError, RefusedImageError)  # will fail the same way again
-_FAILED = (CameraLostError, EjectorError, InferenceError, ObserverError, OutboxError, TriggerError)  # maybe not after a restart
 
 
 def selftest(arguments: list[str]) -> int:
@@ -110,14 +101,14 @@ def reporting(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     """
     try:
         return command(arguments)
-    except (*_WRONG_INPUT, *_FAILED) as e:
+    except (InputError, OutageError) as e:
         return report(command.__name__.removesuffix("_command"), e)
 
 
 def report(command: str, error: Exception) -> int:
     """Says it in one line; gives the exit status."""
     print(f"kensa {command}: {error}", file=sys.stderr)
-    return CONFIGURATION_ERROR if isinstance(error, _WRONG_INPUT) else 1
+    return CONFIGURATION_ERROR if isinstance(error, InputError) else 1
 
 
 def _parser(command: Callable[[list[str]], int], example: str) -> argparse.ArgumentParser:

@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.error import OutageError
 
-class EjectorError(Exception):
+
+class EjectorError(OutageError):
     """The output could not be driven; what it does now is unknown."""
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from agent.clock import utc_now
+from agent.error import OutageError
 from agent.events.change import Acknowledged, Mark
 from agent.events.database import connect
 from agent.events.event import ALERT_TOPIC, lost_alert
@@ -30,7 +31,7 @@ _EVENT_COLUMNS = "seq, key, topic, time, data"
 _EXPLAINED = 200  # events between which numbers are missing that are told of in one alert
 
 
-class OutboxError(Exception):
+class OutboxError(OutageError):
     """The outbox cannot be opened; the message names the file."""
 
 

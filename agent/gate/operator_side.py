@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from agent.error import OutageError
 from agent.gate.handshake import Signals, Wishes
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class GateState(msgspec.Struct, frozen=True):
     unable: str = ""
 
 
-class GateSilentError(Exception):
+class GateSilentError(OutageError):
     """No ejector process answered."""
 
 

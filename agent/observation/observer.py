@@ -14,6 +14,7 @@ from types import TracebackType
 
 from agent.clock import utc_now
 from agent.config import Line
+from agent.error import OutageError
 from agent.give_way import this_thread_gives_way
 from agent.inspection import Closed, Fault, Measured, Part, Verdict
 from agent.model import Model
@@ -34,7 +35,7 @@ _FACTS = 4096
 _AFTER_DUE_NS = 30_000_000_000  # a part's end may be told so much later than it should have ended
 
 
-class ObserverError(Exception):
+class ObserverError(OutageError):
     """The observer's thread has stopped, or its socket cannot be made."""
 
 

@@ -9,12 +9,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from agent.error import OutageError
 from agent.inspection import AnomalyMap, Depth, Image
 
 CPU = "cpu"  # where every artefact is calibrated at export
 
 
-class InferenceError(Exception):
+class InferenceError(OutageError):
     """The runtime failed; the message names the model."""
 
 

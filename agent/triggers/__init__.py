@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from agent.error import OutageError
 
-class TriggerError(Exception):
+
+class TriggerError(OutageError):
     """The input cannot be read: parts would come by unseen."""
 
 

@@ -12,6 +12,7 @@ import pytest
 from agent.bundle import open_bundle
 from agent.drivers import ConfigError
 from deploy.provision import provision_command
+from kensa import main
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_second_time_changes_nothing(station: Path, words: list[str], capsys: 
     before = content(station)
     capsys.readouterr()
 
-    status = provision_command(words)
+    status = main(["provision", *words])
 
     assert (status, capsys.readouterr().out) == (0, "nothing to change\n")
     assert content(station) == before
@@ -146,7 +147,7 @@ def test_a_bundle_that_does_not_run_here_leaves_the_old_one(
 ) -> None:
     (tmp_path / "empty").mkdir()
 
-    status = provision_command([*words[:6], str(tmp_path / "empty"), *words[7:]])
+    status = main(["provision", *words[:6], str(tmp_path / "empty"), *words[7:]])
 
     assert status == 1
     assert "not a bundle" in capsys.readouterr().err
@@ -210,7 +211,7 @@ def test_a_name_that_is_none_wipes_nothing(furnished: Path, name: str) -> None:
 def test_a_station_that_is_not_there_is_told_of_and_not_taken_for_a_clean_one(
     furnished: Path, order: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = provision_command(["press-33", "--root", str(furnished), order])
+    status = main(["provision", "press-33", "--root", str(furnished), order])
 
     told = "kensa provision: there is no station press-33 on this device, there is: press-3, press-4\n"
     assert (status, capsys.readouterr().err) == (1, told)
@@ -249,7 +250,7 @@ def test_o3_an_update_that_is_cut_off_leaves_the_programs_that_run_and_is_done_w
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[:-100])
 
-    status = provision_command([*words[:-1], str(newer)])
+    status = main(["provision", *words[:-1], str(newer)])
 
     assert (status, status_of(station)) == (1, 0)
     wheel.write_bytes(whole)
@@ -286,7 +287,7 @@ def test_a_python_that_the_stations_user_cannot_see_is_refused(
     hidden = Path("/", "root", "python")
     monkeypatch.setattr(sys, "base_prefix", str(hidden))
 
-    status = provision_command(["press-3", "--line", str(line_file), "--dry-run"])
+    status = main(["provision", "press-3", "--line", str(line_file), "--dry-run"])
 
     assert status == 1
     assert f"cannot see the Python in {hidden}" in capsys.readouterr().err

@@ -14,9 +14,10 @@ from agent.drivers import section
 from agent.model import open_model
 from export.artifact import reference_of
 from export.executed import of_products, share
+from export.export_command import PRECISIONS, describe
 from export.layers import layers
 from export.lower import lower
-from export.pack import PRECISIONS, describe, export
+from export.pack import export
 from training.methods.patchcore import PatchCore
 from training.run import Run
 

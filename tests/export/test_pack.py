@@ -13,12 +13,13 @@ from agent.bundle import BundleError, open_bundle
 from agent.drivers import section
 from agent.model import open_model
 from export.artifact import reference_of
-from export.pack import describe, export, export_command, licence_warning
+from export.export_command import describe, export_command, licence_warning
+from export.pack import export
 from export.parity import ParityError
-from training.evaluate import evaluate_command
+from kensa import main
 from training.graph import Deployed
 from training.progress import Lines
-from training.run import Run
+from training.run import Run, RunError
 
 
 def test_a_bundle_has_two_artefacts_each_with_its_own_threshold_and_parity(bundle_folder: Path) -> None:
@@ -79,7 +80,7 @@ def test_a_bundle_names_the_photographs_of_the_fit_and_is_not_tested_with_them(
     shutil.copy(tmp_path / "data" / run.record.files[0].path, tmp_path / "data" / "test" / "good" / "seen.png")
 
     named = open_bundle(bundle_folder).manifest.photographs
-    status = evaluate_command([str(bundle_folder), "--data", str(tmp_path / "data")])
+    status = main(["evaluate", str(bundle_folder), "--data", str(tmp_path / "data")])
 
     assert named == {file.sha256: file.role for file in run.record.files}
     assert status == 2
@@ -128,7 +129,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(run_folder: Path, tmp_path: Pat
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no readable run\.json"):
+    with pytest.raises(RunError, match=r"no readable run\.json"):
         export_command([str(tmp_path), "--out", str(tmp_path / "bundle")])
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from agent.bundle import open_bundle
 from export.artifact import reference_of
+from export.export_command import PRECISIONS
 from export.lower import Lowered, lower
-from export.pack import PRECISIONS
 from training.methods.patchcore import PatchCore
 from training.run import Run
 

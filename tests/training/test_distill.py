@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from small_dataset import plate, save
 from told import Cut, Told, quiet
 
+from kensa import main
 from training.checkpoints import DescentError
 from training.data import DataError
-from training.distill import distill, distill_command
+from training.distill import distill
 from training.plan import DistillError, Plan, Teacher
 from training.pretrained import load_backbone
 
@@ -151,7 +152,7 @@ def test_a_mistake_is_one_message(
     (tmp_path / "empty").mkdir()
     options = {"--teacher": f"mobilenetv2_050={teacher}", "--images": "procedural", "--out": "student.safetensors"} | changes
 
-    assert distill_command([word for pair in options.items() for word in pair] + ["--steps", "1"]) == 2
+    assert main(["distill", *(word for pair in options.items() for word in pair), "--steps", "1"]) == 2
 
     assert named in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]

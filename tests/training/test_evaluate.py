@@ -13,6 +13,7 @@ from bright_spots import Brightest, Quiet, bright_model
 from small_bundle import write_bundle
 from small_dataset import plate, save, save_dataset, scratched
 
+from kensa import main
 from training.data import unseen_parts
 from training.evaluate import evaluate, evaluate_command
 from training.evaluation import write_json
@@ -95,7 +96,7 @@ def test_a_bundle_is_evaluated_by_its_own_runtime(dataset: Path, tmp_path: Path,
 def test_a_bundle_without_the_runtime_is_refused(dataset: Path, tmp_path: Path, capsys, runtime: str, named: str) -> None:
     write_bundle(tmp_path / "bundle")
 
-    assert evaluate_command([str(tmp_path / "bundle"), "--data", str(dataset), "--runtime", runtime]) == 2
+    assert main(["evaluate", str(tmp_path / "bundle"), "--data", str(dataset), "--runtime", runtime]) == 2
 
     assert named in capsys.readouterr().err
 
@@ -104,7 +105,7 @@ def test_a_test_set_with_a_part_of_the_fit_is_refused(run_folder: Path, dataset:
     save_dataset(tmp_path / "data")
     shutil.copy(dataset / "train" / "good" / "005.png", tmp_path / "data" / "test" / "good" / "seen.png")
 
-    assert evaluate_command([str(run_folder), "--data", str(tmp_path / "data")]) == 2
+    assert main(["evaluate", str(run_folder), "--data", str(tmp_path / "data")]) == 2
 
     assert "1 test photograph(s) were in the fit" in capsys.readouterr().err
 
@@ -118,13 +119,13 @@ def test_a_test_set_with_a_part_of_the_fit_is_refused(run_folder: Path, dataset:
     ],
 )
 def test_a_mistake_is_one_message(dataset: Path, run_folder: Path, capsys, model: str, options: list[str], named: str) -> None:
-    assert evaluate_command([str(run_folder.with_name(model)), "--data", str(dataset), *options]) == 2
+    assert main(["evaluate", str(run_folder.with_name(model)), "--data", str(dataset), *options]) == 2
 
     assert named in capsys.readouterr().err
 
 
 def test_figures_are_told_even_where_their_file_cannot_be_written(dataset: Path, run_folder: Path, capsys) -> None:
-    evaluate_command([str(run_folder), "--data", str(dataset), "--json", f"{__file__}/figures.json"])
+    main(["evaluate", str(run_folder), "--data", str(dataset), "--json", f"{__file__}/figures.json"])
 
     assert "image AUROC" in capsys.readouterr().out
 
@@ -320,7 +321,7 @@ def test_a_test_set_of_another_camera_gives_no_figures(run_folder: Path, tmp_pat
         save(file, plate(0, 400, 300))
     shutil.rmtree(tmp_path / "ground_truth")
 
-    assert evaluate_command([str(run_folder), "--data", str(tmp_path)]) == 2
+    assert main(["evaluate", str(run_folder), "--data", str(tmp_path)]) == 2
 
     told = capsys.readouterr()
     assert "none of 8 test pictures could be inspected, such as" in told.err

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +14,12 @@ from interruptible import heed_ctrl_c
 from safetensors.torch import save_file
 from small_dataset import save_dataset, small_recipe
 
+from kensa import main
 from training.evaluate import evaluate_command
 from training.fit import fit
 from training.fit_command import fit_command
 from training.graph import TorchRuntime
+from training.pretrained import WeightsError, load_backbone
 from training.progress import Lines
 from training.run import RunError, open_run
 
@@ -105,7 +106,7 @@ def test_a_recipe_says_the_same_as_options_with_paths_relative_to_it(tmp_path: P
 def test_a_mistake_is_one_message_and_no_run(dataset: Path, tmp_path: Path, capsys, options: list[str], named: str) -> None:
     out = tmp_path / "run"
 
-    assert fit_command([*SMALL, "--data", str(dataset), "--out", str(out), *options]) == 2
+    assert main(["fit", *SMALL, "--data", str(dataset), "--out", str(out), *options]) == 2
 
     assert named in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -128,7 +129,7 @@ def test_a_mistake_is_one_message_and_no_run(dataset: Path, tmp_path: Path, caps
 def test_a_mistake_in_a_recipe_is_named_with_its_line(tmp_path: Path, capsys, text: str, named: str) -> None:
     file = written(tmp_path, text)
 
-    assert fit_command([str(file)]) == 2
+    assert main(["fit", str(file)]) == 2
 
     assert named in capsys.readouterr().err
 
@@ -143,7 +144,7 @@ def test_a_method_data_or_out_that_was_forgotten_is_named_as_people_write_it(cap
 def test_parts_that_do_not_differ_carry_no_threshold_and_leave_no_run(tmp_path: Path, capsys) -> None:
     save_dataset(tmp_path / "data", n_good=2)
 
-    assert fit_command([*SMALL, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
+    assert main(["fit", *SMALL, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
 
     assert "at least 4 are needed" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -175,15 +176,6 @@ def test_ctrl_c_while_fitting_leaves_nothing_that_opens(tmp_path: Path) -> None:
         open_run(tmp_path / "out" / "run")
 
 
-def test_help_has_an_example_and_does_not_load_torch() -> None:
-    command = "import sys; from training.fit_command import fit_command\ntry: fit_command(['--help'])\n"
-    code = command + "finally: assert 'torch' not in sys.modules"
-
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-    assert "example:" in told
-
-
 def test_without_network_cache_and_weights_the_embedded_backbone_is_used(dataset: Path, tmp_path: Path) -> None:
     options = ["--method", "patchcore", "--data", str(dataset), "--out", str(tmp_path / "run"), "--image-size", "64"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty"), "OMP_NUM_THREADS": "1"}
@@ -195,21 +187,15 @@ def test_without_network_cache_and_weights_the_embedded_backbone_is_used(dataset
     assert record.weights.startswith("embedded pyramid-r18.safetensors, file sha256")
 
 
-def test_an_embedded_file_that_was_changed_is_refused(dataset: Path, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "training", tmp_path / "training", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "agent").symlink_to(ROOT / "agent")
-    (file,) = (tmp_path / "training" / "weights").glob("pyramid*.safetensors")
+def test_an_embedded_file_that_was_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = (ROOT / "training" / "weights").glob("pyramid*.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
-    file.write_bytes(content)
-    code = "import sys; from training.fit_command import fit_command; sys.exit(fit_command(sys.argv[1:]))"
-    options = ["--method", "patchcore", "--data", str(dataset), "--out", str(tmp_path / "run")]
+    (tmp_path / file.name).write_bytes(content)
+    monkeypatch.setattr("training.pretrained._FOLDER", tmp_path)
 
-    finished = subprocess.run([sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True)
-
-    assert finished.returncode == 2
-    assert "pyramid-r18.safetensors: sha256" in finished.stderr
-    assert "changed or cut off" in finished.stderr
+    with pytest.raises(WeightsError, match=r"pyramid-r18\.safetensors: sha256 .* changed or cut off"):
+        load_backbone("embedded", None, seed=0)
 
 
 def test_a_run_opens_with_the_options_its_backbone_was_made_with(dataset: Path, tmp_path: Path) -> None:

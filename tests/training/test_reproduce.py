@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_dataset import save_dataset
 
+from kensa import main
 from training.reproduce import Table, markdown, published, reproduce_command
 
 SMALL = ["--methods", "patchcore", "--weights", "random", "--image-size", "64"]
@@ -76,7 +77,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(collection: Path, done: 
     ids=["options", "method", "setting", "category"],
 )
 def test_a_mistake_is_one_line(collection: Path, done: Path, changed: list[str], named: str, capsys) -> None:
-    assert reproduce_command(["--data", str(collection), "--out", str(done), *SMALL, *changed]) == 2
+    assert main(["reproduce", "--data", str(collection), "--out", str(done), *SMALL, *changed]) == 2
 
     assert named in capsys.readouterr().err
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.error import InputError
 from agent.preprocess import IMAGE_SUFFIXES
 
 EXPECTED = "expected train/good/ (MVTec layout) or a folder with photographs of good parts directly in it"
@@ -15,7 +16,7 @@ _FOLDERS = 6  # named in one message
 _NAMED = 10  # culprits in one message; more are counted
 
 
-class DataError(Exception):
+class DataError(InputError):
     """Photographs that cannot be used; the message names the files and why."""
 
 
