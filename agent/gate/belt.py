@@ -31,6 +31,8 @@ class Belt:
     def moved(self, count: int, now_ns: int) -> None:
         """Takes in what the encoder says, in its own direction."""
         place = self._direction * count
+        if self._readings and self._readings[-1][0] == now_ns:
+            self._readings.pop()  # two of one instant have no speed between them: the later one counts
         if len(self._readings) > 1 and self._readings[-1][1] == self._readings[-2][1] == place:
             self._readings.pop()  # a belt that stands needs only its first and its newest reading
         self._readings.append((now_ns, place))

@@ -31,6 +31,14 @@ def test_between_two_readings_it_moves_evenly_and_afterwards_it_goes_on_for_as_l
     assert [belt.at(ns) for ns in (50, 100, 150, 200, 250, 300, 10**9)] == [0, 0, 25, 50, 75, 100, 100]
 
 
+def test_of_two_readings_of_one_instant_the_later_one_counts() -> None:
+    belt = Belt(1)
+    for place, ns in ((0, 1000), (10, 2000), (12, 2000)):
+        belt.moved(place, ns)
+
+    assert (belt.at(1500), belt.at(2000), belt.at(2500), belt.when(6)) == (6, 12, 18, 1500)
+
+
 def test_a_belt_that_stands_is_where_it_was() -> None:
     belt, _ = belt_of([(100, 0), (100, 50), (100, 0), (100, 0), (100, 0)])
 
