@@ -176,36 +176,32 @@ def _processor() -> str:
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """`kensa evaluate`: 0 done, 130 interrupted. Raises InputError, OutageError."""
+    """`kensa evaluate`. Raises InputError, OutageError."""
     options = _parser().parse_args(arguments)
-    try:
-        with ExitStack() as stack:
-            trained = open_trained(options.model, options.runtime, stack)
-            progress = progress_on(sys.stderr)
-            photographs = unseen_parts(options.data, progress)
-            other = None if options.against is None else open_trained(options.against, None, stack)
-            for opened in (trained, *([other] if other else [])):
-                refuse_seen(photographs, opened.seen)
-            found = evaluate(trained.model, photographs, progress, sensitivity_limits=trained.sensitivity_limits)
-            if len(found.refused) == len(found.parts):
-                raise DataError(f"none of {len(found.parts)} test pictures could be inspected, such as {found.refused[0]}")
-            origin = origin_of(trained, options.model, options.data, photographs)
-            evaluation = msgspec.structs.replace(found, origin=origin)
-            print(table(evaluation))  # first: a file that cannot be written must not cost the figures
-            if other is not None:
-                name = f"{options.against} ({other.runtime}, {other.model.runtime.executed_precision})"
-                print(comparison(found, evaluate(other.model, photographs, progress), name))
-            if options.json is not None:
-                write_json(options.json, evaluation)
-            if options.report is not None:
-                from training.picture import pictures
-                from training.report import page
+    with ExitStack() as stack:
+        trained = open_trained(options.model, options.runtime, stack)
+        progress = progress_on(sys.stderr)
+        photographs = unseen_parts(options.data, progress)
+        other = None if options.against is None else open_trained(options.against, None, stack)
+        for opened in (trained, *([other] if other else [])):
+            refuse_seen(photographs, opened.seen)
+        found = evaluate(trained.model, photographs, progress, sensitivity_limits=trained.sensitivity_limits)
+        if len(found.refused) == len(found.parts):
+            raise DataError(f"none of {len(found.parts)} test pictures could be inspected, such as {found.refused[0]}")
+        origin = origin_of(trained, options.model, options.data, photographs)
+        evaluation = msgspec.structs.replace(found, origin=origin)
+        print(table(evaluation))  # first: a file that cannot be written must not cost the figures
+        if other is not None:
+            name = f"{options.against} ({other.runtime}, {other.model.runtime.executed_precision})"
+            print(comparison(found, evaluate(other.model, photographs, progress), name))
+        if options.json is not None:
+            write_json(options.json, evaluation)
+        if options.report is not None:
+            from training.picture import pictures
+            from training.report import page
 
-                shown = pictures(evaluation, photographs, trained.model)
-                write_file(options.report, page(evaluation, origin, shown).encode())
-    except KeyboardInterrupt:
-        print("kensa evaluate: interrupted", file=sys.stderr)
-        return 130
+            shown = pictures(evaluation, photographs, trained.model)
+            write_file(options.report, page(evaluation, origin, shown).encode())
     return 0
 
 
