@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("training.fit_command:fit_command", "train a model on photographs of good parts"),
-    "distill": ("training.distill:distill_command", "make a small backbone from large ones"),
+    "distill": ("training.distill_command:distill_command", "make a small backbone from large ones"),
     "data": ("training.data_check:data_command", "check photographs before they are used"),
     "evaluate": ("training.evaluate:evaluate_command", "measure a run or a bundle on a test set"),
     "reproduce": ("training.reproduce:reproduce_command", "fit and measure methods on MVTec AD, beside published figures"),

@@ -4,8 +4,8 @@ import importlib.metadata
 import platform
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import cv2
 import msgspec
 
 from agent.calibration import calibrate
@@ -13,39 +13,37 @@ from agent.drivers import SectionError
 from agent.preprocess import InputContract, prepare
 from agent.tiled import tiled
 from agent.watch import WHOLE, Usual, look_of, usual_of
+from training.checkpoints import checkpoints_of
+from training.data import GoodParts, good_parts, input_contract, load_depth, load_original, load_original_depth
+from training.golden import write_golden
+from training.graph import Deployed, TorchRuntime
+from training.methods import CPU, Parts
+from training.pretrained import Provenance, Stated, load_backbone
+from training.processes import best_device, is_first, wait_for_all
+from training.progress import Progress
 from training.recipe import Recipe
 from training.region import check_region, region
+from training.rows_file import rows_file
+from training.run import (
+    CALIBRATION,
+    CALIBRATION_DEPTH,
+    Record,
+    UsedFile,
+    method_config,
+    read_record,
+    refuse_existing,
+    seal,
+    unfinished,
+    write_model,
+)
 
-if TYPE_CHECKING:
-    from training.data import GoodParts
-    from training.graph import Deployed
-    from training.pretrained import Provenance
-    from training.progress import Progress
-    from training.run import Record
 
-
-def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: bool = False) -> "Record":
+def fit(recipe: Recipe, progress: Progress, overwrite: bool = False, resume: bool = False) -> Record:
     """Writes the RUN `recipe.out` and gives its record. A gradient method keeps its state in OUT.checkpoint until it is done.
 
     Of several processes (training/processes.py) the first alone writes, the others wait for it.
     Raises SectionError (path into the recipe), DataError, BackboneError, WeightsError, RunError, CalibrationError.
     """
-    from training.checkpoints import checkpoints_of
-    from training.data import good_parts, input_contract, load_original, load_original_depth
-    from training.golden import write_golden
-    from training.graph import Deployed
-    from training.methods import CPU, Parts
-    from training.pretrained import Stated, load_backbone
-    from training.processes import best_device, is_first, wait_for_all
-    from training.run import (
-        method_config,
-        read_record,
-        refuse_existing,
-        seal,
-        unfinished,
-        write_model,
-    )
-
     out = Path(recipe.out)
     refuse_existing(out, overwrite)
     config = method_config(recipe.method, recipe.settings)
@@ -83,14 +81,9 @@ def fit(recipe: Recipe, progress: "Progress", overwrite: bool = False, resume: b
 
 
 def _held_out(
-    parts: "GoodParts", deployed: "Deployed", contract: InputContract, folder: Path, progress: "Progress"
+    parts: GoodParts, deployed: Deployed, contract: InputContract, folder: Path, progress: Progress
 ) -> tuple[list[float], Usual]:
     """Raw scores of the parts held out, and how they look within the region; their inputs are kept in the folder."""
-    from training.data import load_depth, load_original
-    from training.graph import TorchRuntime
-    from training.rows_file import rows_file
-    from training.run import CALIBRATION, CALIBRATION_DEPTH
-
     runtime, scores, looks = tiled(TorchRuntime(deployed), contract), [], []
     within = WHOLE if contract.roi is None else contract.roi.box
     shape = (len(parts.calibration), contract.height, contract.width)
@@ -122,10 +115,8 @@ def _refuse_tiles(recipe: Recipe, tileable: bool, size: int) -> None:
 
 
 def _record(
-    recipe: Recipe, provenance: "Provenance", contract: InputContract, parts: "GoodParts", scores: list[float], usual: Usual
-) -> "Record":
-    from training.run import Record, UsedFile
-
+    recipe: Recipe, provenance: Provenance, contract: InputContract, parts: GoodParts, scores: list[float], usual: Usual
+) -> Record:
     data = Path(recipe.data)
     train = [UsedFile("train", p.path.relative_to(data).as_posix(), p.sha256) for p in parts.train]
     calibration = [UsedFile("calibration", p.path.relative_to(data).as_posix(), p.sha256) for p in parts.calibration]
@@ -153,8 +144,6 @@ def _record(
 
 def _versions() -> dict[str, str]:
     """Of everything that shapes the numbers."""
-    import cv2
-
     found = {"python": platform.python_version(), "opencv": cv2.__version__}
     for package in ("kensa", "numpy", "timm", "torch"):
         try:

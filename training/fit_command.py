@@ -13,7 +13,6 @@ import yaml
 from agent.calibration import explain, parts_needed
 from agent.drivers import ConfigError, SectionError, convert
 from agent.yaml_file import located, read_yaml
-from training.fit import fit
 from training.recipe import Recipe, as_number, read_recipe
 from training.stopping import sigterm_as_ctrl_c
 
@@ -84,6 +83,7 @@ def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
 
 def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
     from training.data import way_to_hold_out
+    from training.fit import fit
     from training.processes import is_first, joined
     from training.progress import Lines, progress_on
     from training.run import method_config

@@ -15,7 +15,6 @@ from agent.error import InputError, OutageError
 from training.data import DataError, unseen_parts
 from training.evaluate import evaluate, open_trained, origin_of, refuse_seen
 from training.evaluation import write_file, write_json
-from training.fit import fit
 from training.layouts import layout_of
 from training.progress import Progress, progress_on
 from training.recipe import Recipe
@@ -102,6 +101,8 @@ def _cell(data: Path, run: Path, method: str, shared: dict[str, Any], progress: 
     figures_file = run.with_name(f"{run.name}.json")
     if not figures_file.is_file():
         if not run.exists():
+            from training.fit import fit  # brings torch
+
             fit(convert({**shared, "method": method, "data": str(data), "out": str(run)}, Recipe), progress, resume=True)
         with ExitStack() as stack:
             trained = open_trained(run, None, stack)

@@ -186,7 +186,7 @@ def test_what_was_cut_off_before_its_card_goes_on(plan: Plan, tmp_path: Path) ->
 def test_sigterm_keeps_the_checkpoint_and_says_how_to_go_on(teacher: Path, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.safetensors"
     options = ["--teacher", f"mobilenetv2_050={teacher}", "--images", str(photographs), "--out", str(out), "--steps", "100000"]
-    code = "import sys; from training.distill import distill_command; sys.exit(distill_command(sys.argv[1:]))"
+    code = "import sys; from training.distill_command import distill_command; sys.exit(distill_command(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *options, "--batch", "1", "--crop", "32"],
         cwd=ROOT,
