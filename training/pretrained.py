@@ -42,7 +42,7 @@ EMBEDDED, EMBEDDED_PDN = "embedded", "embedded-pdn"
 _PYRAMID = "pyramid-r18.safetensors"
 _EMBEDDED = {
     EMBEDDED: _Embedded("resnet18", _PYRAMID, "14f027754137eb6192662dfc6de2890bee2a53345f3125f454861711bee6f5a8"),
-    EMBEDDED_PDN: _Embedded(PDN_S, "pdn-s.safetensors", "68545855ff4586be237fe23a27ad1843f6eea329314dace7cbd9ec3e30b6e470"),
+    EMBEDDED_PDN: _Embedded(PDN_S, "pdn-s.safetensors", "f3aeb953d165a7a86f605f32fc79229a71191c72b8c6bdc575e3d6309e13dfb3"),
 }
 
 
