@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test check fix bench bench-peers soak soak-line replay device system
+.PHONY: setup demo test check fix bench bench-peers soak soak-line endurance replay device system
 
 setup: $(STAMP)
 
@@ -42,7 +42,7 @@ demo: setup
 TWO_FILES := -n 2 --dist loadfile
 ALONE := --last-failed --last-failed-no-failures none
 test: setup system
-	@export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; $(BIN)/python -m pytest $(TWO_FILES) --durations=10 || \
+	@export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; $(BIN)/python -m pytest $(TWO_FILES) --durations=40 || \
 	  { [ $$? -eq 1 ] && echo "== once more, alone: what failed" && $(BIN)/python -m pytest $(ALONE); }
 
 check: setup system
@@ -62,7 +62,7 @@ device:
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
 
 # Scripts below tests/ find our packages before the folders of tests that have their names.
-bench bench-peers soak soak-line: export PYTHONPATH := $(CURDIR)
+bench bench-peers soak soak-line endurance: export PYTHONPATH := $(CURDIR)
 
 # 5000 parts in real time through both processes, a broker, a camera and an independent PLC, all of which fail; by time, then by an
 # encoder on a belt that stops: 20 minutes each.
@@ -74,6 +74,10 @@ soak-line: setup system
 SOAK_OUT ?= build/soak
 soak: setup system
 	$(BIN)/python tests/soak.py --out $(SOAK_OUT)
+
+# An hour of a whole line, 25 parts a second: what its processes, its page in a browser and its disk keep.
+endurance: setup system
+	$(BIN)/python tests/endurance.py
 
 bench: setup system device
 	$(BIN)/python tests/bench.py

@@ -107,6 +107,11 @@ class Tab:
         conditions = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
         self._ask("Network.emulateNetworkConditions", **conditions)
 
+    def keeps(self) -> tuple[float, int]:
+        """MB of JavaScript once the garbage is gone, and nodes, also those that are no longer shown."""
+        self._ask("HeapProfiler.collectGarbage")
+        return self._ask("Runtime.getHeapUsage")["usedSize"] / 1e6, self._ask("Memory.getDOMCounters")["nodes"]
+
     def screenshot(self, file: Path) -> None:
         file.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"]))
 

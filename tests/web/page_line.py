@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker import free_port, mosquitto
+from broker import Broker, free_port, mosquitto
 from browser import Browser, Tab, browser
 from running_line import RunningLine, write_line
 from served import PASSWORDS, log_in
@@ -25,6 +25,7 @@ class Line:
     port: int
     file: Path
     running: RunningLine
+    broker: Broker
     browser: Browser
 
     def visitor(self, role: str) -> Visitor:
@@ -38,17 +39,18 @@ class Line:
 
 
 @contextmanager
-def page_line(bundle: Path) -> Iterator[Line]:
-    """Three parts of eight are rejected: two of them by the camera `top`, one by `side`."""
+def page_line(bundle: Path, period_ms: float = 300, count: int = 100_000, outbox: str = "{}") -> Iterator[Line]:
+    """Three parts of eight are rejected: two of them by the camera `top`, one by `side`. outbox: its section."""
     folder, port = Path(tempfile.mkdtemp(prefix="k")), free_port()
     (folder / "broker").mkdir()
     write_photographs(folder / "parts", 8, defects=frozenset({2, 5}))
     write_photographs(folder / "sides", 8, defects=frozenset({6}))
     with mosquitto(folder / "broker") as broker:
-        file = write_line(folder, broker, bundle, folder / "parts", count=100_000, period_ms=300, delay_ms=1000)
+        file = write_line(folder, broker, bundle, folder / "parts", count, period_ms, delay_ms=1000)
         one = f"{{top: {{type: folder, path: {folder / 'parts'}}}}}"
         two = f"{one[:-1]}, side: {{type: folder, path: {folder / 'sides'}}}}}"
-        more = f"record: {{leave_free_mb: 0, one_of: 4, mb: 50}}\ndrift: {{reject_share: 0.9}}\nweb: {{port: {port}}}\n"
+        record = "record: {leave_free_mb: 0, one_of: 4, mb: 50}\n"
+        more = f"{record}drift: {{reject_share: 0.9}}\nweb: {{port: {port}}}\noutbox: {outbox}\n"
         file.write_text(file.read_text().replace(one, two) + more)
         running = RunningLine(file, folder / "line.log")
         try:
@@ -56,7 +58,7 @@ def page_line(bundle: Path) -> Iterator[Line]:
             wait_until(lambda: token.exists() and "page at" in (folder / "line.log").read_text(), timeout_s=30)
             _first_account(port, token)
             with browser(folder) as opened:
-                yield Line(port, file, running, opened)
+                yield Line(port, file, running, broker, opened)
         finally:
             assert running.stop() == 0
     shutil.rmtree(folder)
