@@ -39,10 +39,10 @@ demo: setup
 # at a time, since most wait for other processes; those of one file one after the other, since some share a port. What failed beside
 # others, on a machine that others may use too, is run once more alone, and has to pass then; both runs are printed. Only where tests
 # failed (status 1): of a run that was cut off, nobody knows what else would have.
-TWO_FILES := -n 2 --dist loadfile
+SIDE_BY_SIDE := -n 3 --dist loadfile
 ALONE := --last-failed --last-failed-no-failures none
 test: setup system
-	@export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; $(BIN)/python -m pytest $(TWO_FILES) --durations=40 || \
+	@export OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}; $(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations=40 || \
 	  { [ $$? -eq 1 ] && echo "== once more, alone: what failed" && $(BIN)/python -m pytest $(ALONE); }
 
 check: setup system
@@ -50,7 +50,7 @@ check: setup system
 	@echo "ruff"; $(BIN)/ruff check --quiet .
 	@echo "mypy"; $(BIN)/mypy --no-error-summary
 	@echo "imports"; $(BIN)/lint-imports --no-logo >/tmp/kensa-imports.$$$$ || { cat /tmp/kensa-imports.$$$$; exit 1; }
-	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(TWO_FILES) --quiet
+	@echo "pytest"; OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(SIDE_BY_SIDE) --quiet
 
 fix: setup
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
