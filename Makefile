@@ -35,7 +35,7 @@ system:
 demo: setup
 	$(BIN)/kensa demo
 
-# One thread for torch in each of the many small processes: on a busy machine more threads wait for each other. Two files of tests
+# One thread for torch in each of the many small processes: on a busy machine more threads wait for each other. Three files of tests
 # at a time, since most wait for other processes; those of one file one after the other, since some share a port. What failed beside
 # others, on a machine that others may use too, is run once more alone, and has to pass then; both runs are printed. Only where tests
 # failed (status 1): of a run that was cut off, nobody knows what else would have.
