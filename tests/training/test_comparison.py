@@ -9,6 +9,7 @@ from bright_spots import Brightest, Quiet, bright_model
 from small_bundle import write_bundle
 from small_dataset import save
 
+from kensa import main
 from training.comparison import comparison
 from training.data import unseen_parts
 from training.evaluate import evaluate, evaluate_command
@@ -76,7 +77,7 @@ def test_the_command_judges_another_model_on_the_same_parts(dataset: Path, run_f
 
 
 def test_another_model_that_is_not_there_is_said_before_anything_is_judged(dataset: Path, run_folder: Path, capsys) -> None:
-    assert evaluate_command([str(run_folder), "--data", str(dataset), "--against", "nowhere"]) == 2
+    assert main(["evaluate", str(run_folder), "--data", str(dataset), "--against", "nowhere"]) == 2
 
     told = capsys.readouterr()
     assert "nowhere: no readable run.json" in told.err

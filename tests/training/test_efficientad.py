@@ -10,10 +10,10 @@ from small_dataset import plate, save, scratched
 
 from agent.drivers import SectionError, convert
 from agent.preprocess import enlarge
+from kensa import main
 from training.autoencoder import Autoencoder
 from training.backbone import BackboneError
 from training.data import DataError, good_parts, input_contract
-from training.fit_command import fit_command
 from training.graph import Deployed
 from training.methods import Parts
 from training.methods.efficientad import Config, EfficientAD, hard_mean, map_quantiles, natural_crop, relit
@@ -374,7 +374,7 @@ def test_too_small_an_input_is_refused(size: int, settings: dict, said: str, tmp
 def test_the_command_says_it_on_standard_error(settings: list[str], code: int, said: str, dataset: Path, tmp_path: Path, capfd):
     network = ["--backbone", "pdn-s", "--weights", "random", "--image-size", "64", "--set", "steps=1"]
 
-    ended = fit_command(["--method", "efficientad", "--data", str(dataset), "--out", str(tmp_path / "run"), *network, *settings])
+    ended = main(["fit", "--method", "efficientad", "--data", str(dataset), "--out", str(tmp_path / "run"), *network, *settings])
 
     assert said in capfd.readouterr().err
     assert ended == code

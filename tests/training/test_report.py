@@ -14,6 +14,7 @@ from small_bundle import write_bundle
 from small_dataset import plate, save, save_dataset, scratched
 
 from agent.preprocess import read_image
+from kensa import main
 from training.chart import curve, histogram, whisker
 from training.data import unseen_parts
 from training.evaluate import Trained, evaluate, evaluate_command, origin_of
@@ -240,7 +241,7 @@ def test_the_command_writes_the_page(dataset: Path, tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_one_message(dataset: Path, tmp_path: Path, capsys) -> None:
     write_bundle(tmp_path / "bundle")
 
-    assert evaluate_command([str(tmp_path / "bundle"), "--data", str(dataset), "--report", f"{__file__}/report.html"]) == 2
+    assert main(["evaluate", str(tmp_path / "bundle"), "--data", str(dataset), "--report", f"{__file__}/report.html"]) == 2
 
     assert "report.html: cannot be written" in capsys.readouterr().err
 
