@@ -17,7 +17,8 @@ def set_aside(file: Path) -> Path:
     for number in before[: -_KEPT + 1]:
         for part in _PARTS:
             old = _place(file, number)
-            old.with_name(old.name + part).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be deleted must not keep the new file from being made
+                old.with_name(old.name + part).unlink()
     return away
 
 

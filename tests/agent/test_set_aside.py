@@ -34,3 +34,13 @@ def test_s1_a_disk_that_breaks_file_after_file_does_not_fill_with_them(tmp_path:
 
     kept = [f"a.db.broken-{n}{part}" for n in (10, 11, 9) for part in ("", "-wal")]
     assert names(tmp_path) == sorted([*kept, "another.db.broken-0"])
+
+
+def test_s4_an_old_one_that_cannot_be_deleted_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "a.db.broken-0").mkdir()
+
+    for n in range(4):
+        broken(tmp_path, str(n))
+
+    assert {"a.db.broken-0", "a.db.broken-2", "a.db.broken-3", "a.db.broken-4"} <= set(names(tmp_path))
+    assert not (tmp_path / "a.db").exists()
