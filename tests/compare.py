@@ -5,7 +5,7 @@ Run by hand, after `make setup`, in this order (the same number of threads every
   PYTHONPATH=. python tests/compare.py fit --method patchcore --data DATA --weights resnet18.safetensors --out RUN --set bank=4000
   kensa evaluate RUN --data DATA --json ours.json
   ENV/bin/python tests/against_anomalib.py patchcore --run RUN --weights resnet18.safetensors --out THEIRS
-  PYTHONPATH=. python tests/compare.py figures ours.json THEIRS --data DATA
+  PYTHONPATH=. python tests/compare.py figures --data DATA --course ours.json THEIRS      # --course again for each further seed
 """
 
 import argparse
@@ -14,12 +14,14 @@ import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 
 from agent.preprocess import enlarge
 from training.data import Photograph, input_contract, unseen_parts
@@ -76,32 +78,55 @@ def timed_fit(options: argparse.Namespace) -> dict[str, Any]:
 def compared(options: argparse.Namespace) -> dict[str, Any]:
     """Figures of both sides in percent, the difference of the image AUROC with its lower bound in points.
 
-    Photographs that our contract refuses have no score; they are left out on both sides, counted.
+    Several courses: the means, and the difference of the means. Photographs that our contract refuses have no score; they
+    are left out on both sides, counted.
     """
-    evaluation = json.loads(options.ours.read_bytes())
-    raw = {Path(part["path"]).resolve(): part["raw"] for part in evaluation["parts"]}
-    found = json.loads((options.theirs / "figures.json").read_text())
     photographs = unseen_parts(options.data)
     names = [p.path.relative_to(options.data).as_posix() for p in photographs]
-    if set(names) != set(found["scores"]):
-        raise SystemExit(f"{options.theirs}: scores of {len(found['scores'])} photographs, {options.data} has {len(names)}")
     is_defect = np.array([p.defect is not None for p in photographs])
-    ours = np.array([raw[p.path.resolve()] for p in photographs], dtype=np.float64)  # None: not a number
-    judged = np.isfinite(ours)
-    theirs = np.array([found["scores"][name] for name in names])
-    sides = [(scores[judged & ~is_defect], scores[judged & is_defect]) for scores in (ours, theirs)]
+    courses = [course_of(Path(ours), Path(theirs), photographs, names) for ours, theirs in options.course]
+    scores = np.stack([course.scores for course in courses])  # (course, side, part)
+    judged = np.isfinite(scores).all(axis=(0, 1))
+    sides = [(scores[:, side, judged & ~is_defect], scores[:, side, judged & is_defect]) for side in (0, 1)]
     bound = {share: bootstrap_difference(*sides, seed=SEED, resamples=RESAMPLES, confidence=share) for share in (ONE_SIDED, 0.95)}
-    curves = curves_of(options.theirs / "maps.npz", photographs, names)
-    our_auroc, their_auroc = (100 * image_auroc(*side) for side in sides)
+    aurocs = [[100 * image_auroc(*course) for course in zip(*side, strict=True)] for side in sides]
+    ours, theirs = (float(np.mean(side)) for side in aurocs)
     return {
-        "image_auroc": {"ours": our_auroc, "theirs": their_auroc, "difference": our_auroc - their_auroc},
+        "image_auroc": {"ours": ours, "theirs": theirs, "difference": ours - theirs},
         "lower_95": 100 * bound[ONE_SIDED].low,
         "interval_95": (100 * bound[0.95].low, 100 * bound[0.95].high),
         "left_out": int((~judged).sum()),
+        **{key: means([course.pixels[key] for course in courses]) for key in ("pixel_auroc", "aupro")},
+        "courses": [{"ours": a, "theirs": b, **course.told} for a, b, course in zip(*aurocs, courses, strict=True)],
+    }
+
+
+@dataclass(frozen=True)
+class Course:
+    """One training of both sides. scores: (2, parts), ours and theirs, NaN where our contract refuses the photograph."""
+
+    scores: NDArray[np.float64]
+    pixels: Mapping[str, Mapping[str, float]]  # percent
+    told: Mapping[str, Any]
+
+
+def course_of(ours: Path, theirs: Path, photographs: Sequence[Photograph], names: Sequence[str]) -> Course:
+    """SystemExit where theirs has scores of other photographs."""
+    evaluation, found = json.loads(ours.read_bytes()), json.loads((theirs / "figures.json").read_text())
+    raw = {Path(part["path"]).resolve(): part["raw"] for part in evaluation["parts"]}
+    if set(names) != set(found["scores"]):
+        raise SystemExit(f"{theirs}: scores of {len(found['scores'])} photographs, the data has {len(names)}")
+    scores = [[raw[p.path.resolve()] for p in photographs], [found["scores"][name] for name in names]]  # None: refused
+    curves = curves_of(theirs / "maps.npz", photographs, names)
+    pixels = {
         "pixel_auroc": {"ours": 100 * evaluation["pixel_auroc"], "theirs": 100 * curves.pixel_auroc()},
         "aupro": {"ours": 100 * evaluation["aupro"], "theirs": 100 * curves.aupro()},
-        "theirs": {key: value for key, value in found.items() if key != "scores"},
     }
+    return Course(np.array(scores, dtype=np.float64), pixels, {key: value for key, value in found.items() if key != "scores"})
+
+
+def means(sides: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([side[name] for side in sides])) for name in ("ours", "theirs")}
 
 
 def curves_of(maps: Path, photographs: Sequence[Photograph], names: Sequence[str]) -> PixelCurves:
@@ -129,8 +154,14 @@ def parsed() -> argparse.Namespace:
     fitting.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     fitting.set_defaults(mode=timed_fit)
     figures = modes.add_parser("figures", help="both sides, by the same metrics")
-    figures.add_argument("ours", type=Path, help="of `kensa evaluate --json`")
-    figures.add_argument("theirs", type=Path, help="folder written by tests/against_anomalib.py")
+    figures.add_argument(
+        "--course",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("OURS", "THEIRS"),
+        help="the file of `kensa evaluate --json` and the folder written by tests/against_anomalib.py, of one seed",
+    )
     figures.add_argument("--data", type=Path, required=True)
     figures.set_defaults(mode=compared)
     return parser.parse_args()

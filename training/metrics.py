@@ -117,16 +117,17 @@ def bootstrap_difference(
 ) -> Interval:
     """Paired percentile interval of image_auroc(*ours) - image_auroc(*theirs): the parts are resampled, not the scores.
 
-    ours, theirs: the good and the defect scores of two models, in the same order of the same parts; each model's raw
-    scores in its own unit. The one-sided lower 95 % bound is `low` at confidence 0.9. ValueError on other lengths or NaN.
+    ours, theirs: the good and the defect scores of two models, in the same order of the same parts, (n,) each; or of as
+    many courses of training, (courses, n), whose mean is compared. Each course's raw scores are in its own unit. The
+    one-sided lower 95 % bound is `low` at confidence 0.9. ValueError on other lengths or NaN.
     """
-    lengths = [(good.size, defect.size) for good, defect in (ours, theirs)]
+    lengths = [(good.shape[-1], defect.shape[-1]) for good, defect in (ours, theirs)]
     if lengths[0] != lengths[1] or 0 in lengths[0]:
         raise ValueError(f"expected scores of the same good and defect parts, got {lengths[0]} and {lengths[1]} of them")
     _refuse_nan(*ours)
     _refuse_nan(*theirs)
     draws = _drawn(*lengths[0], resamples, seed)
-    return _percentiles(_auroc_of_draws(*ours, *draws) - _auroc_of_draws(*theirs, *draws), confidence)
+    return _percentiles(_mean_auroc_of_draws(*ours, *draws) - _mean_auroc_of_draws(*theirs, *draws), confidence)
 
 
 def binomial_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
@@ -184,6 +185,15 @@ def _drawn(n_good: int, n_defect: int, resamples: int, seed: int) -> tuple[NDArr
     """Indices drawn with replacement: (resamples, n_good) and (resamples, n_defect)."""
     generator = np.random.default_rng(seed)
     return generator.integers(n_good, size=(resamples, n_good)), generator.integers(n_defect, size=(resamples, n_defect))
+
+
+def _mean_auroc_of_draws(
+    good: NDArray[Any], defect: NDArray[Any], drawn_good: NDArray[np.int64], drawn_defect: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Over the courses, of each resample: (resamples,)."""
+    courses = zip(np.atleast_2d(good), np.atleast_2d(defect), strict=True)
+    found = [_auroc_of_draws(*course, drawn_good, drawn_defect) for course in courses]
+    return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
 
 def _auroc_of_draws(

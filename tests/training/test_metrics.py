@@ -293,6 +293,21 @@ def test_a_model_does_not_differ_from_itself_in_another_unit(good, defect):
     assert bootstrap_difference(ours, theirs, 0, resamples=50) == Interval(0.0, 0.0)
 
 
+def test_several_courses_of_two_models_are_compared_by_their_means() -> None:
+    generator = np.random.default_rng(13)
+    good, defect = generator.normal(0, 1, (2, 3, 40)), generator.normal(1, 1, (2, 3, 60))  # (model, course, part)
+    same = np.stack([good[0, 0]] * 3), np.stack([defect[0, 0]] * 3)
+
+    interval = bootstrap_difference((good[0], defect[0]), (good[1], defect[1]), 0)
+    alone = bootstrap_difference((good[0, 0], defect[0, 0]), (good[1, 0], defect[1, 0]), 0)
+
+    ours, theirs = (np.mean([image_auroc(good[m, k], defect[m, k]) for k in range(3)]) for m in range(2))
+    assert interval.low < ours - theirs < interval.high
+    assert interval.high - interval.low < alone.high - alone.low  # three independent courses tell more than one
+    itself = bootstrap_difference(same, (good[0, 0], defect[0, 0]), 0)
+    assert (itself.low, itself.high) == pytest.approx((0.0, 0.0), abs=1e-15)  # a mean of three equal numbers
+
+
 @pytest.mark.parametrize("sizes", [(3, 4), (4, 5), (0, 4)])
 def test_scores_of_other_parts_cannot_be_paired(sizes):
     with pytest.raises(ValueError, match="same good and defect parts"):
