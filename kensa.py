@@ -2,6 +2,8 @@
 
 import errno
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -43,7 +45,7 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one sub-command; the exit status is 0, 2 for wrong input, 1 for a file or a device that fails (with one clear line),
-    130 after Ctrl-C.
+    130 after Ctrl-C, 141 where what it prints is not read to its end (`| head`).
     """
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in {"-h", "--help"}:
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kensa {name}: {_what_is_missing(name, e)}", file=sys.stderr)
         return 2
     except OSError as e:
+        if isinstance(e, BrokenPipeError) and _nobody_reads():
+            return 141
         if e.filename is None and e.errno != errno.ENOSPC:
             raise
         file = f"{e.filename}: " if e.filename is not None else ""
@@ -77,6 +81,16 @@ def _run(name: str, arguments: list[str]) -> int:
     from agent.commands.line import reporting
 
     return reporting(command, arguments)
+
+
+def _nobody_reads() -> bool:
+    """Whether what reads stdout has gone; then nothing more is said to it."""
+    ends = select.poll()
+    ends.register(sys.stdout, 0)
+    if not ends.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _what_is_missing(name: str, error: ImportError) -> str:

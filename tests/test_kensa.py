@@ -105,3 +105,15 @@ def test_a_package_that_is_missing_is_one_line_that_says_what_brings_it(
     assert ended.stderr.startswith(f"kensa {words[0]}: package {package} ")
     assert says in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_what_is_not_read_to_its_end_is_no_stack_trace(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kensa", "doctor"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as doctor:
+        assert doctor.stdout is not None
+        assert doctor.stderr is not None
+        doctor.stdout.close()  # as `| head` does once it has seen enough
+        said = doctor.stderr.read()
+
+    assert (doctor.wait(), said) == (141, b"")

@@ -112,6 +112,9 @@ def _disk(folder: Path) -> Finding:
     existing = next(one for one in (folder, *folder.parents) if one.exists())
     free_mb = shutil.disk_usage(existing).free // 1_000_000
     status = os.statvfs(existing)
+    if status.f_flag & os.ST_RDONLY:
+        remedy = "no line can start here: a disk that is broken makes itself read-only (dmesg tells); mend or replace it"
+        return fail("disk", f"{existing} is read-only", remedy)
     found = f"{free_mb} MB free at {existing}"
     if free_mb < _TOO_LITTLE_MB:
         return fail("disk", found, "delete something: events are only kept in memory once it is full")

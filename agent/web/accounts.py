@@ -1,5 +1,6 @@
 """Who may use the page: accounts in one small file, passwords as scrypt hashes, and the token of the first run."""
 
+import contextlib
 import enum
 import hashlib
 import hmac
@@ -51,7 +52,8 @@ class Accounts:
         if self._file.exists():
             self._of = msgspec.json.decode(self._file.read_bytes(), type=dict[str, _Account])
         if self._of:
-            self.token_file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a read-only disk not even one that is not there; it opens nothing any more
+                self.token_file.unlink()
         elif not self.token_file.exists():
             write_whole(self.token_file, f"{secrets.token_urlsafe(24)}\n".encode(), private=True)
         if not self.metrics_token_file.exists():
@@ -123,7 +125,11 @@ class Accounts:
             raise AccountError("the last engineer must stay: make another one first")
 
     def _write(self, accounts: dict[str, _Account]) -> None:
-        write_whole(self._file, msgspec.json.encode(accounts), private=True)
+        """Raises AccountError where the disk is full or read-only; all stays as it was then."""
+        try:
+            write_whole(self._file, msgspec.json.encode(accounts), private=True)
+        except OSError as e:
+            raise AccountError(f"the station's disk does not take it ({e.strerror}): make room on it, or have it mended") from e
         self._of = accounts
 
 
