@@ -2,6 +2,7 @@
 
 import importlib.util
 import pkgutil
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -63,7 +64,25 @@ def convert(content: object, target: Any) -> Any:
             culprit = message.split("`")[1]
             known = ", ".join(f.encode_name for f in msgspec.structs.fields(target)) if not path else ""
             raise SectionError(f"unknown key {culprit!r}" + (f", known: {known}" if known else ""), *path, culprit) from e
-        raise SectionError(message[0].lower() + message[1:], *path) from e
+        remedy = _number_meant(content, path) if message.endswith("got `str`") else ""
+        raise SectionError(message[0].lower() + message[1:] + remedy, *path) from e
+
+
+def _number_meant(content: object, path: Sequence[str]) -> str:
+    """A remedy where a word stands that looks like a number.
+
+    >>> _number_meant({"gate": {"travel_ms": "6e2"}}, ["gate", "travel_ms"])
+    ": '6e2' is a word to YAML, write 600"
+    >>> _number_meant({"gate": {"travel_ms": "long"}}, ["gate", "travel_ms"])
+    ''
+    """
+    found: object = content
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    try:
+        return f": {found!r} is a word to YAML, write {float(found):g}" if isinstance(found, str) else ""
+    except ValueError:
+        return ""
 
 
 def _path(dotted: str) -> list[str]:

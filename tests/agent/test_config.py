@@ -74,6 +74,9 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
             r":2: staton: unknown key 'staton', known: station, bundle",
             id="key",
         ),
+        pytest.param(
+            "  lead_ms: 40", "  lead_ms: 4e1", r":10: gate\.lead_ms: expected `float`.* '4e1' is .*, write 40", id="word"
+        ),
         pytest.param("  lead_ms: 40", "  leed_ms: 40", r":10: gate\.leed_ms: unknown key 'leed_ms'", id="key below"),
         pytest.param(
             "path: photographs}",
