@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -183,12 +183,13 @@ def routes_of(page: Page) -> list[tuple[str, str, Role | None, Handler | Open]]:
     ]
 
 
-def app_of(page: Page) -> ASGIApp:
-    """The application; it listens to the inspection process while it lives, and keeps the sessions."""
+def app_of(page: Page, beside: Callable[[], Coroutine[Any, Any, None]] | None = None) -> ASGIApp:
+    """The application; it listens to the inspection process while it lives, and keeps the sessions. beside: goes on with it."""
 
     @asynccontextmanager
     async def listening(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work) for work in (page.board.listen_forever(), page.keeper.keep_forever())]
+        works = [page.board.listen_forever, page.keeper.keep_forever, *([beside] if beside else [])]
+        tasks = [asyncio.create_task(work()) for work in works]
         for task in tasks:
             task.add_done_callback(_loud)
         yield
@@ -210,7 +211,7 @@ def app_of(page: Page) -> ASGIApp:
 def _loud(task: "asyncio.Task[None]") -> None:
     """A task that died ends the process, which is then started again."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("the page listens to the line no more, or keeps no sessions: %r", error)
+        log.critical("the page listens to the line no more, keeps no sessions, or follows no certificate: %r", error)
         os.kill(os.getpid(), signal.SIGTERM)
 
 

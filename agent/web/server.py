@@ -30,6 +30,7 @@ def web_command(arguments: list[str]) -> int:
         import uvicorn
 
         from agent.web.app import Page, app_of
+        from agent.web.certificate import ShownCertificate
         from agent.web.patience import ImpatientProtocol
     except ModuleNotFoundError as e:
         raise ConfigError(f"the page needs the package {e.name}: pip install 'kensa[web]'") from e
@@ -42,8 +43,9 @@ def web_command(arguments: list[str]) -> int:
         except (OSError, msgspec.DecodeError) as e:
             found = f"{line.state / 'web'}: the accounts cannot be read ({e})"
             raise ConfigError(f"{found}; put accounts.json back, or remove it to make the first account anew") from e
+        shown = ShownCertificate(web.tls) if web.tls else None
         config = uvicorn.Config(
-            app_of(page),
+            app_of(page, shown.follow_forever if shown else None),
             host=web.host,
             port=web.port,
             log_config=None,
@@ -62,6 +64,8 @@ def web_command(arguments: list[str]) -> int:
         except OSError as e:
             files = f"{web.tls.certificate}, {web.tls.key}" if web.tls else ""
             raise ConfigError(f"{line.file}: web.tls: {files}: expected a certificate and its key, in PEM form: {e}") from e
+        if shown is not None:
+            shown.context = config.ssl
         remember(line, "web")
         address = f"{'https' if web.tls else 'http'}://{web.host}:{web.port}"
         log.info("page at %s", address)

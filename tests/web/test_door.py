@@ -326,6 +326,25 @@ def test_with_tls_nothing_is_said_in_plain_text_and_the_cookie_is_for_tls_only(f
         assert "Secure" in answer.headers["set-cookie"]
 
 
+def test_n8_a_renewed_certificate_is_shown_without_a_restart_and_one_of_no_use_is_not(folder: Path, small_bundle: Path) -> None:
+    trust = Authority(folder / "certificates")
+    ours, renewed = trust.sign("page"), trust.sign("renewed")
+    with served(folder, small_bundle, f", tls: {{certificate: {ours.file}, key: {ours.key}}}") as page:
+
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", page.port)).strip()
+
+        before = shown()
+        renewed.file.rename(ours.file)  # its key comes later
+        wait_until(lambda: "the one before is shown" in page.process.text(), timeout_s=60)
+        between = shown()
+        renewed.key.rename(ours.key)
+        wait_until(lambda: shown() != before, timeout_s=60)
+
+        assert between == before
+        assert shown() == ours.file.read_text().strip()
+
+
 def test_a_certificate_that_is_not_there_is_named(folder: Path, small_bundle: Path) -> None:
     line = write_line(folder, small_bundle)
     line.write_text(f"{line.read_text()}web: {{tls: {{certificate: page.pem, key: page.key}}}}\n")
