@@ -33,8 +33,8 @@ class ShownCertificate:
             return
         self._seen = state
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._files)  # may fail half way
-            self.context.load_cert_chain(*self._files)
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):  # tried first: it may fail half way
+                context.load_cert_chain(*self._files, password="")  # nobody is asked for one
         except OSError as e:
             log.error("%s, %s: not a certificate and its key, the one before is shown: %s", *self._files, e)
         else:
