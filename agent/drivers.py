@@ -3,12 +3,15 @@
 import importlib.util
 import pkgutil
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from agent.error import InputError
+
+_MOST_DIGITS = 12
 
 
 class ConfigError(InputError):
@@ -80,9 +83,11 @@ def _number_meant(content: object, path: Sequence[str]) -> str:
     for key in path:
         found = found.get(key) if isinstance(found, dict) else None
     try:
-        return f": {found!r} is a word to YAML, write {float(found):g}" if isinstance(found, str) else ""
-    except ValueError:
+        number = Decimal(found) if isinstance(found, str) else Decimal("nan")
+    except InvalidOperation:
         return ""
+    is_written_out = number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS
+    return f": {found!r} is a word to YAML, write {number:f}" if is_written_out else ""
 
 
 def _path(dotted: str) -> list[str]:
