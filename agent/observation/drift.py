@@ -101,10 +101,8 @@ class Drift:
     def ended(self, verdict: Verdict) -> None:
         """A part has passed the gate."""
         self._rejected.append(verdict.outcome is Outcome.REJECT)
-        in_a_row = list(self._rejected)[-_IN_A_ROW:]
-        if len(in_a_row) == _IN_A_ROW and all(in_a_row):
-            self._alarms["reject-rate"] = f"the last {_IN_A_ROW} parts were all rejected"
-            return
+        in_a_row = sum(list(self._rejected)[-_IN_A_ROW:]) / _IN_A_ROW
+        self._judge("rejects-in-a-row", in_a_row, f"{_IN_A_ROW} parts in a row were rejected")
         if len(self._rejected) >= _AT_LEAST:
             words = f"{100 * self._share:.0f} % of the last {len(self._rejected)} parts rejected"
             self._judge("reject-rate", self._share / self._config.reject_share, words)

@@ -86,8 +86,19 @@ def test_m14_all_parts_rejected_at_once_is_told_after_20_and_over_when_parts_pas
 
     [drift.ended(PASS) for _ in range(300)]
 
-    assert told == {"reject-rate": "the last 20 parts were all rejected"}
+    assert told == {"rejects-in-a-row": "20 parts in a row were rejected"}
     assert drift.alarms == {}
+
+
+def test_m14_rejects_in_a_row_are_over_once_half_of_the_last_20_pass_whatever_the_share_of_all_is() -> None:
+    drift = Drift(WatchDrift(reject_share=0.9), CALIBRATION)
+    [drift.ended(REJECT) for _ in range(20)]  # no other parts have come: the share of all says nothing yet
+    [drift.ended(PASS) for _ in range(10)]
+    half = set(drift.alarms)
+
+    drift.ended(PASS)
+
+    assert (half, drift.alarms) == ({"rejects-in-a-row"}, {})
 
 
 def test_too_many_rejects_of_the_last_parts_are_told() -> None:

@@ -171,7 +171,7 @@ def test_verdicts_are_slow_or_not_by_the_way_to_the_gate_of_the_recipe_that_runs
 def test_m14_an_alarm_of_drift_is_raised_once_and_cleared_once(state: Path) -> None:
     told: list[tuple[str, str]] = []
     around = Around(alert=lambda name, what, detail: told.append((name, what)))
-    drift = Drift(WatchDrift(parts=50), 300)
+    drift = Drift(WatchDrift(parts=50, reject_share=1), 300)
     verdicts = [REJECT] * 30 + [Verdict(Outcome.PASS, Cause.SCORE, "")] * 60
     with Observer(state, DUE_NS, DUE_NS, around, drift=drift) as observer:
         [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30)]
@@ -179,7 +179,7 @@ def test_m14_an_alarm_of_drift_is_raised_once_and_cleared_once(state: Path) -> N
         [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30, 90)]
         wait_until(lambda: len(told) == 2)
 
-    assert told == [("reject-rate", "raised"), ("reject-rate", "cleared")]
+    assert told == [("rejects-in-a-row", "raised"), ("rejects-in-a-row", "cleared")]
 
 
 def test_an_alert_says_whether_it_begins_or_ends() -> None:
