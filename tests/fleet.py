@@ -81,6 +81,13 @@ class Collecting:
         self._log = folder / "collector.log"
         self.start()
 
+    def __enter__(self) -> "Collecting":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(self._words, stdout=log, stderr=log, cwd="/")
@@ -111,8 +118,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 def fleet(folder: Path, count: int, events: int) -> bool:
     """Whether each event of each station is there once; prints what was found."""
     (folder / "broker").mkdir(parents=True)
-    with mosquitto(folder / "broker", settings=ITS_OWN_LIMITS) as broker:
-        collecting = Collecting(folder, broker)
+    with mosquitto(folder / "broker", settings=ITS_OWN_LIMITS) as broker, Collecting(folder, broker) as collecting:
 
         def total() -> int:
             return sum(arrived for arrived, _ in collecting.arrived().values())
@@ -131,8 +137,6 @@ def fleet(folder: Path, count: int, events: int) -> bool:
             seconds, size = time.monotonic() - began_s, sample(collecting.process.pid)
         time.sleep(2)
         arrived = collecting.arrived()
-        collecting.process.terminate()
-        collecting.process.wait()
     wrong = {name: found for name, found in arrived.items() if found != (events, events)}
     offered_s = events * PERIOD_S
     print(f"{count} stations, {events} events each in {offered_s:.0f} s: all there after {seconds:.0f} s; collector {size}")
