@@ -17,7 +17,9 @@ from agent.broker.error import BrokerLostError
 from agent.broker.login import certificate_trouble, password_of, tls_context
 from agent.bundle import BundleError
 from agent.cameras import CameraLostError, trouble_of
+from agent.clock import utc
 from agent.config import Line
+from agent.doctor.certificate import check_certificates, check_validity, validity_of
 from agent.doctor.finding import Finding, fail, ok, warn
 from agent.ejectors import EjectorError
 from agent.gate.devices import open_devices
@@ -43,6 +45,7 @@ def check_line(line: Line) -> Iterator[Finding]:
         yield from (_model(one, bundle, f"camera {camera}: ") for camera, bundle in one.bundles.items())
     yield from _cameras(line)
     yield _gate(line)
+    yield from check_certificates(line.mqtt, line.web, utc()).values()
     yield check_broker(line.mqtt)
 
 
@@ -133,12 +136,13 @@ def _gate(line: Line) -> Finding:
 def check_broker(config: Mqtt, within_s: float = _WITHIN_S) -> Finding:
     """Name, TCP, TLS, login, one after the other, so that the first that fails is named. Under a name of its own: the running
     line keeps its connection."""
-    where = f"{config.host}:{config.port}"
+    where, its_certificate = f"{config.host}:{config.port}", None
     try:
         with socket.create_connection((config.host, config.port), timeout=within_s) as plain:
             if config.tls is not None:
-                with tls_context(config.tls).wrap_socket(plain, server_hostname=config.host):
-                    pass
+                with tls_context(config.tls).wrap_socket(plain, server_hostname=config.host) as encrypted:
+                    seen = encrypted.getpeercert()
+                    its_certificate = validity_of(seen) if seen else None
         if config.login is not None and config.login.credential is not None and not config.login.file.exists():
             how = "reached with TLS" if config.tls is not None else "reached, in plain text"
             return ok("broker", f"{where}: {how}; whether it takes the password only the station knows, which has it of systemd")
@@ -163,7 +167,11 @@ def check_broker(config: Mqtt, within_s: float = _WITHIN_S) -> Finding:
         return fail("broker", f"{where}: refused: {reason}", "check user and password in `mqtt.login`, and the broker's list")
     if config.tls is None and config.host not in {"127.0.0.1", "::1", "localhost"}:
         return warn("broker", f"{where}: connected, in plain text", "set `mqtt.tls`: passwords and results can be overheard")
-    return ok("broker", f"{where}: connected{' with TLS' if config.tls else ''}{' and login' if config.login else ''}")
+    connected = f"{where}: connected{' with TLS' if config.tls else ''}{' and login' if config.login else ''}"
+    if its_certificate is None:
+        return ok("broker", connected)
+    shown = check_validity("its certificate", its_certificate, utc(), "renew it at the broker, before all stations lose it")
+    return Finding("broker", shown.health, f"{connected}; {shown.found}", shown.remedy)
 
 
 def _login(config: Mqtt, within_s: float) -> str | None:

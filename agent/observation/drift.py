@@ -102,7 +102,7 @@ class Drift:
         """A part has passed the gate."""
         self._rejected.append(verdict.outcome is Outcome.REJECT)
         in_a_row = sum(list(self._rejected)[-_IN_A_ROW:]) / _IN_A_ROW
-        self._judge("rejects-in-a-row", in_a_row, f"{_IN_A_ROW} parts in a row were rejected")
+        self._judge("reject-run", in_a_row, f"{_IN_A_ROW} parts in a row were rejected")
         if len(self._rejected) >= _AT_LEAST:
             words = f"{100 * self._share:.0f} % of the last {len(self._rejected)} parts rejected"
             self._judge("reject-rate", self._share / self._config.reject_share, words)

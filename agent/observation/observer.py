@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from agent.clock import utc_now
+from agent.clock import utc, utc_now
 from agent.config import Line
 from agent.error import OutageError
 from agent.give_way import this_thread_gives_way
@@ -20,6 +20,7 @@ from agent.inspection import Closed, Fault, Measured, Part, Verdict
 from agent.model import Model
 from agent.observation.alarm_watch import AlarmWatch
 from agent.observation.around import Around
+from agent.observation.certificate_watch import CertificateWatch
 from agent.observation.drift import Drift
 from agent.observation.live_picture import LivePicture
 from agent.observation.metrics import Tally
@@ -50,8 +51,8 @@ class _Took:
 
 
 class Observer:
-    """state: folder of the socket. due_ns: time from trigger to gate; longest_ns: the longest of any recipe's. record, drift:
-    None where the line has none.
+    """state: folder of the socket. due_ns: time from trigger to gate; longest_ns: the longest of any recipe's. record, drift,
+    certificates: None where the line has none.
 
     Raises ObserverError.
     """
@@ -64,10 +65,12 @@ class Observer:
         around: Around,
         record: Record | None = None,
         drift: Drift | None = None,
+        certificates: CertificateWatch | None = None,
     ) -> None:
         self._around = around
         self._record = record
         self._drift = drift
+        self._certificates = certificates
         self._tally = Tally(longest_ns + _AFTER_DUE_NS)
         self._pressure = Pressure(due_ns)
         self._live = LivePicture()
@@ -147,7 +150,7 @@ class Observer:
         if now_ns - self._health_ns >= _HEALTH_EVERY_NS:
             self._health_ns = now_ns
             self._look_at_light()
-            self._alarms.look(self._what_is_wrong())
+            self._alarms.look(self._what_is_wrong(now_ns))
             self._page.tell(self._health(now_ns))
         self._page.flush()
 
@@ -178,8 +181,10 @@ class Observer:
         if not isinstance(image := newest.shots[0].image, Fault):
             self._drift.looked(float(image[::8, ::8].mean()))
 
-    def _what_is_wrong(self) -> dict[str, str]:
+    def _what_is_wrong(self, now_ns: int) -> dict[str, str]:
         found = self._drift.alarms if self._drift is not None else {}
+        if self._certificates is not None:
+            found |= self._certificates.alarms(now_ns, utc())
         if self._pressure.is_on:
             found["slow"] = self._pressure.words
         if self._record is not None and self._record.trouble:
@@ -247,4 +252,5 @@ def open_observer(line: Line, models: Sequence[Model], due_ns: int, around: Arou
     with ExitStack() as opened:
         record = opened.enter_context(Record(line.state / FOLDER, line.record)) if line.record else None
         longest_ns = max(one.gate.delay_ns for one in line.each)
-        yield opened.enter_context(Observer(line.state, due_ns, longest_ns, around, record, drift))
+        certificates = CertificateWatch(line.mqtt, line.web)
+        yield opened.enter_context(Observer(line.state, due_ns, longest_ns, around, record, drift, certificates))

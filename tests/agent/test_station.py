@@ -5,12 +5,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from broker import Broker
+from certificates import Authority
 from gate_end import GateEnd, gate_end
 from inspecting import inspecting
 from line_file import write_line
@@ -20,6 +22,7 @@ from waiting import wait_until
 
 from agent.bundle import BundleError
 from agent.cameras import CameraLostError
+from agent.clock import utc
 from agent.config import Line, load_line
 from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
@@ -106,6 +109,21 @@ def test_the_gate_hears_that_its_alarm_is_safe_once_it_is_in_the_outbox(line: Li
     with outbox_of(line) as outbox:
         (row,) = outbox.waiting(0, 10)
     assert (row.key, json.loads(row.data)["alert"]) == ("boot/alarm/1", "part-went-by")
+
+
+def test_n8_a_certificate_that_will_soon_end_is_an_alert(state: Path, small_bundle: Path, tmp_path: Path, broker: Broker) -> None:
+    until = utc() + timedelta(days=5)
+    own = Authority(tmp_path / "ca").sign("page", valid=("20200101000000Z", f"{until:%Y%m%d%H%M%SZ}"))
+    file = write_line(state, small_bundle, port=broker.port)
+    file.write_text(f"{file.read_text()}web: {{tls: {{certificate: {own.file}, key: {own.key}}}}}\n")
+    line = load_line(file)
+
+    with subscriber(broker.host, broker.port) as heard, gate_end(line.socket), Station(line):
+        wait_until(lambda: heard.below("alert"))
+
+    told = json.loads(heard.below("alert")[0].payload)["data"]
+    assert (told["alert"], told["state"]) == ("certificate-page", "raised")
+    assert f"holds until {until:%Y-%m-%d %H:%M} UTC, 4 days more: put a renewed one" in told["detail"]
 
 
 def test_while_the_gate_is_held_the_published_state_says_why(state: Path, small_bundle: Path, broker: Broker) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kensa_process import running
 from line_file import write_line
 from waiting import wait_until
 
+from agent.clock import utc
 from agent.commands.doctor import doctor_command, findings
 from agent.commands.gate import gate
 from agent.config import Line, load_line
@@ -136,6 +138,21 @@ def test_a_login_is_taken_or_refused(closed_broker: tuple[Broker, Path], tmp_pat
 
     assert says in found.found
     assert password.strip() not in found.found + found.remedy
+
+
+def test_a_brokers_certificate_that_will_soon_end_is_a_warning(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    now = utc()
+    own = authority.sign("broker", valid=("20200101000000Z", f"{now + timedelta(days=12):%Y%m%d%H%M%SZ}"))
+    (tmp_path / "mosquitto").mkdir()
+    settings = [f"cafile {authority.file}", f"certfile {own.file}", f"keyfile {own.key}"]
+    with mosquitto(tmp_path / "mosquitto", settings=settings) as soon:
+        found = check_broker(Mqtt(HOST, "plant", soon.port, tls=Tls(str(authority.file))))
+
+    assert found.health is Health.WARN
+    assert "connected with TLS; its certificate holds until" in found.found
+    assert "11 days more" in found.found
+    assert "at the broker" in found.remedy
 
 
 def test_a_certificate_of_somebody_else(closed_broker: tuple[Broker, Path], tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_m14_all_parts_rejected_at_once_is_told_after_20_and_over_when_parts_pas
 
     [drift.ended(PASS) for _ in range(300)]
 
-    assert told == {"rejects-in-a-row": "20 parts in a row were rejected"}
+    assert told == {"reject-run": "20 parts in a row were rejected"}
     assert drift.alarms == {}
 
 
@@ -98,7 +98,7 @@ def test_m14_rejects_in_a_row_are_over_once_half_of_the_last_20_pass_whatever_th
 
     drift.ended(PASS)
 
-    assert (half, drift.alarms) == ({"rejects-in-a-row"}, {})
+    assert (half, drift.alarms) == ({"reject-run"}, {})
 
 
 def test_too_many_rejects_of_the_last_parts_are_told() -> None:

@@ -179,7 +179,7 @@ def test_m14_an_alarm_of_drift_is_raised_once_and_cleared_once(state: Path) -> N
         [observer.ended(Closed(Part("boot", n), verdicts[n], 0, 0, None)) for n in range(30, 90)]
         wait_until(lambda: len(told) == 2)
 
-    assert told == [("rejects-in-a-row", "raised"), ("rejects-in-a-row", "cleared")]
+    assert told == [("reject-run", "raised"), ("reject-run", "cleared")]
 
 
 def test_an_alert_says_whether_it_begins_or_ends() -> None:
