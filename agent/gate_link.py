@@ -4,6 +4,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 _WAITING_TRIGGERS = 64
 _RECONNECT_S = 0.2
 _LISTEN_S = 0.1
+_ALONE_S = 1.0  # without an ejector process: longer than it takes to attach when both have just been started
 _PARTS_PER_CONFIRM = 256
 _ORDERS = 16
 
@@ -64,6 +66,8 @@ class GateLink:
     def __init__(self, socket: Path, ears: Ears, recipe: int = 0, why_unable: Callable[[], str] = str) -> None:
         self.recipe = recipe
         self.held = ""  # why the line stands, as the gate says
+        self._gate_trouble = ""
+        self._alone_since_s = time.monotonic()
         self.orders: deque[ChangeTo] = deque(maxlen=_ORDERS)
         self._socket = socket
         self._ears = ears
@@ -90,6 +94,13 @@ class GateLink:
     @property
     def is_attached(self) -> bool:
         return self._channel is not None
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong at the gate, for people; empty where nothing is."""
+        if not self.is_attached and time.monotonic() - self._alone_since_s > _ALONE_S:
+            return "the ejector process is not there: no part is counted or rejected"
+        return "; ".join(filter(None, (f"the gate is held: {self.held}" if self.held else "", self._gate_trouble)))
 
     @property
     def waiting(self) -> int:
@@ -189,7 +200,7 @@ class GateLink:
             else:
                 log.error("ejector process lost: %s", e)
         finally:
-            self._channel = None
+            self._channel, self._alone_since_s = None, time.monotonic()
             channel.close()
 
     def _hear(self, message: object) -> None:
@@ -211,7 +222,7 @@ class GateLink:
                 self._ears.wished(message)
             case Leaving():
                 self._is_left = True
-            case Held(why=why):
-                self.held = why
+            case Held(why=why, trouble=trouble):
+                self.held, self._gate_trouble = why, trouble
             case Alarm():
                 self._ears.alarm(message)

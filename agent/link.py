@@ -69,9 +69,11 @@ class Unable(msgspec.Struct, frozen=True, tag="unable"):
 
 
 class Held(msgspec.Struct, frozen=True, tag="held"):
-    """Ejector to inspection: why the line stands until a person has looked; empty where it does not."""
+    """Ejector to inspection: why the line stands until a person has looked, and what else is wrong at the gate; empty where
+    nothing is."""
 
     why: str
+    trouble: str = ""
 
 
 class Leaving(msgspec.Struct, frozen=True, tag="leaving"):

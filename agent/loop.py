@@ -14,6 +14,7 @@ Threads of the two processes of a station:
 | model, one for each bundle | ModelWatch | disk, runtime | one model beside the one that judges | check() ends the process |
 | recipe, during a change-over | RecipeSetup | disk, runtime | one model beside the one that judges | the loop ends the process |
 | record | Record | disk | 8 images; more are dropped | check() ends the process |
+| alarms, while they change | AlarmWatch | disk | the newest | its error ends the process |
 | mqtt, and paho's own | Publisher | network | 20 events in flight | check() ends it; paho's goes with its connection |
 | ejector's main | eject_forever | nothing | journal: 20 000 parts | output off; restarted, parts in flight are rejected |
 | driver, each with a network, in the ejector | DriverThread | its PLC or broker | 256 switches, 1024 edges | the process ends |

@@ -145,8 +145,7 @@ class Station:
     def _trouble(self) -> str:
         """For the published state; asked by the publisher's thread."""
         recipes = self._recipes
-        held = f"the gate is held: {self.gate.held}" if self.gate.held else ""
-        troubles = (held, self._line_trouble, recipes.photographer.trouble, recipes.models.trouble)
+        troubles = (self.gate.trouble, self._line_trouble, recipes.photographer.trouble, recipes.models.trouble)
         return "; ".join(filter(None, troubles))
 
     def _why_unable(self) -> str:

@@ -76,6 +76,7 @@ class CommandDesk:
         self._products = products
         self._wish = wish
         standing = read_standing(file) if file is not None else Standing()
+        self._standing = standing
         self._paused = standing.paused if "resume" in self.enabled else None  # else nobody could end it
         self._distrusted: str | None = None  # by a self-test; a restart tests anew
         self._remembered = Remembered(dict(standing.remembered))
@@ -83,6 +84,10 @@ class CommandDesk:
         self._photographed: deque[tuple[Errand, Part, Image | Fault]] = deque()
         if self._paused is not None:
             log.warning("paused since before the restart: %s", self._paused)
+        elif standing.paused is not None:
+            self._tell_cleared("paused", "`resume` is not among the station's commands any more")
+        if standing.distrusted:
+            self._tell_cleared("self-test-failed", "the inspection process was started anew, and tested")
 
     # ------------------------------------------------------------ the hot path
 
@@ -134,8 +139,7 @@ class CommandDesk:
             command = understand(name, heard.payload, self.enabled, now)
             self._remembered.take(command, now)
             self._obey(Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
-            if self._file is not None:
-                keep_standing(self._file, Standing(self._paused, self._remembered.until))
+            self._keep()
         except RefusedError as e:
             self._count(name, e)
             self._errands.say(Answer(heard, Response(e.id, name[:40], "refused", utc_now(), str(e), e.why)))
@@ -144,7 +148,8 @@ class CommandDesk:
             log.warning("command %s %s: obeyed", name, command.id)
 
     def answers(self, now_s: float) -> list[Answer]:
-        """What is to be said since the last call."""
+        """What is to be said since the last call; of what was obeyed, once a restart would know of it."""
+        self._keep()
         for _ in range(len(self._photographed)):
             self._errands.say(_photograph(*self._photographed.popleft()))
         for errand in self._errands.take(lambda errand: errand.until_s < now_s):
@@ -165,8 +170,11 @@ class CommandDesk:
                 self._paused = f"command {command.id}" + (f": {reason}" if reason else "")
                 self._tell(f"command/{command.id}", alert("paused", self._paused, "raised"))
             case Resume():
+                if self._paused is not None:
+                    self._tell_cleared("paused", f"command {command.id}")
+                if self._distrusted is not None:
+                    self._tell_cleared("self-test-failed", f"command {command.id}")
                 self._paused = self._distrusted = None
-                self._tell(f"command/{command.id}", alert("paused", f"command {command.id}", "cleared"))
             case Reload():
                 if trouble := self._why_no_reload():
                     raise RefusedError(Why.NOT_POSSIBLE, trouble, command.id)
@@ -180,6 +188,16 @@ class CommandDesk:
                 self._errands.say(errand.answer("ok", "", event, self._kept(command.id, event)))
                 return
         self._errands.say(errand.answer("ok", ""))
+
+    def _tell_cleared(self, name: str, detail: str) -> None:
+        self._tell(f"{name}/{uuid.uuid4().hex}", alert(name, detail, "cleared"))
+
+    def _keep(self) -> None:
+        """Where something has changed."""
+        standing = Standing(self._paused, dict(self._remembered.until), self._distrusted is not None)
+        if self._file is not None and standing != self._standing:
+            self._standing = standing
+            keep_standing(self._file, standing)
 
     def _count(self, name: str, refused: RefusedError) -> None:
         self.refused[refused.why.value] += 1

@@ -12,10 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a restart must not forget. paused: why; None: it is not."""
+    """What a restart must not forget. paused: why; None: it is not. distrusted: by a self-test; a restart tests anew."""
 
     paused: str | None = None
     remembered: dict[str, datetime] = {}
+    distrusted: bool = False
 
 
 def read_standing(file: Path) -> Standing:

@@ -24,11 +24,11 @@ class Alarms:
         self._kept: dict[str, Alarm] = {}  # by key, oldest first
         self._told: set[str] = set()
 
-    def add(self, name: str, detail: str, now_ns: int) -> None:
-        """Into the log, and to the inspection process when there is one."""
+    def add(self, name: str, detail: str, now_ns: int) -> bool:
+        """Into the log, and to the inspection process when there is one; False where it was told within the minute."""
         last_ns = self._last_ns.get(name)
         if last_ns is not None and now_ns - last_ns < _QUIET_NS:
-            return
+            return False
         self._last_ns[name] = now_ns
         self._n += 1
         log.error("%s: %s", name, detail)
@@ -38,6 +38,7 @@ class Alarms:
             oldest = next(iter(self._kept))
             self.dropped += oldest not in self._told
             self.heeded((oldest,))
+        return True
 
     def reset(self) -> None:
         """A person has looked: what comes again is told at once."""

@@ -5,6 +5,7 @@ import time
 
 from agent.config import Line
 from agent.gate.change_over import ChangeOver
+from agent.gate.device_watch import DeviceWatch
 from agent.gate.devices import GateDevices, error_code
 from agent.gate.gate import Gate
 from agent.gate.handshake import Station
@@ -17,7 +18,6 @@ from agent.inspection import Closed
 _LONGEST_WAIT_S = 0.5  # also the pace of the watchdog on an idle line
 _STANDS_NS = 5_000_000_000  # parts in flight so much later than their way takes are on a belt that stands
 _PLC_ROUNDS = 4
-_PROBLEM_NS = 1_000_000_000  # a device may be away for so long before people are told
 
 
 class GateLoop:
@@ -41,7 +41,7 @@ class GateLoop:
         self._changes = changes
         self._recipes = recipes
         self._plc = PlcSide(devices.plc, gate, changes) if devices.plc else None
-        self._problem_since_ns: dict[str, int] = {}
+        self._device_watch = DeviceWatch(gate.alarms)
         self._permitted: bool | None = None
         self._see_through_ns = round(line.longest_travel_ms * 1e6) + _STANDS_NS
         self._leave_behind_ns: int | None = None  # None until it leaves
@@ -66,8 +66,8 @@ class GateLoop:
         if self.is_leaving:
             gate.incidents["triggers_while_leaving"] += len(edges)
             edges = []
-        if devices.confirm is not None and gate.confirmation is not None:
-            for edge_ns in devices.confirm.take(now_ns):
+        if devices.confirm is not None and devices.fallen is not None and gate.confirmation is not None:
+            for edge_ns in devices.fallen.parts(devices.confirm.take(now_ns)):
                 gate.confirmation.seen(edge_ns)
         for edge_ns in edges:
             self._open(edge_ns, now_ns)
@@ -167,11 +167,9 @@ class GateLoop:
 
     def _look_after(self, now_ns: int) -> None:
         """Tells people of what lasts, and shows the line whether it may run."""
-        problems = self._devices.problems(now_ns)
-        self._problem_since_ns = {name: self._problem_since_ns.get(name, now_ns) for name in problems}
-        for name, since_ns in self._problem_since_ns.items():
-            if now_ns - since_ns >= _PROBLEM_NS or name == "trigger-stuck":
-                self._gate.alarms.add(f"device-{name}" if name != "trigger-stuck" else name, problems[name], now_ns)
+        self._device_watch.look(self._devices.problems(now_ns), now_ns)
+        no_recipe = "" if self._changes.wanted else self._changes.unsettled
+        self._inspection.trouble = "; ".join(filter(None, (self._device_watch.words, no_recipe)))
         if (permit := self._devices.permit) is not None:
             if any(answer.error for answer in permit.answers()):
                 self._permitted = None  # asked for again

@@ -42,7 +42,8 @@ _RESTARTS_WITHIN_NS = 600_000_000_000  # ... in ten minutes are no accident any 
 class InspectionSide:
     """Takes in verdicts and confirmations, gives out triggers, closed parts and alarms; never blocks.
 
-    unable: why no part that comes now can be inspected though somebody is there; empty where it can.
+    unable: why no part that comes now can be inspected though somebody is there; empty where it can. trouble: what is wrong at
+    the gate and holds no line, for the station's published state.
     changes: told of who is there and by which recipe it judges.
     """
 
@@ -57,9 +58,10 @@ class InspectionSide:
         self._under_way: dict[Part, int] = {}  # reported then and not confirmed since, oldest first
         self._deaf_until_ns: int | None = None  # None while calls are heard
         self._attached_ns: deque[int] = deque(maxlen=_RESTARTS + 1)
-        self._told_held: str | None = None
+        self._told_held: Held | None = None
         self.is_attached = False
         self.unable = ""
+        self.trouble = ""
 
     def filenos(self) -> list[int]:
         listener = [self._listener.fileno()] if self._deaf_until_ns is None else []
@@ -159,8 +161,8 @@ class InspectionSide:
             return
         while (alarm := self._gate.alarms.next()) is not None and self._send(alarm):
             self._gate.alarms.taken()
-        if (why := self._gate.why_held) != self._told_held and self._send(Held(why)):
-            self._told_held = why
+        if (held := Held(self._gate.why_held, self.trouble)) != self._told_held and self._send(held):
+            self._told_held = held
         for part in [part for part, since_ns in self._under_way.items() if now_ns - since_ns > _CONFIRM_WITHIN_NS]:
             del self._under_way[part]
             self._to_report.append(part)

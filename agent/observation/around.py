@@ -8,8 +8,6 @@ from agent.events.event import alert
 from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
 
-_NO_EJECTOR = "the ejector process is not there: every part is rejected"
-
 
 @dataclass(frozen=True, slots=True)
 class Around:
@@ -43,7 +41,7 @@ def around_station(
         birth=birth,
         drops=lambda: {"trigger": gate.overrun},
         queues=lambda: {"trigger": gate.waiting},
-        trouble=lambda: "; ".join(filter(None, ("" if gate.is_attached else _NO_EJECTOR, trouble(), outbox.trouble))),
+        trouble=lambda: "; ".join(filter(None, (trouble(), outbox.trouble))),
         broker=broker,
         alert=tell,
     )

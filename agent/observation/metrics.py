@@ -33,11 +33,12 @@ class Histogram:
 class Account:
     """Each triggered part ends exactly once. Times in ns of CLOCK_MONOTONIC.
 
-    due_ns: after its trigger a part must have ended, and its end been told. What this process never heard the trigger of and
-    that ended before it began belongs to its predecessor's account, unless a number is missing between those that it saw.
+    due_ns: after its trigger a part must have ended, and its end been told; None where an encoder says so: the belt may stand.
+    What this process never heard the trigger of belongs to its predecessor's account, unless its number is missing between those
+    that were announced to it.
     """
 
-    def __init__(self, due_ns: int) -> None:
+    def __init__(self, due_ns: int | None) -> None:
         self._due_ns = due_ns
         self._open: OrderedDict[Part, int] = OrderedDict()
         self._ended: OrderedDict[Part, None] = OrderedDict()
@@ -53,16 +54,12 @@ class Account:
                 self.triggers += 1
         self._newest[part.boot] = max(self._newest.get(part.boot, 0), part.n)
 
-    def ended(self, part: Part, now_ns: int) -> bool:
+    def ended(self, part: Part) -> bool:
         """False when its end was told before."""
         if part in self._ended:
             return False
-        if part not in self._open:
-            if part.n > self._newest.get(part.boot, 0):
-                self.opened(part, now_ns)
-            else:
-                self.triggers += 1
-        self._open.pop(part, None)
+        if self._open.pop(part, None) is None:
+            self.triggers += 1
         self._ended[part] = None
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
@@ -70,7 +67,8 @@ class Account:
 
     def overdue(self, now_ns: int) -> int:
         """Parts that should have ended and have not: the difference of the account, which must be 0."""
-        return sum(1 for since_ns in self._open.values() if now_ns - since_ns > self._due_ns)
+        due_ns = self._due_ns
+        return 0 if due_ns is None else sum(1 for since_ns in self._open.values() if now_ns - since_ns > due_ns)
 
     def in_flight(self, now_ns: int) -> int:
         """Parts on their way to the gate."""
@@ -80,7 +78,7 @@ class Account:
 class Tally:
     """All that is counted of parts since the process began."""
 
-    def __init__(self, due_ns: int) -> None:
+    def __init__(self, due_ns: int | None) -> None:
         self.account = Account(due_ns)
         self.counts: Counter[str] = Counter()
         self.latency_ms = Histogram(LATENCY_MS)
@@ -94,9 +92,9 @@ class Tally:
         if measured.score is not None:
             self.scores.add(measured.score)
 
-    def closed(self, closed: Closed, now_ns: int) -> bool:
+    def closed(self, closed: Closed) -> bool:
         """A part has passed the gate; False when this was told before."""
-        if not self.account.ended(closed.part, now_ns):
+        if not self.account.ended(closed.part):
             return False
         outcome, cause = closed.verdict.outcome.value, closed.verdict.cause.value
         self.counts[outcome] += 1

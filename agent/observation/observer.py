@@ -18,6 +18,7 @@ from agent.error import OutageError
 from agent.give_way import this_thread_gives_way
 from agent.inspection import Closed, Fault, Measured, Part, Verdict
 from agent.model import Model
+from agent.observation.alarm_watch import FILE as ALARMS
 from agent.observation.alarm_watch import AlarmWatch
 from agent.observation.around import Around
 from agent.observation.certificate_watch import CertificateWatch
@@ -51,8 +52,8 @@ class _Took:
 
 
 class Observer:
-    """state: folder of the socket. due_ns: time from trigger to gate; longest_ns: the longest of any recipe's. record, drift,
-    certificates: None where the line has none.
+    """state: folder of the socket. due_ns: time from trigger to gate; longest_ns: the longest of any recipe's, None where
+    an encoder says when a part has come. record, drift, certificates: None where the line has none.
 
     Raises ObserverError.
     """
@@ -61,7 +62,7 @@ class Observer:
         self,
         state: Path,
         due_ns: int,
-        longest_ns: int,
+        longest_ns: int | None,
         around: Around,
         record: Record | None = None,
         drift: Drift | None = None,
@@ -71,10 +72,10 @@ class Observer:
         self._record = record
         self._drift = drift
         self._certificates = certificates
-        self._tally = Tally(longest_ns + _AFTER_DUE_NS)
+        self._tally = Tally(None if longest_ns is None else longest_ns + _AFTER_DUE_NS)
         self._pressure = Pressure(due_ns)
         self._live = LivePicture()
-        self._alarms = AlarmWatch(around.alert)
+        self._alarms = AlarmWatch(around.alert, state / ALARMS)
         self._facts: deque[_Took | Closed] = deque()
         self._looked_at: Seen | None = None
         self._started_ns = time.monotonic_ns()
@@ -142,6 +143,7 @@ class Observer:
             self._failure = e
         finally:
             self._page.close()
+            self._alarms.close()
 
     def _look(self, now_ns: int) -> None:
         self._page.serve(now_ns)
@@ -156,7 +158,7 @@ class Observer:
 
     def _take(self, fact: _Took | Closed, now_ns: int) -> None:
         if isinstance(fact, Closed):
-            if self._tally.closed(fact, now_ns):
+            if self._tally.closed(fact):
                 self._page.part(_ended(fact))
                 if self._drift is not None:
                     self._drift.ended(fact.verdict)
@@ -165,7 +167,7 @@ class Observer:
         self._tally.account.opened(fact.part, now_ns)
         self._tally.took(decided)
         if decided.latency_ms is not None:
-            self._pressure.took(decided.latency_ms)
+            self._pressure.took(decided.latency_ms, now_ns)
         if self._drift is not None:
             for measured in fact.numbers:  # of each camera: the strictest alone would always look strange
                 self._drift.took(measured)
@@ -182,6 +184,7 @@ class Observer:
             self._drift.looked(float(image[::8, ::8].mean()))
 
     def _what_is_wrong(self, now_ns: int) -> dict[str, str]:
+        self._pressure.look(now_ns)
         found = self._drift.alarms if self._drift is not None else {}
         if self._certificates is not None:
             found |= self._certificates.alarms(now_ns, utc())
@@ -251,6 +254,7 @@ def open_observer(line: Line, models: Sequence[Model], due_ns: int, around: Arou
     drift = Drift(line.drift, _fewest_good_parts(models)) if line.drift else None
     with ExitStack() as opened:
         record = opened.enter_context(Record(line.state / FOLDER, line.record)) if line.record else None
-        longest_ns = max(one.gate.delay_ns for one in line.each)
+        by_time = all(one.gate.travel_counts is None for one in line.each)
+        longest_ns = max(one.gate.delay_ns for one in line.each) if by_time else None
         certificates = CertificateWatch(line.mqtt, line.web)
         yield opened.enter_context(Observer(line.state, due_ns, longest_ns, around, record, drift, certificates))

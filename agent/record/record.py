@@ -135,6 +135,7 @@ class Record:
         album = Album(self._folder, index, self._keep)
         self._images, self._bytes, known_s = index.total()
         self._newest = album.next_number() - 1
+        self.trouble = ""  # what it cannot write is told with the next image
         if self._before_s is None:
             self._before_s = known_s
         while not (self._stop.is_set() and self._offers.empty()):

@@ -145,6 +145,35 @@ def test_while_the_gate_is_held_the_published_state_says_why(state: Path, small_
     assert held == "the gate is held: maintenance, encoder-lost (silent)"
 
 
+def test_what_is_wrong_at_the_gate_and_holds_no_line_is_said_in_the_published_state(
+    state: Path, small_bundle: Path, broker: Broker
+) -> None:
+    line = load_line(write_line(state, small_bundle, port=broker.port))
+    with subscriber(broker.host, broker.port) as heard, gate_end(line.socket) as gate, Station(line):
+        gate.wait_for_attach()
+
+        gate.say(Held("", "plc: the PLC does not ask any more"))
+        wait_until(lambda: last_state(heard)["state"] == "degraded")
+
+    degraded = [told for message in heard.below("state") if (told := json.loads(message.payload))["state"] == "degraded"]
+    assert degraded[0]["reason"] == "plc: the PLC does not ask any more"
+
+
+def test_without_an_ejector_process_a_station_is_not_online(state: Path, small_bundle: Path, broker: Broker) -> None:
+    line = load_line(write_line(state, small_bundle, port=broker.port))
+    with subscriber(broker.host, broker.port) as heard, Station(line) as station:
+        with gate_end(line.socket) as gate:
+            gate.wait_for_attach()
+            wait_until(lambda: heard.below("state"))
+            started_as = last_state(heard)["state"]
+
+        wait_until(lambda: last_state(heard)["state"] == "degraded")
+        alone = last_state(heard)["reason"], station.gate.trouble
+
+    assert started_as == "online"  # before the two had met, too
+    assert alone == ("the ejector process is not there: no part is counted or rejected",) * 2
+
+
 def last_state(heard: Subscriber) -> dict[str, str]:
     return json.loads(heard.below("state")[-1].payload) if heard.below("state") else {"state": ""}
 

@@ -104,6 +104,23 @@ def test_a_pause_that_nobody_could_end_any_more_ends_with_the_restart(said: Said
     restarted = Said(feed, tmp_path / "commands.json", enabled=("replay",))
 
     assert restarted.desk.paused is None
+    assert [(alert["alert"], alert["state"]) for _, alert in restarted.alerts] == [("paused", "cleared")]
+
+
+def test_a_failed_self_test_is_cleared_by_resume_or_by_the_restart_that_tests_anew(
+    said: Said, feed: Feed, tmp_path: Path
+) -> None:
+    said.hear("self-test", order("a1"))
+    said.desk.self_tested("raw score 7, 2 at export")
+    said.answers()
+
+    restarted = Said(feed, tmp_path / "commands.json")
+    said.hear("resume", order("a2"))
+
+    cleared = ("self-test-failed", "cleared")
+    assert [(alert["alert"], alert["state"]) for _, alert in restarted.alerts] == [cleared]
+    assert [(alert["alert"], alert["state"]) for _, alert in said.alerts] == [("self-test-failed", "raised"), cleared]
+    assert (said.desk.paused, restarted.desk.paused) == (None, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"paused": 7}', b"\xff"], ids=["empty", "cut", "number", "no text"])

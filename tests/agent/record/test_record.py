@@ -85,6 +85,16 @@ def test_offers_beyond_what_memory_holds_are_dropped_and_counted_and_nobody_wait
         record.check()
 
 
+def test_trouble_ends_when_the_folder_is_there_again_though_no_image_comes(tmp_path: Path) -> None:
+    late = tmp_path / "record"
+    late.write_text("a share that was not there yet")
+
+    with Record(late, KEEP) as record:
+        wait_until(lambda: record.trouble)
+        late.unlink()
+        wait_until(lambda: not record.trouble, timeout_s=20)
+
+
 CAMERAS = {"top": 0.2, "side": 2.0, "back": 0.3}
 
 
