@@ -20,7 +20,7 @@ def health() -> Health:
         [(Outcome.PASS, Cause.SCORE), (Outcome.REJECT, Cause.SCORE), (Outcome.REJECT, Cause.LATE)]
     ):
         tally.took(Measured("top", raw=1.0, score=0.5, p_value=0.5, latency_ms=30.0))
-        tally.closed(Closed(Part("boot", n), Verdict(outcome, cause, ""), 0, 0, 200_000), 0)
+        tally.closed(Closed(Part("boot", n), Verdict(outcome, cause, ""), 0, 0, 200_000))
     tally.account.opened(Part("boot", 9), 0)
     histograms = (tally.latency_ms.content, tally.late_ms.content, tally.scores.content)
     account = (tally.account.triggers, tally.account.in_flight(0), tally.account.overdue(0))
