@@ -179,6 +179,8 @@ def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
         sensitivity=written.sensitivity,
         bundles=_bundles(written.cameras, folder),
     )
+    if line.encoder is not None:
+        _can_be_followed(line.encoder, line.gate)
     for name, camera in line.cameras.items():
         _can_be_judged_in_time(name, camera, line.gate)
     return line
@@ -207,6 +209,15 @@ def _can_be_judged_in_time(name: str, camera: CameraConfig, gate: GatePlan) -> N
         found = f"a photograph is there {delay_ms:g} ms after its trigger at the earliest (delay_ms)"
         wanted = f"the output switches {left_ms:g} ms after it (gate.travel_ms {gate.travel_ms:g} less lead_ms {gate.lead_ms:g})"
         raise SectionError(f"no part could be judged in time: {found}, and {wanted}", "cameras", name)
+
+
+def _can_be_followed(encoder: EncoderConfig, gate: GatePlan) -> None:
+    """Raises SectionError where a silence that is no problem yet may hide half a turn of the counter."""
+    counts, half = gate.fastest_counts * encoder.lost_ms * 1e6, 1 << (encoder.bits - 1)
+    if counts >= half:
+        found = f"in lost_ms {encoder.lost_ms:g} a belt of four times the nominal speed comes {counts:.0f} counts"
+        wanted = f"expected less than half a turn of {encoder.bits} bits, {half}: take a counter of 32 bits or a smaller lost_ms"
+        raise SectionError(f"{found}; {wanted}", "encoder")
 
 
 def _in(*keys: str, package: str, content: object) -> Any:

@@ -17,7 +17,7 @@ from agent.cameras import Camera
 from agent.clock import utc_now
 from agent.config import Line, load_line
 from agent.drivers import ConfigError
-from agent.gate.trigger_input import TriggerInput
+from agent.gate.trigger_input import input_of
 from agent.inspection import Fault
 from agent.only_one import only_one
 from agent.owner import become_owner
@@ -45,7 +45,7 @@ def capture(arguments: list[str]) -> int:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help=f"photographs are added, none is ever overwritten; {of_camera}"
     )
-    parser.add_argument("--parts", type=int, required=True, metavar="N", help="how many")
+    parser.add_argument("--parts", type=_at_least_one, required=True, metavar="N", help="how many")
     parser.add_argument("--label", default="good", help="what the parts are: good (default), or the name of a defect")
     options = parser.parse_args(arguments)
     try:
@@ -64,6 +64,12 @@ def capture(arguments: list[str]) -> int:
     for folder in dict.fromkeys(data.values()):
         print(f"  kensa fit --method patchcore --data {folder} --out RUN")
     return 0
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def _photograph(line: Line, folders: Mapping[str, Path], parts: int) -> None:
@@ -112,7 +118,7 @@ def hint(look: Look, sharpest: float) -> str:
 
 def _triggers(line: Line, cameras: Mapping[str, Camera]) -> Iterator[int]:
     """The instants of parts, by the line's own trigger; while none comes, what is waited for is told now and then."""
-    debounced = TriggerInput(round(line.gate.debounce_ms * 1e6), round(line.gate.stuck_ms * 1e6))
+    debounced = input_of(line.trigger, line.gate)
     with line.trigger.open() as trigger:
         told_s = time.monotonic()
         while True:

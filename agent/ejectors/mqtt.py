@@ -118,7 +118,9 @@ class MqttEjector:
 
 
 def _done(message: MQTTMessage) -> _Done | None:
-    """None for what is no order repeated."""
+    """None for what is no order repeated, and for a retained one, which says nothing of now."""
+    if message.retain:
+        return None
     try:
         return _Done(msgspec.json.decode(message.payload, type=_Order, strict=False), time.monotonic_ns())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -30,4 +30,14 @@ class Encoder(Protocol):
 class EncoderConfig(Protocol):
     """The section of the encoder."""
 
+    @property
+    def bits(self) -> int:
+        """Of its counter, which wraps: half a turn of it and more cannot be told from coming back."""
+        ...
+
+    @property
+    def lost_ms(self) -> float:
+        """A silence that is too long; a shorter one is no problem."""
+        ...
+
     def open(self) -> AbstractContextManager[Encoder]: ...

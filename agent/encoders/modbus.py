@@ -18,11 +18,16 @@ _JITTER_NS = 10_000_000
 
 
 class Config(PolledPeer, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """counter: address of an input register. bits: 32 for two, the high word first. lost_ms: a silence that is too long."""
+    """counter: address of an input register. bits: 32 for two, the high word first. lost_ms: a silence that is too long,
+    longer than poll_ms."""
 
     counter: Address
     bits: Literal[16, 32] = 32
     lost_ms: Annotated[float, msgspec.Meta(ge=10, le=60_000)] = 500.0
+
+    def __post_init__(self) -> None:
+        if self.lost_ms <= self.poll_ms:
+            raise ValueError(f"lost_ms {self.lost_ms:g} must be above poll_ms {self.poll_ms:g}: between two polls it is silent")
 
     @contextmanager
     def open(self) -> Iterator["ModbusEncoder"]:

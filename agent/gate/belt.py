@@ -38,15 +38,16 @@ class Belt:
         self._readings.append((now_ns, place))
 
     def is_jump(self, count: int, now_ns: int, fastest: float) -> bool:
-        """Whether no belt comes so far since the newest reading: the counter was set. fastest: of a belt, in counts per ns.
+        """Whether no belt comes so far since the newest reading: the counter was set; one count is never a jump. fastest: of
+        a belt, in counts per ns.
 
-        >>> belt = Belt(1); belt.moved(20_000, 0); [belt.is_jump(count, 5_000_000, 1e-5) for count in (20_150, 19_850, 20_151, 0)]
+        >>> belt = Belt(1); belt.moved(20_000, 0); [belt.is_jump(count, 5_000_000, 1e-5) for count in (20_151, 19_849, 20_152, 0)]
         [False, False, True, True]
         """
         if not self._readings:
             return False
         newest_ns, place = self._readings[-1]
-        return abs(self._direction * count - place) > fastest * (now_ns - newest_ns + _JITTER_NS)
+        return abs(self._direction * count - place) > 1 + fastest * (now_ns - newest_ns + _JITTER_NS)
 
     def read(self, count: int, now_ns: int, fastest: float) -> str:
         """As `moved`; why what was read before tells nothing any more, empty where it does. fastest: as `is_jump` has it."""

@@ -7,14 +7,15 @@ from agent.config import Line
 from agent.ejectors import Ejector
 from agent.encoders import Encoder
 from agent.gate.handshake import ErrorCode
-from agent.gate.trigger_input import TriggerInput
+from agent.gate.trigger_input import TriggerInput, input_of
 from agent.plc import Plc
 from agent.triggers import Trigger
 
 
 @dataclass(slots=True)
 class GateDevices:
-    """permit: an output that is on while the line may run. confirm: the sensor behind the gate."""
+    """permit: an output that is on while the line may run. confirm: the sensor behind the gate. parts, fallen: which edges of
+    trigger and confirm count."""
 
     ejector: Ejector
     trigger: Trigger
@@ -23,6 +24,7 @@ class GateDevices:
     permit: Ejector | None
     plc: Plc | None
     parts: TriggerInput
+    fallen: TriggerInput | None
 
     def filenos(self) -> list[int]:
         """What can be read when one of them has something."""
@@ -77,5 +79,6 @@ def open_devices(line: Line, devices: ExitStack) -> GateDevices:
         confirm=devices.enter_context(line.confirm.open()) if line.confirm else None,
         plc=devices.enter_context(line.plc.open()) if line.plc else None,
         trigger=devices.enter_context(line.trigger.open()),
-        parts=TriggerInput(round(line.gate.debounce_ms * 1e6), round(line.gate.stuck_ms * 1e6)),
+        parts=input_of(line.trigger, line.gate),
+        fallen=input_of(line.confirm, line.gate) if line.confirm else None,
     )

@@ -112,13 +112,19 @@ class Ejection:
             return
         if self.confirmation:
             self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), ejected.at_ns)
-        self._windows.answered(in_flight, ejected.at_ns, self._too_late(in_flight, ejected.at_ns))
+        self._windows.answered(in_flight, ejected.at_ns, self._too_late(in_flight, ejected.at_ns) or self._cut(ejected.at_ns))
 
     def _too_late(self, in_flight: InFlight, at_ns: int) -> str:
         late_ns = at_ns - in_flight.planned_ns
         if self.output.lateness.is_over(self._plan.late_ms):
             self._alarms.add("pulses-late", f"limit {self._plan.late_ms} ms, found {self.output.lateness.figures()}", at_ns)
         return f"pulse {late_ns / 1e6:.0f} ms late: the part may have gone by" if late_ns > self._plan.window_ms * 1e6 else ""
+
+    def _cut(self, at_ns: int) -> str:
+        """By time; with a belt what goes through the gate with the output off is counted."""
+        if self._belt is not None or self._standstill.in_maintenance or not self.output.pulse.is_cut(at_ns):
+            return ""
+        return f"its pulse is cut: the output is never on for more than {self._plan.longest_on_ms:g} ms"
 
     def _place_in(self, later_ns: int, now_ns: int) -> int:
         """The time so much later, or the place of the belt then if it goes on as before."""

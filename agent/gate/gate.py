@@ -7,7 +7,7 @@ from agent.ejectors import Ejector
 from agent.gate.alarms import Alarms
 from agent.gate.belt import Belt
 from agent.gate.ejection import Ejection
-from agent.gate.journal import Journal
+from agent.gate.journal import Journal, Way
 from agent.gate.line_stop import Reason
 from agent.gate.orders import OrderBook
 from agent.gate.placing import Placing
@@ -85,19 +85,23 @@ class Gate:
         return not len(self) and self.output.is_at_rest
 
     def recover(self, now_ns: int, recipe: int = 0) -> None:
-        """Puts the parts a killed ejector process left on the belt back on the line, to be rejected."""
+        """Puts the parts a killed ejector process left on the belt back on the line, to be rejected where their own way ends.
+
+        recipe: that runs now, for parts of which the journal of an older version does not say it.
+        """
         if unreadable := ", ".join(self._journal.unreadable):
             what = f"{unreadable} of the journal cannot be read: parts that were on the belt before may have gone by"
             self.alarms.add("maybe-not-ejected", what, now_ns)
         for part, (triggered_ns, same_boot) in self._journal.left_open.items():
             self.account["triggers"] += 1
-            planned_ns = triggered_ns + self._plan.delay_ns
+            way = self._journal.ways.get(part) or Way(self._plan.delay_ns, recipe)
+            planned_ns = triggered_ns + way.delay_ns
+            found = InFlight(part, triggered_ns, planned_ns, _RESTARTED, planned_ns, way.recipe)
             if same_boot and planned_ns > now_ns and self.belt is None:
-                self._schedule.open(part, triggered_ns, _RESTARTED, recipe=recipe)
+                self._schedule.put(found)
                 continue
             log.error("part %s went by the gate while no ejector process ran: look for it behind the gate", part)
-            lost = InFlight(part, triggered_ns, planned_ns, _RESTARTED, planned_ns, recipe)
-            self._close(lost, now_ns, problem=_NO_PROCESS)
+            self._close(found, now_ns, problem=_NO_PROCESS)
 
     def trigger(self, triggered_ns: int, attached: bool, recipe: int | None = 0, unsettled: str = "") -> InFlight:
         """Opens the next part; without an inspection process, or while the line should stand, it is rejected already.
@@ -107,11 +111,12 @@ class Gate:
         self.account["triggers"] += 1
         self._n += 1
         part = Part(self._boot, self._n)
-        self._journal.opened(part, triggered_ns)
+        self._journal.opened(part, triggered_ns, Way(self._plan.delay_ns, recipe))
         place, dead = self._placing.place_of(triggered_ns)
         if dead:
             self.encoder_lost(dead, triggered_ns)
         in_flight = self._schedule.open(part, triggered_ns, self._foregone(attached, unsettled), place, recipe)
+        in_flight.came_held = bool(self.held)
         self._placing.placed(in_flight, place)
         return in_flight
 
@@ -232,6 +237,6 @@ class Gate:
             self.alarms.add("maybe-not-ejected", f"part {in_flight.part}: {problem}", now_ns)
             if self._plan.stop.part_went_by and not self.in_maintenance:
                 self.hold(Reason.WENT_BY, f"part {in_flight.part}: {problem}", now_ns)
-        if in_flight.recipe is not None:  # what comes during a change-over says nothing about the process
+        if in_flight.recipe is not None and not in_flight.came_held:  # such parts say nothing about the process
             self._standstill.closed(verdict, now_ns)
         return closed

@@ -98,7 +98,9 @@ class GateLoop:
             "merged": gate.output.pulse.merged,
             "short_gaps": gate.output.pulse.short_gaps,
         }
-        unexpected = {"unexpected_confirmations": gate.confirmation.unexpected} if gate.confirmation else {}
+        if gate.confirmation is not None and self._devices.fallen is not None:
+            counted["unexpected_confirmations"] = gate.confirmation.unexpected
+            counted["confirm_bounces"] = self._devices.fallen.bounces
         return GateState(
             ready=station.is_ready,
             attached=station.is_attached,
@@ -108,7 +110,7 @@ class GateLoop:
             held={reason.value: detail for reason, detail in gate.held.items()},
             problems=self._devices.problems(now_ns),
             account=dict(gate.account),
-            incidents=dict(gate.incidents) | counted | unexpected,
+            incidents=dict(gate.incidents) | counted,
             pulses=gate.output.lateness.figures(),
             recipe=self._recipes.state(asked),
             outputs=self._devices.outputs(gate.output.pulse.is_on, bool(self._permitted)),

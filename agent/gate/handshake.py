@@ -2,8 +2,8 @@
 
 The PLC raises `trigger` and holds it until `trigger_ack`; then lowers it. A result is shown as `valid` with `result_id` and
 exactly one of `ok` and `ng`, and held until the PLC raises `ack`; it lowers `ack` once `valid` is gone, and the next result is
-shown. `error` with its code is latched until the PLC raises `reset`, or a person resets the gate. The bits mean what those of
-Cognex's and LandingEdge's controllers mean.
+shown. `error` with its code is latched until the PLC raises `reset`, which was seen off before, or a person resets the gate. The
+bits mean what those of Cognex's and LandingEdge's controllers mean.
 """
 
 from collections import deque
@@ -108,6 +108,7 @@ class Handshake:
         self.missed = 0
         self.overrun = 0
         self._wishes = Wishes()
+        self._reset_was_off = False  # one that is on when the process starts is no press
         self._trigger_ack = False
         self._trigger_id = 0
         self._results: deque[tuple[int, Outcome]] = deque()
@@ -127,7 +128,8 @@ class Handshake:
             self._waits_for_low_ack = True
         if not wishes.ack:
             self._waits_for_low_ack = False
-        is_reset = wishes.reset and not before.reset
+        is_reset = wishes.reset and self._reset_was_off
+        self._reset_was_off = not wishes.reset
         if is_reset:
             self.reset()
         return Asked(

@@ -28,9 +28,18 @@ class _Boot(msgspec.Struct, frozen=True, tag="boot"):
     machine: str
 
 
+class Way(msgspec.Struct, frozen=True):
+    """How a part comes to the gate, whatever comes after it. delay_ns: from its trigger to where the output must switch. recipe:
+    as Closed has it."""
+
+    delay_ns: int
+    recipe: int | None
+
+
 class _Opened(msgspec.Struct, frozen=True, tag="opened"):
     part: Part
     triggered_ns: int
+    way: Way | None = None  # which older versions did not write
 
 
 class _Closed(msgspec.Struct, frozen=True, tag="closed"):
@@ -62,6 +71,7 @@ class Journal:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.unconfirmed: dict[Part, Closed] = {}
+        self.ways: dict[Part, Way] = {}  # of the open parts, as far as they are known
         self.given_up = 0
         self.unreadable: list[str] = []  # segments set aside, by name
         self._machine = machine
@@ -92,9 +102,10 @@ class Journal:
         """Parts that were on the belt: trigger instant, and whether that clock still runs (no reboot since)."""
         return dict(self._open_parts)
 
-    def opened(self, part: Part, triggered_ns: int) -> None:
-        self._write(_Opened(part, triggered_ns))
-        self._note_opened(part, triggered_ns, same_boot=True, segment=self._current)
+    def opened(self, part: Part, triggered_ns: int, way: Way | None = None) -> None:
+        opened = _Opened(part, triggered_ns, way)
+        self._write(opened)
+        self._note_opened(opened, same_boot=True, segment=self._current)
 
     def closed(self, closed: Closed) -> None:
         self._write(_Closed(closed))
@@ -152,20 +163,23 @@ class Journal:
             match record:
                 case _Boot(machine=machine):
                     same_boot = machine == self._machine
-                case _Opened(part=part, triggered_ns=triggered_ns):
-                    self._note_opened(part, triggered_ns, same_boot, segment)
+                case _Opened():
+                    self._note_opened(record, same_boot, segment)
                 case _Closed(closed=closed):
                     self._note_closed(closed, segment)
                 case _Confirmed(parts=parts):
                     self._note_confirmed(parts)
 
-    def _note_opened(self, part: Part, triggered_ns: int, same_boot: bool, segment: int) -> None:
-        self._open_parts[part] = (triggered_ns, same_boot)
-        self._segment_of[part] = segment
+    def _note_opened(self, opened: _Opened, same_boot: bool, segment: int) -> None:
+        self._open_parts[opened.part] = (opened.triggered_ns, same_boot)
+        if opened.way is not None:
+            self.ways[opened.part] = opened.way
+        self._segment_of[opened.part] = segment
         self._alive[segment] += 1
 
     def _note_closed(self, closed: Closed, segment: int) -> None:
         self._open_parts.pop(closed.part, None)
+        self.ways.pop(closed.part, None)
         self.unconfirmed[closed.part] = closed
         if closed.part not in self._segment_of:
             self._segment_of[closed.part] = segment

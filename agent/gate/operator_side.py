@@ -35,8 +35,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RecipeState(msgspec.Struct, frozen=True):
     """Which recipe runs. number 0: the line has none. wanted: by the change-over under way, 0 where there is none.
 
-    unsettled: why no part may be judged now. known: number to name. asked: the newest wish of a person; ended: what became of
-    the last ones, empty where the recipe wished runs.
+    unsettled: why no part may be judged now. known: number to name. asked: the name of the wish that this answers, empty in every
+    other answer; ended: what became of the last wishes, by name, empty where the recipe wished runs.
     """
 
     number: int

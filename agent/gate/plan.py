@@ -39,8 +39,8 @@ class GatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     then ways of the belt too, those at nominal speed. gap_ms: shortest time off between pulses. longest_on_ms: the output is
     never on for longer.
     window_ms: a pulse later than this may have missed its part. late_ms: an alarm when the 99th percentile is later.
-    debounce_ms: edges closer than this are one part. stuck_ms: an input that is active for longer is told of.
-    confirm_ms: how long a rejected part may need to the section `confirm`.
+    debounce_ms: edges closer than this are one part, where trigger or sensor can bounce. stuck_ms: an input that is active for
+    longer is told of. confirm_ms: how long a rejected part may need to the section `confirm`.
     """
 
     travel_ms: Positive

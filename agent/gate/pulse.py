@@ -34,6 +34,10 @@ class Pulse:
             return None
         return min(max(self._least_ns, self._held_ns), self._on_since_ns + self._longest_ns)
 
+    def is_cut(self, at_ns: int) -> bool:
+        """Whether the output, on for a reject since then, had to go off, or will have to, before that one's width is over."""
+        return not self.is_on or at_ns + self.width_ns > self._on_since_ns + self._longest_ns
+
     def reject(self, now_ns: int) -> None:
         """A part to be rejected is here: the output is on from now on, for at least the width."""
         if self._least_ns is not None:

@@ -15,6 +15,7 @@ class InFlight:
 
     planned_ns: when its verdict becomes final and a reject switches the output; with an encoder an estimate at nominal speed
     until the part arrives. due: the same as a place: in ns, or in counts of the encoder. recipe: as Closed has it.
+    came_held: the line was held when it came, which is why it is rejected.
     """
 
     part: Part
@@ -23,6 +24,7 @@ class InFlight:
     verdict: Verdict | None
     due: int
     recipe: int | None = 0
+    came_held: bool = False
 
     @property
     def final(self) -> Verdict:
@@ -74,9 +76,13 @@ class Schedule:
         planned_ns = triggered_ns + self._delay_ns
         due = planned_ns if self._counts is None else place + self._counts
         in_flight = InFlight(part, triggered_ns, planned_ns, verdict, due, recipe)
-        insort(self._line, in_flight, key=lambda one: one.due)  # behind its equals: first triggered first
-        self._by_part[part] = in_flight
+        self.put(in_flight)
         return in_flight
+
+    def put(self, in_flight: InFlight) -> None:
+        """Puts a part on the line that has its way already."""
+        insort(self._line, in_flight, key=lambda one: one.due)  # behind its equals: first triggered first
+        self._by_part[in_flight.part] = in_flight
 
     def shift(self, in_flight: InFlight, counts: int) -> None:
         """A part is so many counts further behind than was thought when it was triggered."""

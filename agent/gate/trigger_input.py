@@ -1,6 +1,14 @@
 """Which edges of an input are parts: bounces are one, and an input that stays active is one part and an alarm."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agent.gate.plan import GatePlan
+
+if TYPE_CHECKING:
+    from agent.triggers import TriggerConfig
 
 
 class TriggerInput:
@@ -30,3 +38,8 @@ class TriggerInput:
     def is_stuck(self, active_since_ns: int | None, now_ns: int) -> bool:
         """Whether the input has been active for longer than a part can make it."""
         return active_since_ns is not None and now_ns - active_since_ns > self._stuck_ns
+
+
+def input_of(config: TriggerConfig, plan: GatePlan) -> TriggerInput:
+    """Of a driver of the line: only what can bounce is debounced."""
+    return TriggerInput(round(plan.debounce_ms * 1e6) if config.bounces else 0, round(plan.stuck_ms * 1e6))

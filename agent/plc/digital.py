@@ -50,9 +50,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise EjectorError(f"{self.chip}: {e}") from e
         with request:
             offsets = {name: gpiod_offset(request, line) for name, line in self.inputs.items()}
-            digital = Digital(
-                self, request, {True: Value.ACTIVE, False: Value.INACTIVE}, offsets, gpiod.EdgeEvent.Type.RISING_EDGE
-            )
+            value = {True: Value.ACTIVE, False: Value.INACTIVE}
+            digital = Digital(self, request, value, offsets, gpiod.EdgeEvent.Type.RISING_EDGE)
             try:
                 yield digital
             finally:
@@ -73,7 +72,8 @@ def levels(signals: Signals, outputs: Mapping[Output, int | str]) -> dict[int | 
 
 
 class Digital:
-    """Outputs are written when they change; each edge of an input is one set of wishes, so that none is missed."""
+    """Outputs are written when they change; each edge of an input is one set of wishes, so that none is missed. Where `reset`
+    is wired, the first set says whether it was on when the lines were opened."""
 
     def __init__(self, config: Config, request: Any, value: dict[bool, Any], offsets: dict[Input, int], rising: Any) -> None:
         self._config = config
@@ -82,11 +82,13 @@ class Digital:
         self._name_of = {offset: name for name, offset in offsets.items()}
         self._rising = rising
         self._shown: dict[int | str, bool] = {}
-        self._wishes = Wishes()
+        reset = config.inputs.get("reset")
+        self._wishes = Wishes(reset=reset is not None and request.get_value(reset) == value[True])
+        self._first = [self._wishes] if reset is not None else []
 
     def exchange(self, signals: Signals) -> Sequence[Wishes]:
         wanted = levels(signals, self._config.outputs)
-        heard = []
+        heard, self._first = self._first, []
         try:
             if wanted != self._shown:
                 self._request.set_values({line: self._value[on] for line, on in wanted.items()})

@@ -40,7 +40,7 @@ class ModbusClient:
         self.thread: Polling[Wishes] = Polling("plc client", config, self._ask, EjectorError, _MOST_KEPT)
         self._config = config
         self._signals = Signals()
-        self._last = Wishes()
+        self._last: Wishes | None = None
 
     def exchange(self, signals: Signals) -> Sequence[Wishes]:
         self._signals = signals

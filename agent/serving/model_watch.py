@@ -130,10 +130,11 @@ class ModelWatch:
         def first(runtime: RuntimeConfig) -> Opened:
             return open_from(self._named, self._runtime_name, runtime, self._here)
 
+        tried = self._named.resolve()
         try:
             return self.ladder.open_first(first)
         except (BundleError, InferenceError) as e:
-            if not self._go_back(str(e)):
+            if not self._go_back(str(e), tried) and self._named.resolve() == tried:
                 raise
             return self.ladder.open_first(first)
 
@@ -157,17 +158,18 @@ class ModelWatch:
         try:
             fresh = open_from(named, self._runtime_name, self.ladder.runtime, self._here)
         except (BundleError, InferenceError) as e:
-            if self._go_back(str(e)):
+            if self._go_back(str(e), named):
                 self._tried = self.now.bundle.folder
             return
         with self._lock:
             self._fresh = fresh
 
-    def _go_back(self, why: str) -> bool:
-        """Whether there is a bundle from before, which the pointer names again now."""
+    def _go_back(self, why: str, tried: Path) -> bool:
+        """Whether there is a bundle from before, which the pointer names again now. tried: the pointer may name another
+        one by now, which nobody has opened yet."""
         slot = active_slot(self._named)
         went = False
-        if slot is not None:
+        if slot is not None and slot.bundle.resolve() == tried:
             try:
                 roll_back(slot.state, bad=slot)
                 went = True

@@ -43,4 +43,10 @@ class Trigger(Protocol):
 class TriggerConfig(Protocol):
     """The section of the trigger."""
 
+    @property
+    def bounces(self) -> bool:
+        """Whether one part may bring several edges, as at a contact: those within the gate's debounce_ms are one part. False
+        where each part is told of once: then all are parts, however close they come."""
+        ...
+
     def open(self) -> AbstractContextManager[Trigger]: ...

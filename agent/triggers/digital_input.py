@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chip: str = "/dev/gpiochip0"
     active_low: bool = False
     debounce_us: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    bounces: ClassVar[bool] = True
 
     @contextmanager
     def open(self) -> Iterator["DigitalInput"]:

@@ -28,6 +28,11 @@ class Config(PolledPeer, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if sum(one is not None for one in (self.discrete_input, self.coil, self.counter)) != 1:
             raise ValueError("give one of discrete_input, coil and counter")
 
+    @property
+    def bounces(self) -> bool:
+        """A counter has counted each part once, however close `_counted` puts those of one poll."""
+        return self.counter is None
+
     @contextmanager
     def open(self) -> Iterator["ModbusTrigger"]:
         trigger = ModbusTrigger(self)

@@ -1,4 +1,5 @@
-"""Parts announced over MQTT: each message on a topic is one part, at the instant it arrives. For soft PLCs on the same machine.
+"""Parts announced over MQTT: each message on a topic is one part, at the instant it arrives, however close to the one before. For
+soft PLCs on the same machine.
 
 The network decides how late that is, so the way to the gate must forgive it. Retained messages are old news and not parts.
 While the broker is away parts come by unseen; the station is not ready then.
@@ -7,6 +8,7 @@ While the broker is away parts come by unseen; the station is not ready then.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from paho.mqtt.client import MQTTMessage
 
@@ -18,6 +20,8 @@ _MOST_KEPT = 1024
 
 class Config(Broker, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """topic: on which each message is a part; its content does not matter."""
+
+    bounces: ClassVar[bool] = False
 
     @contextmanager
     def open(self) -> Iterator["MqttTrigger"]:

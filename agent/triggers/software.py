@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -23,6 +24,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """path: of the socket; who may write to it may trigger."""
 
     path: str
+    bounces: ClassVar[bool] = True  # the other program may hand on what a sensor says
 
     def __post_init__(self) -> None:
         if len(self.path.encode()) > _LONGEST_BYTES:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     period_ms: Annotated[float, msgspec.Meta(ge=1, le=3_600_000)]
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
     delay_ms: Annotated[float, msgspec.Meta(ge=0, le=3_600_000)] = 0.0
+    bounces: ClassVar[bool] = False
 
     @contextmanager
     def open(self) -> Iterator["Timer"]:

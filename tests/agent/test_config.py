@@ -224,6 +224,19 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
             id="photographs that come too late",
         ),
         pytest.param(
+            "  lead_ms: 40",
+            "  lead_ms: 40\n  travel_counts: 9600\nencoder: {type: modbus, host: plc, counter: 0, bits: 16, lost_ms: 600}",
+            r":12: encoder: in lost_ms 600 .* comes 38400 counts; expected less than half a turn of 16 bits, 32768: take",
+            id="encoder that turns too fast",
+        ),
+        pytest.param(
+            "  lead_ms: 40",
+            "  lead_ms: 40\n  travel_counts: 9600\nencoder: {type: modbus, host: plc, counter: 0, bits: 16, lost_ms: 300}\n"
+            "recipes: {1: {name: cap}, 2: {name: lid, gate: {travel_ms: 300}}}",
+            r":13: recipes\.2\.encoder: in lost_ms 300 .* comes 38400 counts",
+            id="encoder that turns too fast with a recipe",
+        ),
+        pytest.param(
             "station: press-3",
             "station: press-3\noutbox: {pass: {mb: .inf}}",
             r":2: outbox\.pass\.mb: expected",

@@ -226,6 +226,23 @@ def test_a_part_still_before_the_gate_after_a_kill_is_rejected_there(tmp_path: P
         assert ejector.switched == [True]
 
 
+def test_a_part_left_on_the_belt_keeps_its_way_and_recipe_though_another_one_runs_by_now(
+    tmp_path: Path, ejector: RecordingEjector
+) -> None:
+    with Journal(tmp_path, MACHINE) as journal:
+        Gate("old", PLAN, ejector, journal).trigger(0, attached=True, recipe=1)
+
+    with Journal(tmp_path, MACHINE) as journal:
+        gate = Gate("new", GatePlan(travel_ms=640), ejector, journal)
+        gate.recover(now_ns=1, recipe=2)
+        gate.trigger(2, attached=False, recipe=2)
+        (own,) = gate.act(2 + 620_000_000)
+        (left,) = gate.act(DELAY_NS)
+
+    assert (own.part, own.planned_ns, own.recipe) == (Part("new", 1), 2 + 620_000_000, 2)
+    assert (left.part, left.planned_ns, left.recipe) == (Part("old", 1), DELAY_NS, 1)
+
+
 def test_a_journal_that_cannot_be_read_is_told_of_and_the_gate_starts(tmp_path: Path, ejector: RecordingEjector) -> None:
     (tmp_path / "00000001.journal").symlink_to("00000001.journal")  # whoever reads it gets an error of the system
 

@@ -53,6 +53,15 @@ def test_s10_a_configuration_that_was_fallen_back_to_is_not_remembered_anew(file
     assert load_or_last_good(file, "inspect").trouble
 
 
+def test_s10_a_file_that_was_broken_since_it_was_loaded_is_not_remembered(file: Path) -> None:
+    line = load_or_last_good(file, "inspect")
+    file.write_text("broken")
+
+    remember(line, "inspect")
+
+    assert load_or_last_good(file, "inspect").trouble
+
+
 def test_without_a_last_good_configuration_the_mistake_is_told(file: Path) -> None:
     file.write_text("station: [")
 

@@ -88,10 +88,10 @@ class GateLine:
         self.inspector.listen_until(lambda: name in self.inspector.alarms)
 
 
-def send_trigger(folder: Path) -> None:
-    """One part at the light barrier."""
+def send_trigger(folder: Path, name: str = "trigger") -> None:
+    """One part at the light barrier, or at another sensor of that name."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.sendto(b"", str(folder / "trigger"))
+        sender.sendto(b"", str(folder / name))
 
 
 def state_of(folder: Path) -> GateState | None:

@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from broker import free_port
-from gate_line import PASS, GateLine, gate_line, pulses
+from gate_line import PASS, GateLine, ejecting, gate_line, pulses, state_of
 from libmodbus import Master, Plc, plc
 from waiting import wait_until
 
@@ -68,6 +68,7 @@ def test_a7_a_plc_that_takes_no_results_is_told_of_the_overrun_and_the_line_has_
         assert (before[6], before[7], before[9]) == (0, 0, 1)  # no error, no overrun, may run
         assert (after[0], after[6], after[7], after[9]) == (0, 1, 1, 0)  # not ready, error, overrun, must stop
         assert master.inputs(0, WORDS)[10] == 8
+        master.write_coil(2, False)
         master.write_coil(2, True)  # reset
         wait_until(lambda: master.discrete_inputs(0, 1) == [1])
         assert line.ask().held == {}
@@ -91,3 +92,21 @@ def test_the_plc_triggers_a_part_and_gets_its_result_by_number(folder: Path, mac
 
     assert (shown[1:3], shown[3:5]) == ([0, part.n], [0, part.n])
     assert shown[0] & 0b111000 == 0b011000  # valid, ok, not ng
+
+
+def test_a_reset_that_the_plc_left_on_is_no_press_when_the_ejector_process_starts_anew(folder: Path, machine: Plc) -> None:
+    more = f"plc: {{type: modbus_client, host: 127.0.0.1, port: {machine.port}, ours: 20, theirs: 40, timeout_ms: 300}}"
+    with gate_line(folder, machine, gate=", stop: {in_a_row: 1}", more=more) as line:
+        line.rejected()
+        wait_until(lambda: line.ask().held)
+    machine.holding[40] = 4
+
+    with ejecting(folder / "line.yaml"):
+        wait_until(lambda: state_of(folder).plc.wishes.reset)
+        at_start = state_of(folder).held
+        machine.holding[40] = 0
+        wait_until(lambda: not state_of(folder).plc.wishes.reset)
+        machine.holding[40] = 4
+        wait_until(lambda: not state_of(folder).held)
+
+    assert list(at_start) == ["rejects-in-a-row"]

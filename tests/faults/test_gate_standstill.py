@@ -69,3 +69,17 @@ def test_a14_in_maintenance_the_outputs_are_inert_and_the_state_says_so_even_aft
     assert restarted.maintenance
     assert (ended.maintenance, ejected.actual_ns is not None) == (False, True)
     assert pulses(machine).count(True) == 1
+
+
+def test_a12_a_bouncing_sensor_behind_the_gate_confirms_no_part_that_did_not_fall(folder: Path, machine: Plc) -> None:
+    more = "confirm: {type: software, path: bin}"
+    with gate_line(folder, machine, gate=", confirm_ms: 1500", more=more, debounce_ms=20) as line:
+        line.rejected()
+        (unseen,) = line.rejected()
+        send_trigger(folder, "bin")
+        send_trigger(folder, "bin")
+
+        line.wait_for_alarm("reject-not-confirmed")
+
+        assert str(unseen.part) in line.ask().held["reject-not-confirmed"]
+        assert line.ask().incidents["confirm_bounces"] == 1

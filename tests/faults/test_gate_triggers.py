@@ -52,3 +52,13 @@ def test_c10_bounces_of_a_trigger_are_counted_and_the_numbers_stay_aligned(folde
         (next_one,) = line.trigger()
 
     assert next_one.n == 2
+
+
+def test_c10_parts_that_a_counter_tells_of_at_once_are_no_bounces(folder: Path, machine: Plc) -> None:
+    with plc() as counter:
+        trigger = f"{{type: modbus, host: 127.0.0.1, port: {counter.port}, counter: 0, timeout_ms: 300}}"
+        with gate_line(folder, machine, trigger=trigger, debounce_ms=500) as line:
+            counter.inputs[0] = 4
+            line.inspector.listen_until(lambda: len(line.inspector.triggered) == 4)
+
+            assert line.ask().incidents["bounces"] == 0

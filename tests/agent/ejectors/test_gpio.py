@@ -43,6 +43,9 @@ class Request:
     def read_edge_events(self) -> list[EdgeOfLine]:
         return self.edges.pop(0)
 
+    def get_value(self, line: int | str) -> bool:
+        return self.values[line]
+
     def set_value(self, line: int | str, value: bool) -> None:
         self.set_values({line: value})
 
@@ -109,3 +112,13 @@ def test_the_handshakes_lines_are_written_when_they_change_and_each_edge_is_hear
     assert heard == [Wishes(trigger=True), Wishes(trigger=True, ack=True), Wishes(ack=True)]
     assert written_once == 1
     assert request.values == {1: False, "GPIO2": True}
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+def test_whether_the_plcs_reset_was_on_when_its_line_was_opened_is_told_once(is_on: bool) -> None:
+    config = digital.Config({"ready": 1}, {"trigger": 5, "reset": 6})
+    plc = digital.Digital(config, Request(values={6: is_on}), {True: True, False: False}, {"trigger": 5, "reset": 6}, UP)
+
+    heard = [plc.exchange(Signals()), plc.exchange(Signals())]
+
+    assert heard == [[Wishes(reset=is_on)], []]

@@ -31,9 +31,9 @@ class SoftPlc:
     def close(self) -> None:
         self._client.loop_stop()
 
-    def leave_for_all(self, topic: str, words: str) -> None:
-        """A retained message."""
-        self._client.publish(topic, words, qos=1, retain=True).wait_for_publish(10)
+    def say(self, words: str, retain: bool = False) -> None:
+        """As an answer."""
+        self._client.publish("plc/valve/done", words, qos=1, retain=retain).wait_for_publish(10)
 
     def _obey(self, client, data, message) -> None:
         self.orders.append(json.loads(message.payload)["on"])
@@ -127,14 +127,21 @@ def test_the_output_of_a_process_that_was_killed_is_off_once_the_next_one_is_the
 )
 def test_an_answer_that_cannot_be_understood_is_none_and_ends_nothing(broker: Broker, soft_plc: SoftPlc, said: str) -> None:
     soft_plc.is_silent = True
-    soft_plc.leave_for_all("plc/valve/done", said)
     with ejector_at(broker) as ejector:
+        soft_plc.say(said)
         wait_until(lambda: not ejector.answers() and len(soft_plc.orders) == 2)  # asked again: it is not known to be off
         soft_plc.is_silent = False
 
         (answer,) = answers_to(ejector, True)
 
     assert answer.error == ""
+
+
+def test_a_retained_answer_is_none_as_nobody_knows_when_it_was_given(broker: Broker, soft_plc: SoftPlc) -> None:
+    soft_plc.is_silent = True
+    soft_plc.say('{"on": false, "n": 1}', retain=True)
+    with ejector_at(broker) as ejector:
+        wait_until(lambda: not ejector.answers() and len(soft_plc.orders) == 2)  # asked again: it is not known to be off
 
 
 def test_its_output_is_switched_off_when_it_closes(broker: Broker, soft_plc: SoftPlc) -> None:

@@ -71,6 +71,29 @@ def test_an_output_that_is_wanted_for_too_long_goes_off_and_holds_the_line(journ
     assert output.on_since_ns is None
 
 
+def test_a_part_whose_pulse_is_cut_because_the_output_was_on_for_too_long_is_told_of(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    for ms in (0, 25, 50, 75, 100, 125, 150, 170, 171, 200):
+        told(gate, ms * MS, REJECT)
+
+    closed = acted(gate, DELAY_NS + 300 * MS)
+
+    assert [bool(one.problem) for one in closed] == [False] * 8 + [True] * 2
+    assert closed[-1].problem == "its pulse is cut: the output is never on for more than 200 ms"
+
+
+def test_a_part_whose_output_comes_on_when_it_has_to_go_off_is_told_of(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_TIME, output, journal)
+    told(gate, 0, REJECT)
+    output.is_slow = True
+    acted(gate, DELAY_NS + 210 * MS)
+
+    output.answer_at(DELAY_NS + 45 * MS)
+    (closed,) = gate.act(DELAY_NS + 211 * MS)
+
+    assert closed.problem.startswith("its pulse is cut")
+
+
 def test_a_part_whose_pulse_failed_is_told_of_and_holds_the_line(journal: Journal, output: Output) -> None:
     gate = Gate("boot", BY_TIME, output, journal)
     told(gate, 0, REJECT)

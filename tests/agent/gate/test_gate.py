@@ -120,6 +120,19 @@ def test_a_belt_four_times_as_fast_as_planned_is_still_a_belt(journal: Journal, 
     assert gate.held == {}
 
 
+def test_an_encoder_of_one_count_for_each_step_of_the_belt_is_not_taken_for_one_that_was_set(
+    journal: Journal, output: Output
+) -> None:
+    gate = Gate("boot", GatePlan(travel_ms=1600, travel_counts=8), output, journal)
+    gate.belt_read(0, 0, 0)
+    told(gate, 0, REJECT)
+
+    [gate.belt_read(ms // 200, ms * MS, ms * MS) for ms in range(5, 1600, 5)]
+    gate.act(1600 * MS)
+
+    assert gate.held == {}
+
+
 def test_a_part_before_the_first_reading_of_the_encoder_is_not_taken_for_one_at_the_gate(
     journal: Journal, output: Output
 ) -> None:

@@ -99,12 +99,20 @@ def test_a_reset_clears_the_error_once_for_each_rise_and_forgets_what_was_not_ta
     handshake = Handshake()
     results = [handshake.closed(n, Outcome.PASS) for n in range(1, HELD_RESULTS + 2)]
 
-    asked = [handshake.hear(Wishes(reset=True)).reset, handshake.hear(Wishes(reset=True)).reset]
+    asked = [handshake.hear(Wishes(reset=is_on)).reset for is_on in (False, True, True)]
 
     assert results[-1] is False
-    assert asked == [True, False]
+    assert asked == [False, True, False]
     signals = shown(handshake)
     assert (signals.error, signals.overrun, signals.valid, signals.ready) == (False, False, False, True)
+
+
+def test_a_reset_that_is_on_when_the_process_starts_is_no_press_until_it_was_seen_off() -> None:
+    handshake = Handshake()
+
+    asked = [handshake.hear(Wishes(reset=is_on)).reset for is_on in (True, True, False, True)]
+
+    assert asked == [False, False, False, True]
 
 
 def test_the_first_error_stays_until_it_is_cleared() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from kensa_process import python
 
-from agent.gate.journal import Journal
+from agent.gate.journal import Journal, Way
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
 
 MACHINE = "machine-boot-1"
@@ -300,3 +300,17 @@ def test_a_closed_parts_recipe_outlives_a_kill(tmp_path: Path) -> None:
 
     with Journal(tmp_path / "journal", "machine") as again:
         assert list(again.unconfirmed.values()) == [of_a_recipe, during_a_change_over]
+
+
+def test_the_way_of_an_open_part_outlives_a_kill_and_that_of_an_older_version_is_not_known(tmp_path: Path) -> None:
+    with Journal(tmp_path, MACHINE) as journal:
+        journal.opened(part(1), 1, Way(delay_ns=580, recipe=2))
+        journal.opened(part(2), 2, Way(delay_ns=580, recipe=None))
+        journal.opened(part(3), 3, Way(delay_ns=580, recipe=2))
+        journal.closed(closed(3))
+    with (tmp_path / segments(tmp_path)[-1]).open("ab") as out:
+        out.write(b'{"type":"opened","part":{"boot":"boot","n":4},"triggered_ns":4}\n')
+
+    with Journal(tmp_path, MACHINE) as again:
+        assert again.left_open == {part(1): (1, True), part(2): (2, True), part(4): (4, True)}
+        assert again.ways == {part(1): Way(580, 2), part(2): Way(580, None)}

@@ -112,6 +112,16 @@ def test_no_hold_makes_a_pulse_longer_than_is_allowed() -> None:
     assert one.off_ns == LONGEST
 
 
+def test_a_reject_so_late_in_a_long_pulse_that_its_width_does_not_fit_is_cut() -> None:
+    one = pulse()
+    one.reject(0)
+
+    cut = [one.is_cut(ns) for ns in (LONGEST - WIDTH, LONGEST - WIDTH + 1, LONGEST)]
+    one.ended(LONGEST)
+
+    assert (cut, one.is_cut(LONGEST)) == ([False, True, True], True)
+
+
 @given(instants)
 def test_the_output_is_never_on_for_longer_than_is_allowed(rejects: list[int]) -> None:
     assert all(off - on <= LONGEST for on, off in on_times(rejects))

@@ -84,6 +84,23 @@ def test_a_rule_of_the_line_holds_it(journal: Journal, output: Output) -> None:
     assert alarms(gate) == ["rejects-of-last"]
 
 
+def test_parts_that_were_rejected_because_the_line_was_held_do_not_hold_it_again_after_the_reset(
+    journal: Journal, output: Output
+) -> None:
+    gate = Gate("boot", GatePlan(travel_ms=120, lead_ms=20, stop=StopRules(in_a_row=2)), output, journal)
+    [told(gate, ns, REJECT) for ns in (0, 1)]
+    gate.act(DELAY_NS + 1)
+    held = dict(gate.held)
+    [told(gate, DELAY_NS + ns, PASS) for ns in (2, 3, 4)]
+
+    gate.reset()
+    while_held = gate.act(2 * DELAY_NS + 4)
+
+    assert list(held) == [Reason.REJECTS_IN_A_ROW]
+    assert [one.verdict.outcome for one in while_held] == [Outcome.REJECT] * 3
+    assert gate.held == {}
+
+
 def test_in_maintenance_a_pulse_that_was_on_ends_at_once_and_none_begins(journal: Journal, output: Output) -> None:
     gate = Gate("boot", BY_TIME, output, journal)
     told(gate, 0, REJECT)

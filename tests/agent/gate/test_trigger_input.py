@@ -1,4 +1,4 @@
-"""Bounces are one part; an input that stays active is stuck."""
+"""Bounces are one part, two messages or counts are two; an input that stays active is stuck."""
 
 from itertools import pairwise
 
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.gate.trigger_input import TriggerInput
+from agent.gate.plan import GatePlan
+from agent.gate.trigger_input import TriggerInput, input_of
+from agent.triggers import TriggerConfig, digital_input, modbus, mqtt, software, timer
 
 edges = st.lists(st.integers(0, 300), max_size=40).map(sorted)
 
@@ -53,3 +55,21 @@ def test_a_part_that_is_announced_after_a_later_one_is_no_bounce() -> None:
 )
 def test_an_input_is_stuck_when_it_has_been_active_for_too_long(active_since_ns: int | None, now_ns: int, stuck: bool) -> None:
     assert TriggerInput(1, 1000).is_stuck(active_since_ns, now_ns) is stuck
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (digital_input.Config(line=17), 1),
+        (modbus.Config(host="plc", discrete_input=0), 1),
+        (software.Config("trigger"), 1),
+        (modbus.Config(host="plc", counter=0), 2),
+        (mqtt.Config(host="plc", topic="plc/part"), 2),
+        (timer.Config(period_ms=40), 2),
+    ],
+    ids=["contact", "level", "software", "counter", "message", "timer"],
+)
+def test_parts_that_are_told_of_one_by_one_are_parts_however_close_they_come(config: TriggerConfig, parts: int) -> None:
+    trigger = input_of(config, GatePlan(travel_ms=600, debounce_ms=80))
+
+    assert len(trigger.parts([0, 40_000_000])) == parts

@@ -152,13 +152,13 @@ def test_the_client_writes_its_words_where_it_was_told_and_nowhere_else(other_si
 
 def test_the_client_hears_what_the_plc_shows_each_change_once(other_side: Plc) -> None:
     with writing_to(other_side) as client:
-        wait_until(lambda: client.problem() is None)
+        at_start = heard_by(client, 1)
         other_side.holding[40] = 1
         first = heard_by(client, 1)
         other_side.holding[40] = 2
         second = heard_by(client, 1)
 
-    assert (first, second) == ([Wishes(trigger=True)], [Wishes(ack=True)])
+    assert (at_start, first, second) == ([Wishes()], [Wishes(trigger=True)], [Wishes(ack=True)])
 
 
 def test_a_plc_that_is_switched_off_is_a_problem_until_it_is_back(other_side: Plc) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from small_bundle import edit_manifest
 from waiting import wait_until
 
 from agent.bundle import BundleError, open_bundle
+from agent.runtimes import Runtime
 from agent.runtimes.onnxruntime import Config
 from agent.serving.model_watch import ModelWatch
 from agent.serving.slots import install, pointer
@@ -75,6 +77,49 @@ def test_a_bundle_that_was_refused_does_not_keep_the_next_one_away(
 
     wait_until(lambda: watch.take() is not None, 20)
     assert watch.now.judge.model == "newer"
+
+
+class Visited:
+    """A runtime's section; before it opens the next model somebody installs this bundle, once."""
+
+    def __init__(self, state: Path) -> None:
+        self.brought: list[Path] = []
+        self._state = state
+
+    def open(self, file: Path, cache: Path | None = None) -> AbstractContextManager[Runtime]:
+        while self.brought:
+            put(self.brought.pop(), self._state)
+        return Config(threads=1).open(file, cache)
+
+    def on_cpu(self) -> None:
+        return None
+
+
+def test_a_bundle_installed_while_the_one_before_is_refused_is_opened(
+    small_bundle: Path, wrong: Path, newer: Path, state: Path
+) -> None:
+    put(small_bundle, state)
+    runtime = Visited(state)
+    with ModelWatch(pointer(state), "onnxruntime", runtime) as watch:
+        runtime.brought.append(newer)
+        put(wrong, state)
+
+        wait_until(lambda: watch.take() is not None, 20)
+
+        assert watch.now.judge.model == "newer"
+        assert len(watch.refusals) == 1
+
+
+def test_a_bundle_installed_while_a_station_refuses_the_one_it_starts_with_is_opened_at_once(
+    small_bundle: Path, wrong: Path, newer: Path, state: Path
+) -> None:
+    put(small_bundle, state)
+    put(wrong, state)
+    runtime = Visited(state)
+    runtime.brought.append(newer)
+
+    with ModelWatch(pointer(state), "onnxruntime", runtime) as watch:
+        assert watch.now.judge.model == "newer"
 
 
 def test_m6_a_station_whose_new_bundle_does_not_run_starts_with_the_one_before(

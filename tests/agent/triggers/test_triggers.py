@@ -282,3 +282,8 @@ def test_an_encoder_that_is_silent_is_a_problem_until_it_answers(server: Plc) ->
         server.refuses = 0
 
         wait_until(lambda: encoder.problem() is None)
+
+
+def test_an_encoder_that_would_be_lost_between_two_polls_is_refused() -> None:
+    with pytest.raises(SectionError, match="lost_ms 500 must be above poll_ms 500"):
+        section("agent.encoders", {"type": "modbus", "host": "plc", "counter": 0, "poll_ms": 500})
