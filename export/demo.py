@@ -100,8 +100,9 @@ def _train_and_export(folder: Path, backbone: str, weights: str | None, seed: in
     )
     console.print(describe(export(open_run(run), bundle, "drawn part")))
     with ExitStack() as stack:
-        model = open_trained(bundle, None, stack).model
-        console.print("test set, through the bundle:\n" + table(evaluate(model, unseen_parts(data), progress_on(sys.stderr))))
+        trained = open_trained(bundle, None, stack)
+        found = evaluate(trained.model, unseen_parts(data), progress_on(sys.stderr), usual=trained.usual)
+        console.print("test set, through the bundle:\n" + table(found))
     return open_bundle(bundle)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import re
 import sys
 import textwrap
@@ -34,7 +35,7 @@ def export_command(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--within-ms",
-        type=float,
+        type=_milliseconds,
         metavar="MS",
         help="patchcore: the largest memory bank whose float32 OpenVINO graph takes at most so long on this machine",
     )
@@ -56,6 +57,12 @@ def export_command(arguments: list[str]) -> int:
     if warning := licence_warning(manifest.provenance.weights_licence):
         print(f"kensa export: {warning}", file=sys.stderr)
     return 0
+
+
+def _milliseconds(text: str) -> float:
+    if not 0 < (number := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError("must be a finite number above 0")
+    return number
 
 
 def describe(manifest: Manifest) -> str:

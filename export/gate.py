@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 from agent.bundle import GateRecord
 from agent.calibration import Calibration
 from agent.preprocess import InputContract, enlarge
-from export.damage import Mask
 from export.parity import Answer
+from training.damage import Mask
 from training.pixel_metrics import PixelCurves, score_edges
 
 LEAST_SPEARMAN = 0.995

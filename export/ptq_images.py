@@ -11,7 +11,7 @@ from numpy.random import Generator, default_rng
 from agent.bundle import PtqRecord
 from agent.inspection import Depth, Image
 from agent.preprocess import inspected, looked_at
-from export.damage import KINDS, damage
+from training.damage import KINDS, damage
 from training.data import DataError, good_parts, load, load_depth
 from training.run import Run
 

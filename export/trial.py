@@ -16,7 +16,6 @@ from agent.calibration import CalibrationError
 from agent.inspection import Depth, Image
 from agent.preprocess import inspected, looked_at
 from export.artifact import Reference, answered, artifact
-from export.damage import KINDS, Mask, damage, dented
 from export.executed import share
 from export.gate import Cost, Judged, gate
 from export.layers import layers
@@ -25,6 +24,7 @@ from export.paired import time_ratio
 from export.parity import TOLERANCE, deviation
 from export.to_onnx import to_onnx
 from export.to_openvino import to_openvino_bf16
+from training.damage import KINDS, Mask, damage, dented
 from training.run import Run
 
 _log = logging.getLogger(__name__)

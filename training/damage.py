@@ -1,4 +1,4 @@
-"""Good parts with painted damage: what the gate of quantization judges by, since no defect need exist yet."""
+"""Good parts with painted damage, by which to judge what no defect need exist for yet: levels of a method, lower precision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from small_dataset import plate
 
-from export.damage import KINDS, damage, dented
+from training.damage import KINDS, damage, dented
 
 EVERYWHERE = np.ones((192, 256), np.bool_)
 

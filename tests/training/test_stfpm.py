@@ -150,3 +150,43 @@ def test_a_backbone_with_options_has_a_student_with_them() -> None:
 
     assert [tuple(level.shape[1:]) for level in method.level_maps(images())] == [(16, 16), (8, 8), (4, 4)]
     assert method.student.state_dict().keys() == method.backbone.network.state_dict().keys()
+
+
+@torch.no_grad()
+def test_a_level_that_tells_no_painted_damage_does_not_count(parts: Parts) -> None:
+    method = untaught()
+    before = method.weights.tolist()
+    for name in ("conv1", "bn1", "layer1"):  # the student sees at the finest level what the teacher sees
+        getattr(method.student, name).load_state_dict(getattr(method.backbone.network, name).state_dict())
+
+    method._weigh_levels(parts, Losses())
+
+    finest, *others = method.weights.tolist()
+    assert before == pytest.approx([1 / 3] * 3)
+    assert finest == 0.0
+    assert sum(others) == pytest.approx(1.0)
+    assert min(others) > 0.0
+
+
+@torch.no_grad()
+def test_levels_count_in_the_score_by_their_weights_and_in_the_map_alike() -> None:
+    method = untaught()
+    alike_score, alike_map = method.judge(images())
+    method.weights.copy_(torch.tensor([0.0, 0.0, 1.0]))
+
+    score, anomaly_map = method.judge(images())
+
+    coarsest = torch.nn.functional.interpolate(method.level_maps(images())[2][:, None], size=(16, 16), mode="bilinear")
+    assert torch.allclose(alike_score, alike_map.flatten(1).amax(1), atol=1e-6)  # through a logarithm and back
+    assert torch.allclose(score, coarsest.flatten(1).amax(1), atol=1e-6)
+    assert torch.equal(anomaly_map, alike_map)
+
+
+def test_in_a_run_of_before_the_levels_count_alike() -> None:
+    method = untaught()
+    method.weights.copy_(torch.tensor([0.0, 0.0, 1.0]))
+    old = {key: value for key, value in method.state_dict().items() if key != "weights"}
+
+    method.load_state_dict(old)
+
+    assert method.weights.tolist() == pytest.approx([1 / 3] * 3)
