@@ -107,6 +107,24 @@ def test_a_package_that_is_missing_is_one_line_that_says_what_brings_it(
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "capture line.yaml --out photographs --parts 0",
+        "capture line.yaml --out photographs --parts -3",
+        "export run --out bundle --within-ms nan",
+        "export run --out bundle --within-ms inf",
+        "export run --out bundle --within-ms 0",
+    ],
+)
+def test_a_number_that_means_nothing_is_refused_with_its_option(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+
+    assert ended.value.code == 2
+    assert f"argument {words.split()[-2]}: must be " in capsys.readouterr().err
+
+
 def test_what_is_not_read_to_its_end_is_no_stack_trace(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "kensa", "doctor"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE

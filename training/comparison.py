@@ -18,19 +18,22 @@ def comparison(this: Evaluation, other: Evaluation, name: str) -> str:
     limits = bootstrap_difference(sides[0], sides[1], _SEED)
     defects = [(a, b) for a, b in zip(this.parts, other.parts, strict=True) if a.defect is not None]
     good = [(a, b) for a, b in zip(this.parts, other.parts, strict=True) if a.defect is None]
-    if limits.low > 0:
+    if this.refused or other.refused:
+        verdict = "pictures that were not inspected decide too: test both with pictures that both accept"
+    elif limits.low > 0:
         verdict = "this one tells defects from good parts better"
     elif limits.high < 0:
         verdict = "the other one tells defects from good parts better"
     else:
         verdict = "these parts do not show which one is better: test with more"
-    lines = (
+    lines = [
         f"against {name}, on the same parts:",
         f"  image AUROC {100 * this.image_auroc:.2f} and {100 * other.image_auroc:.2f}: {points:+.1f} points "
         f"({100 * limits.low:+.1f} to {100 * limits.high:+.1f}, 95 % paired bootstrap)",
         f"  each at its own threshold: defects found {_both(defects)}; good parts rejected {_both(good)}",
+        *_not_inspected(this, other),
         f"  {verdict}",
-    )
+    ]
     return "\n".join(lines)
 
 
@@ -38,6 +41,14 @@ def _scores(e: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raw, of the good parts and of the defects."""
     good, defect = ([p.raw for p in e.parts if (p.defect is None) == is_good] for is_good in (True, False))
     return np.array(good), np.array(defect)
+
+
+def _not_inspected(this: Evaluation, other: Evaluation) -> list[str]:
+    """How many each could not inspect; no line where both could inspect all."""
+    if not (this.refused or other.refused):
+        return []
+    counts, example = f"{len(this.refused)} and {len(other.refused)} of {len(this.parts)}", (*this.refused, *other.refused)[0]
+    return [f"  {counts} could not be inspected and count as rejected, such as {example}"]
 
 
 def _both(pairs: Sequence[tuple[PartResult, PartResult]]) -> str:

@@ -138,20 +138,22 @@ def _split(
     return tuple(p for k, p in enumerate(free) if k not in drawn), tuple(calibration)
 
 
-def way_to_hold_out(needed: int, by_hand: int, total: int) -> str:
+def way_to_hold_out(needed: int, by_hand: int, total: int, place: str) -> str:
     """What to do so that `needed` of the good parts are held out for the threshold, by the shorter way.
 
-    by_hand: how many the data set holds out itself. total: of all good parts.
+    by_hand: how many the data set holds out itself. total: of all good parts. place: Layout.held_out_in.
 
-    >>> way_to_hold_out(299, 0, 92)
+    >>> way_to_hold_out(299, 0, 92, "validation/good")
     'put 299 more good photographs into validation/good: all there are held out, none of train/good'
-    >>> way_to_hold_out(59, 0, 92)
+    >>> way_to_hold_out(59, 0, 92, "validation/good")
     'add 26 good photographs to those there are'
+    >>> way_to_hold_out(299, 0, 92, "")
+    'add 1403 good photographs to those there are'
     """
     anywhere = 2 * needed if needed <= _CALIBRATION_PARTS else max(2 * needed, math.ceil(needed / _CALIBRATION_SHARE))
-    if anywhere - total <= needed - by_hand:
+    if not place or anywhere - total <= needed - by_hand:
         return f"add {anywhere - total} good photographs to those there are"
-    return f"put {needed - by_hand} more good photographs into validation/good: all there are held out, none of train/good"
+    return f"put {needed - by_hand} more good photographs into {place}: all there are held out, none of train/good"
 
 
 def input_contract(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agent.calibration import parts_needed, supported_rate
-from agent.preprocess import RefusedImageError
+from agent.preprocess import RefusedImageError, read_depth
 from training.data import DataError, as_listed, divided, way_to_hold_out
 from training.data_faults import (
     Finding,
@@ -38,7 +38,8 @@ _EPILOG = """example:
 
 DIR is a plain folder of good parts or has the layout of MVTec AD, MVTec LOCO, MVTec 3D-AD or VisA (name the category).
 Near-duplicates differ nowhere by 3 of 255 grey levels when shrunk to 32x32: copies saved again, or frames of a part that
-stood still. The exit status is 0 where `kensa fit` will take the photographs, 2 where it will not.
+stood still. The exit status is 2 where an error is listed, 0 where nothing keeps what is there from being fitted and evaluated
+as it lies; good parts or defects that the test set has none of yet are a warning.
 """
 
 _WISHED_RATE = 0.01
@@ -49,6 +50,7 @@ class Check(msgspec.Struct, frozen=True):
     """What was found. counts: of pictures, by split and class. formats: of readable pictures, such as `96x80 8 bit color`.
 
     held_out: good parts for the threshold; held_out_by_hand: those of them that the data set holds out itself.
+    held_out_in: where it does; empty for a layout that has no place for them.
     false_reject_rate: the smallest they support at 95 % confidence, None without.
     """
 
@@ -59,22 +61,30 @@ class Check(msgspec.Struct, frozen=True):
     train: int
     held_out: int
     held_out_by_hand: int
+    held_out_in: str
     false_reject_rate: float | None
     usable: bool
 
 
 def check(root: Path, seed: int = 0, progress: Progress = UNWATCHED) -> Check:
-    """Every picture of the data set in `root`, opened once. Raises DataError only where its layout is not known or whole."""
+    """Every picture of the data set in `root`, opened once. Raises DataError only where good parts cannot be listed."""
     layout = layout_of(root)
-    splits = {"train": layout.train(), "validation": layout.validation()}
-    splits["test"] = layout.test() if layout.test_files() else []
+    splits = {"train": layout.train(), "validation": layout.validation(), "test": []}
+    test_files: list[Path] = []
+    refused: list[Finding] = []
+    try:
+        if test_files := layout.test_files():
+            splits["test"] = layout.test()
+    except DataError as e:
+        refused = [Finding("error", "test-refused", str(e))]
     seen, bad = _open(splits, progress)
-    findings = unreadable(bad) + overlooked(root, [entry for listed in splits.values() for entry in listed])
+    known = {entry.path for listed in splits.values() for entry in listed}
+    findings = refused + unreadable(bad) + overlooked(root, known.union(test_files if refused else ()))
     findings += odd_sizes(seen) + turned(seen) + grey_and_color(seen) + other_light(seen) + light_not_learned(seen)
     findings += equal(seen) + nearly_equal(seen) + unfit_masks(seen)
     by_split = {name: [s.photograph for s in seen if s.split == name] for name in splits}
     try:
-        parts = divided(root, by_split["validation"], by_split["train"], layout.test_files(), seed)
+        parts = divided(root, by_split["validation"], by_split["train"], test_files, seed)
         train, held_out = len(parts.train), len(parts.calibration)
         by_hand = len({p.path for p in parts.calibration} & {p.path for p in by_split["validation"]})
     except DataError as e:
@@ -89,13 +99,14 @@ def check(root: Path, seed: int = 0, progress: Progress = UNWATCHED) -> Check:
         train=train,
         held_out=held_out,
         held_out_by_hand=by_hand,
+        held_out_in=layout.held_out_in,
         false_reject_rate=supported_rate(held_out) if held_out else None,
         usable=not any(f.weight == "error" for f in findings),
     )
 
 
 def _open(splits: dict[str, list[Listed]], progress: Progress) -> tuple[list[Seen], list[tuple[Path, str]]]:
-    """The readable pictures, and those that are not, each with the reason."""
+    """The readable pictures, and the files that are not, each with the reason. A part whose depth is not is readable."""
     seen, bad = [], []
     listed = [(split, entry) for split, entries in splits.items() for entry in entries]
     for split, entry in progress.track(listed, "photographs"):
@@ -104,6 +115,11 @@ def _open(splits: dict[str, list[Listed]], progress: Progress) -> tuple[list[See
             seen.append(look(split, as_listed(photograph, entry), pixels))
         except RefusedImageError as e:
             bad.append((entry.path, str(e)))
+        if entry.depth is not None:
+            try:
+                read_depth(entry.depth)
+            except RefusedImageError as e:
+                bad.append((entry.depth, str(e)))
     return seen, bad
 
 
@@ -130,22 +146,19 @@ def explain(found: Check) -> str:
             + (f"; 1 % needs {needed}, {needed - found.held_out} more" if found.held_out < needed else "")
         )
         if found.held_out < needed:
-            lines.append(f"to have them, {way_to_hold_out(needed, found.held_out_by_hand, found.train + found.held_out)}")
+            way = way_to_hold_out(needed, found.held_out_by_hand, found.train + found.held_out, found.held_out_in)
+            lines.append(f"to have them, {way}")
     warnings = sum(finding.weight == "warning" for finding in found.findings)
     verdict = "usable" if found.usable else "not usable: see the errors above"
     return "\n".join([*lines, f"verdict: {verdict}" + (f", {warnings} warning(s)" if warnings else "")])
 
 
 def data_command(arguments: list[str]) -> int:
-    """`kensa data check`: 0 usable, 2 not usable or a mistake that the message names."""
+    """`kensa data check`: 0 usable, 2 not usable. Raises DataError."""
     options = _parser().parse_args(arguments)
-    try:
-        found = check(options.folder, progress=progress_on(sys.stderr))
-        if options.json is not None:
-            write_file(options.json, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    except DataError as e:
-        print(f"kensa data check: {e}", file=sys.stderr)
-        return 2
+    found = check(options.folder, progress=progress_on(sys.stderr))
+    if options.json is not None:
+        write_file(options.json, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     print(explain(found))
     return 0 if found.usable else 2
 

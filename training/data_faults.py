@@ -1,7 +1,7 @@
 """What can be wrong with the photographs of a data set, fault by fault."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -80,9 +80,8 @@ def unreadable(bad: Sequence[tuple[Path, str]]) -> list[Finding]:
     return [Finding("error", "unreadable", f"{len(bad)} cannot be read: repair or remove", files, reasons)] if bad else []
 
 
-def overlooked(root: Path, listed: Sequence[Listed]) -> list[Finding]:
-    """Pictures below the data set that no fit and no evaluation will ever see."""
-    known = {entry.path for entry in listed}
+def overlooked(root: Path, known: Collection[Path]) -> list[Finding]:
+    """Pictures below the data set that no fit and no evaluation will ever see. known: those that they will."""
     below = [p for p in sorted(root.rglob("*")) if _DRAWINGS.isdisjoint(p.relative_to(root).parts) and p not in known]
     files = [p for p in below if not any(part.startswith(".") for part in p.relative_to(root).parts) and p.is_file()]
     misplaced = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]

@@ -24,6 +24,7 @@ from agent.inspection import Fault, Outcome, Reading
 from agent.model import Model
 from agent.preprocess import InputContract, enlarge
 from agent.tiled import tiled
+from agent.watch import Usual, what_is_wrong
 from training.comparison import comparison
 from training.data import DataError, Photograph, load_original, load_original_depth, unseen_parts
 from training.drawings import read_mask, read_regions
@@ -46,13 +47,14 @@ DATA has test/good/, test/<defect>/ and ground_truth/<defect>/<stem>_mask.png (M
 
 
 class Trained(NamedTuple):
-    """An opened RUN or bundle. seen: parts it must not be tested with, what each is by its sha256."""
+    """An opened RUN or bundle. seen: parts it must not be tested with, what each is by its sha256. usual: how good parts look."""
 
     model: Model
     seen: dict[str, str]
     runtime: str
     provenance: Provenance
     sensitivity_limits: tuple[float, float] = SENSITIVITY_LIMITS
+    usual: Usual | None = None
 
 
 def evaluate(
@@ -61,17 +63,20 @@ def evaluate(
     progress: Progress,
     seed: int = 0,
     sensitivity_limits: tuple[float, float] = SENSITIVITY_LIMITS,
+    usual: Usual | None = None,
 ) -> Evaluation:
     """Reads every test part as the device would. seed: of the bootstrap. sensitivity_limits: of the model's bundle.
 
+    usual: how good parts look; what is not like that is not inspected (agent/watch.py). None: every part is.
     Memory: the scores, one map and the curves' counts (20 MB in all); the native maps wait in a temporary file.
     """
     with TemporaryFile() as maps:
         parts, latencies_ms, drawn = [], [], []
         for photograph in progress.track(photographs, "inspection"):
             image, depth = load_original(photograph, model.contract), load_original_depth(photograph, model.contract)
+            wrong = "" if usual is None else what_is_wrong(image, usual)
             start = time.perf_counter()
-            reading = model.read(image, depth)
+            reading = Fault(wrong) if wrong else model.read(image, depth)
             latencies_ms.append(1000 * (time.perf_counter() - start))
             part = _part_result(photograph, reading, model)
             parts.append(part)
@@ -132,7 +137,8 @@ def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained
         opened = stack.enter_context(config.open(bundle.path(artifact.files[0])))
         model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
         seen = {digest: f"one of the fit ({role})" for digest, role in bundle.manifest.photographs.items()}
-        return Trained(model, seen, artifact.runtime, bundle.manifest.provenance, bundle.manifest.sensitivity_limits)
+        manifest = bundle.manifest
+        return Trained(model, seen, artifact.runtime, manifest.provenance, manifest.sensitivity_limits, manifest.usual)
     from training.graph import TorchRuntime
     from training.run import RunError, open_run
 
@@ -141,7 +147,7 @@ def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained
     run = open_run(folder)
     seen = {file.sha256: f"{run.record.data}/{file.path}" for file in run.record.files}
     model = Model(run.record.input, tiled(TorchRuntime(run.deployed), run.record.input), run.record.calibration)
-    return Trained(model, seen, "torch", run.provenance)
+    return Trained(model, seen, "torch", run.provenance, usual=run.record.usual)
 
 
 def refuse_seen(photographs: Sequence[Photograph], seen: dict[str, str]) -> None:
@@ -185,15 +191,13 @@ def evaluate_command(arguments: list[str]) -> int:
         other = None if options.against is None else open_trained(options.against, None, stack)
         for opened in (trained, *([other] if other else [])):
             refuse_seen(photographs, opened.seen)
-        found = evaluate(trained.model, photographs, progress, sensitivity_limits=trained.sensitivity_limits)
-        if len(found.refused) == len(found.parts):
-            raise DataError(f"none of {len(found.parts)} test pictures could be inspected, such as {found.refused[0]}")
+        found = _judged(trained, options.model, photographs, progress)
         origin = origin_of(trained, options.model, options.data, photographs)
         evaluation = msgspec.structs.replace(found, origin=origin)
         print(table(evaluation))  # first: a file that cannot be written must not cost the figures
         if other is not None:
             name = f"{options.against} ({other.runtime}, {other.model.runtime.executed_precision})"
-            print(comparison(found, evaluate(other.model, photographs, progress), name))
+            print(comparison(found, _judged(other, options.against, photographs, progress), name))
         if options.json is not None:
             write_json(options.json, evaluation)
         if options.report is not None:
@@ -203,6 +207,15 @@ def evaluate_command(arguments: list[str]) -> int:
             shown = pictures(evaluation, photographs, trained.model)
             write_file(options.report, page(evaluation, origin, shown).encode())
     return 0
+
+
+def _judged(trained: Trained, folder: Path, photographs: Sequence[Photograph], progress: Progress) -> Evaluation:
+    """Raises DataError where no part could be inspected."""
+    limits, usual = trained.sensitivity_limits, trained.usual
+    found = evaluate(trained.model, photographs, progress, sensitivity_limits=limits, usual=usual)
+    if len(found.refused) == len(found.parts):
+        raise DataError(f"{folder}: none of {len(found.parts)} test pictures could be inspected, such as {found.refused[0]}")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

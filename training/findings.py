@@ -24,7 +24,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
     if e.refused:
         defects = sum(p.fault is not None and p.defect is not None for p in e.parts)
         unseen = f"; {defects} defects among them count as found, though nobody looked" if defects else ""
-        found.append(f"{len(e.refused)} of {len(e.parts)} pictures could not be inspected, they count as rejected{unseen}.")
+        counts = f"{len(e.refused)} of {len(e.parts)} pictures could not be inspected"
+        found.append(f"{counts}, they count as rejected, above every score{unseen}.")
         if unknown := [f"{100 * r.false_reject_rate:g} %" for r in e.recall_at if r not in recalls(e)]:
             found.append(f"Good parts among them are more than {' and '.join(unknown)} of all: no threshold keeps to that.")
     if e.false_rejects.low > e.promise.false_reject_rate:

@@ -17,7 +17,7 @@ from training.checkpoints import checkpoints_of
 from training.data import GoodParts, good_parts, input_contract, load_depth, load_original, load_original_depth
 from training.golden import write_golden
 from training.graph import Deployed, TorchRuntime
-from training.methods import CPU, Parts
+from training.methods import CPU, MethodConfig, Parts
 from training.pretrained import Provenance, Stated, load_backbone
 from training.processes import best_device, is_first, wait_for_all
 from training.progress import Progress
@@ -59,8 +59,7 @@ def fit(recipe: Recipe, progress: Progress, overwrite: bool = False, resume: boo
         contract = msgspec.structs.replace(contract, roi=region(recipe.roi, used))
         check_region(contract)
     deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std, contract)
-    decides = msgspec.json.encode((recipe, provenance.sha256, parts.data_sha256, contract.roi))
-    with checkpoints_of(out, decides, resume) as checkpoints:
+    with checkpoints_of(out, _decides(recipe, config, provenance, parts, contract), resume) as checkpoints:
         wait_for_all()  # nobody goes on from a checkpoint that the first process has not approved
         device = best_device()
         deployed.to(device)
@@ -78,6 +77,13 @@ def fit(recipe: Recipe, progress: Progress, overwrite: bool = False, resume: boo
             record = seal(folder, _record(recipe, provenance, contract, parts, scores, usual))
         wait_for_all()
         return record
+
+
+def _decides(recipe: Recipe, config: MethodConfig, provenance: Provenance, parts: GoodParts, contract: InputContract) -> bytes:
+    """All that decides the result, by content: the same however the fit was typed and wherever its files lie."""
+    of_recipe = (recipe.method, config, recipe.seed, recipe.false_reject_rate)
+    of_weights = (provenance.network, provenance.options, provenance.sha256, provenance.mean, provenance.std)
+    return msgspec.json.encode((of_recipe, of_weights, parts.data_sha256, contract), order="sorted")
 
 
 def _held_out(

@@ -84,6 +84,7 @@ def _fit_file(file: Path, overwrite: bool, resume: bool) -> None:
 def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
     from training.data import way_to_hold_out
     from training.fit import fit
+    from training.layouts import layout_of
     from training.processes import is_first, joined
     from training.progress import Lines, progress_on
     from training.run import method_config
@@ -103,7 +104,8 @@ def _fit_and_tell(recipe: Recipe, overwrite: bool, resume: bool) -> None:
         table = record.calibration
         if table.false_reject_rate > table.wished_rate:
             by_hand = sum(file.role == "calibration" and Path(file.path).parts[0] == "validation" for file in record.files)
-            way = way_to_hold_out(parts_needed(table.wished_rate, table.confidence), by_hand, len(record.files))
+            needed, place = parts_needed(table.wished_rate, table.confidence), layout_of(Path(recipe.data)).held_out_in
+            way = way_to_hold_out(needed, by_hand, len(record.files), place)
             print(f"to have them, {way}, then fit again")
         print(f"written: {recipe.out}")
 

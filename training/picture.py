@@ -91,8 +91,8 @@ def _outlined(image: Image, mask: "NDArray[np.bool_] | None") -> Image:
     if mask is None or not mask.any():
         return image
     height, width = image.shape[:2]
-    small = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA)
-    outlines, _ = cv2.findContours(small, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    share = np.asarray(cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA))
+    outlines, _ = cv2.findContours((share > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outlined = np.ascontiguousarray(image)
     cv2.drawContours(outlined, outlines, -1, _OUTLINE_EDGE, 4)
     cv2.drawContours(outlined, outlines, -1, _OUTLINE, 2)

@@ -97,7 +97,10 @@ def _same_options(out: Path, options: dict[str, Any]) -> None:
 
 
 def _cell(data: Path, run: Path, method: str, shared: dict[str, Any], progress: Progress) -> dict[str, float]:
-    """The figures of one method on one category, percent; only what is not there yet is computed."""
+    """The figures of one method on one category, percent; only what is not there yet is computed.
+
+    Of raw scores: no picture is refused as unlike the usual ones, published protocols know nothing of that.
+    """
     figures_file = run.with_name(f"{run.name}.json")
     if not figures_file.is_file():
         if not run.exists():

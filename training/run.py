@@ -134,7 +134,9 @@ def method_config(name: str, settings: dict[str, Any]) -> MethodConfig:
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:
-    """Raises RunError where `out` is in the way; asked before hours of work."""
+    """Raises RunError where `out` is in the way or has no name of its own; asked before hours of work."""
+    if out.name in ("", ".."):
+        raise RunError(f"{out}: no name for a RUN, which is written beside its place first; give a folder's name as --out")
     if out.exists() and not overwrite:
         raise RunError(f"{out}: exists already; choose another --out, or --overwrite to replace it")
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):

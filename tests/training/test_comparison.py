@@ -6,9 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 from bright_spots import Brightest, Quiet, bright_model
-from small_bundle import write_bundle
+from small_bundle import edit_manifest, write_bundle
 from small_dataset import save
 
+from agent.watch import look_of, usual_of
 from kensa import main
 from training.comparison import comparison
 from training.data import unseen_parts
@@ -64,6 +65,25 @@ def test_a_difference_that_may_be_chance_is_none(sides: tuple[Evaluation, Evalua
 
     assert "+3.3 points (+0.0 to " in told
     assert told.endswith("these parts do not show which one is better: test with more")
+
+
+def test_pictures_that_one_of_both_did_not_inspect_are_counted_and_leave_no_verdict(levels: Path) -> None:
+    bright = usual_of([look_of(np.full((80, 96, 3), 250, np.uint8))])  # below half of that, which 25 good parts are, is too dark
+    photographs, model = unseen_parts(levels), bright_model(Brightest())
+
+    told = comparison(evaluate(model, photographs, Quiet()), evaluate(model, photographs, Quiet(), usual=bright), "runs/old")
+
+    assert f"0 and 25 of 60 could not be inspected and count as rejected, such as {levels}/test/good/0.png: too dark" in told
+    assert told.endswith("pictures that were not inspected decide too: test both with pictures that both accept")
+
+
+def test_another_model_that_can_inspect_nothing_is_an_error(dataset: Path, run_folder: Path, tmp_path: Path, capsys) -> None:
+    write_bundle(tmp_path / "bundle")
+    edit_manifest(tmp_path / "bundle", lambda content: content["input"].update(min_width=100))
+
+    assert main(["evaluate", str(run_folder), "--data", str(dataset), "--against", str(tmp_path / "bundle")]) == 2
+
+    assert f"{tmp_path / 'bundle'}: none of 8 test pictures could be inspected, such as" in capsys.readouterr().err
 
 
 def test_the_command_judges_another_model_on_the_same_parts(dataset: Path, run_folder: Path, tmp_path: Path, capsys) -> None:

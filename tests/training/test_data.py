@@ -177,7 +177,7 @@ def test_who_does_as_told_has_so_many_held_out(
     parts = [Photograph(file, file.name, 32, 32, 0) for file in files]
     n_by_hand = by_hand + more_by_hand
 
-    assert way_to_hold_out(needed, by_hand, total).startswith(said)
+    assert way_to_hold_out(needed, by_hand, total, "validation/good").startswith(said)
 
     assert len(divided(tmp_path, parts[:n_by_hand], parts[n_by_hand:], [], seed=0).calibration) == needed
 

@@ -1,4 +1,4 @@
-"""`kensa data check`: each fault of a data set is one finding, and the exit status says whether a fit will take it."""
+"""`kensa data check`: each fault of a data set is one finding, and the exit status says whether one is an error."""
 
 import io
 import json
@@ -12,6 +12,7 @@ import pytest
 from small_dataset import plate, save, save_dataset, scratched
 from small_layouts import save_grey, save_loco, save_mvtec3d, save_visa
 
+from kensa import main
 from training.data_check import check, data_command, explain
 from training.data_faults import Seen, nearly_equal
 from training.photographs import Photograph
@@ -63,6 +64,10 @@ def in_a_sub_folder(root: Path) -> None:
     save(root / "train" / "good" / "night shift" / "000.png", plate(77))
 
 
+def beside_the_test_classes(root: Path) -> None:
+    save(root / "test" / "000.png", plate(77))
+
+
 def of_a_telephone(root: Path) -> None:
     (root / "train" / "good" / "IMG_0815.HEIC").write_bytes(b"ftypheic")
 
@@ -106,6 +111,7 @@ def mask_inverted(root: Path) -> None:
         (grey_one, "grey-and-color", "warning", "train/good/grey.png"),
         (dark_one, "brightness", "warning", "train/good/dark.png"),
         (in_a_sub_folder, "misplaced", "warning", "train/good/night shift/000.png"),
+        (beside_the_test_classes, "misplaced", "warning", "test/000.png"),
         (of_a_telephone, "foreign-format", "warning", "train/good/IMG_0815.HEIC"),
         (upright_one, "turned", "warning", "train/good/upright.png"),
         (mask_missing, "mask-missing", "warning", "test/scratch/001.png"),
@@ -156,6 +162,20 @@ def test_counts_and_what_the_threshold_can_rest_on_are_told(tmp_path: Path) -> N
     assert text.endswith("verdict: usable")
 
 
+@pytest.mark.parametrize(
+    ("make", "way"),
+    [
+        (save_visa, "add 1489 good photographs to those there are"),  # it holds none out; 5 x 299 and 6 there
+        (
+            save_mvtec3d,
+            "put 297 more good photographs into validation/good/rgb, with their xyz in validation/good/xyz: all there",
+        ),
+    ],
+)
+def test_parts_are_sent_to_where_their_layout_looks(tmp_path: Path, make, way: str) -> None:
+    assert f"to have them, {way}" in explain(check(make(tmp_path)))
+
+
 def test_validation_parts_are_a_split_of_their_own(tmp_path: Path) -> None:
     assert check(save_loco(tmp_path)).counts["validation"] == {"good": 2}
 
@@ -170,7 +190,7 @@ def test_too_few_good_parts_are_not_usable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "status"), [(duplicate, 0), (leak, 2)], ids=["warning", "error"])
-def test_the_status_is_2_only_where_a_fit_would_refuse_the_photographs(tmp_path: Path, damage, status: int, capsys) -> None:
+def test_the_status_is_2_only_where_an_error_is_listed(tmp_path: Path, damage, status: int, capsys) -> None:
     damage(save_dataset(tmp_path / "data"))
     file = tmp_path / "check.json"
 
@@ -203,9 +223,9 @@ def test_classes_of_the_test_set_that_are_links_are_looked_into(tmp_path: Path) 
 
 
 def test_an_unknown_layout_is_one_line(tmp_path: Path, capsys) -> None:
-    assert data_command(["check", str(tmp_path)]) == 2
+    assert main(["data", "check", str(tmp_path)]) == 2
 
-    assert "kensa data check: " in capsys.readouterr().err
+    assert "kensa data: " in capsys.readouterr().err
 
 
 def test_the_reason_why_a_file_cannot_be_read_is_told_once(tmp_path: Path) -> None:
@@ -258,9 +278,47 @@ def test_a_class_that_no_table_can_name_is_refused(tmp_path: Path, capsys, name:
 
     assert data_command(["check", str(tmp_path)]) == 2
 
-    said = capsys.readouterr().err
-    assert "1 folder(s) cannot be used; repair or remove them:" in said
+    said = capsys.readouterr().out
+    assert "error: 1 folder(s) cannot be used; repair or remove them:" in said
     assert ": rename it" in said
+
+
+def class_emptied(root: Path) -> None:
+    [file.unlink() for file in (root / "test" / "good").rglob("*.png")]
+
+
+def depth_gone(root: Path) -> None:
+    (root / "test" / "hole" / "xyz" / "001.tiff").unlink()
+
+
+@pytest.mark.parametrize(
+    ("make", "damage", "told", "train"),
+    [
+        (save_dataset, class_emptied, "test/good: no photographs in this class", 6),
+        (save_mvtec3d, depth_gone, "expected its depth in", 4),
+    ],
+    ids=["MVTec AD", "MVTec 3D-AD"],
+)
+def test_a_test_set_that_is_not_whole_is_one_error_and_the_rest_is_told(
+    tmp_path: Path, make, damage, told: str, train: int
+) -> None:
+    damage(make(tmp_path))
+
+    found = check(tmp_path)
+
+    assert [(f.weight, f.kind) for f in found.findings] == [("error", "test-refused")]
+    assert told in found.findings[0].message
+    assert (found.usable, found.train) == (False, train)
+
+
+def test_depth_that_is_cut_off_is_an_error_that_names_its_file(tmp_path: Path) -> None:
+    file = save_mvtec3d(tmp_path) / "train" / "good" / "xyz" / "003.tiff"
+    file.write_bytes(file.read_bytes()[:2000])
+
+    found = check(tmp_path)
+
+    assert [(f.weight, f.kind, f.files) for f in found.findings] == [("error", "unreadable", (str(file),))]
+    assert str(file) in explain(found)
 
 
 def test_spaces_and_letters_of_any_language_are_fit_for_a_name(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from bright_spots import Brightest, Quiet, bright_model
-from small_bundle import write_bundle
+from small_bundle import edit_manifest, write_bundle
 from small_dataset import plate, save, save_dataset, scratched
 
 from kensa import main
@@ -310,7 +310,7 @@ def test_defects_that_nobody_could_look_at_are_said_before_all_else(tmp_path: Pa
     found = evaluate(bright_model(Brightest()), unseen_parts(tmp_path), Quiet())
 
     assert remarks(found)[0] == (
-        "3 of 8 pictures could not be inspected, they count as rejected; "
+        "3 of 8 pictures could not be inspected, they count as rejected, above every score; "
         "3 defects among them count as found, though nobody looked."
     )
 
@@ -327,6 +327,37 @@ def test_a_test_set_of_another_camera_gives_no_figures(run_folder: Path, tmp_pat
     assert "none of 8 test pictures could be inspected, such as" in told.err
     assert "image is 400x300 px, expected" in told.err
     assert told.out == ""
+
+
+def the_run(run_folder: Path, folder: Path) -> Path:
+    del folder
+    return run_folder
+
+
+def a_bundle(run_folder: Path, folder: Path) -> Path:
+    """For photographs that look as those of the RUN."""
+    write_bundle(folder)
+    edit_manifest(folder, lambda content: content.update(usual=json.loads((run_folder / "run.json").read_text())["usual"]))
+    return folder
+
+
+@pytest.mark.parametrize("model_in", [the_run, a_bundle])
+def test_a_photograph_that_the_device_takes_for_a_fault_is_rejected_with_the_reason(
+    run_folder: Path, tmp_path: Path, capsys, model_in
+) -> None:
+    data, file = save_dataset(tmp_path / "data"), tmp_path / "figures.json"
+    save(data / "test" / "good" / "dark.png", plate(7) // 4)
+    save(data / "test" / "scratch" / "000.png", plate(8) // 4)
+
+    assert evaluate_command([str(model_in(run_folder, tmp_path / "m")), "--data", str(data), "--json", str(file)]) == 0
+
+    refused, parts = (json.loads(file.read_text())[key] for key in ("refused", "parts"))
+    assert [reason.partition(": mean")[0] for reason in refused] == [
+        f"{data}/test/good/dark.png: too dark",
+        f"{data}/test/scratch/000.png: too dark",
+    ]
+    assert [p["rejected"] for p in parts if p["fault"]] == [True, True]
+    assert "note: 2 of 9 pictures could not be inspected, they count as rejected, above every score" in capsys.readouterr().out
 
 
 def test_few_good_parts_come_with_what_they_cannot_exclude(dataset: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from interruptible import heed_ctrl_c
 from safetensors.torch import save_file
 from small_dataset import save_dataset, small_recipe
+from told import Cut
 
 from kensa import main
 from training.evaluate import evaluate_command
@@ -21,6 +23,7 @@ from training.fit_command import fit_command
 from training.graph import TorchRuntime
 from training.pretrained import WeightsError, load_backbone
 from training.progress import Lines
+from training.recipe import Recipe
 from training.run import RunError, open_run
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +60,51 @@ def test_the_command_writes_a_run_and_explains_its_threshold(dataset: Path, tmp_
     assert "6 parts to learn from, 6 held out for the threshold" in out
     assert "1 % was asked for: that needs 299 held-out parts, 293 more" in out
     assert "to have them, put 299 more good photographs into validation/good: all there are held out" in out
+
+
+@pytest.mark.parametrize(
+    ("again", "goes_on"),
+    [
+        (
+            ["--data", "{}/../plates/", "--set", "batch=2", "--set", "epochs=2", "--set", "rate=1.6", "--roi", "{}/again.yaml"],
+            True,
+        ),
+        (["--data", "{}", "--set", "batch=2", "--set", "epochs=3", "--roi", "{}/roi.yaml"], False),
+    ],
+    ids=["typed otherwise", "another"],
+)
+def test_the_same_fit_goes_on_however_it_is_typed_and_no_other(tmp_path: Path, capsys, again: list[str], goes_on: bool) -> None:
+    data, out = save_dataset(tmp_path / "plates"), ["--method", "stfpm", "--image-size", "64", "--out", str(tmp_path / "run")]
+    (data / "roi.yaml").write_text("ignore: [[[0, 0], [20, 0], [20, 20]]]\n")
+    shutil.copy(data / "roi.yaml", data / "again.yaml")
+    first = Recipe(
+        method="stfpm",
+        data=str(data),
+        out=str(tmp_path / "run"),
+        image_size=64,
+        roi=str(data / "roi.yaml"),
+        settings={"epochs": 2, "batch": 2},
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fit(first, Cut(2))
+
+    status = main(["fit", *out, *(word.format(data) for word in again), "--resume"])
+
+    assert (status == 0, (tmp_path / "run").is_dir()) == (goes_on, goes_on)
+    assert ("of other photographs or other options" in capsys.readouterr().err) != goes_on
+
+
+@pytest.mark.parametrize("out", [".", "/", "new/.."])
+def test_a_run_without_a_name_of_its_own_is_refused_before_any_work(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["fit", *SMALL, "--data", str(dataset), "--out", out, "--overwrite"]) == 2
+
+    assert capsys.readouterr().err == (
+        f"kensa fit: {out}: no name for a RUN, which is written beside its place first; give a folder's name as --out\n"
+    )
 
 
 def test_a_recipe_says_the_same_as_options_with_paths_relative_to_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from bright_spots import Brightest, Quiet, bright_model
 from small_bundle import write_bundle
 from small_dataset import plate, save, save_dataset, scratched
 
+from agent.model import Model
 from agent.preprocess import read_image
 from kensa import main
 from training.chart import curve, histogram, whisker
@@ -190,6 +192,22 @@ def test_the_heat_map_is_coloured_on_the_scratch_only(mixed: Path) -> None:
     colorful = shown.max(axis=2) - shown.min(axis=2) > 40
     assert colorful[8:18, 5:50].mean() > 0.5  # the scratch runs from (5, 10) to (50, 14)
     assert not colorful[40:].any()
+
+
+def test_a_defect_thinner_than_a_pixel_of_the_report_is_outlined(tmp_path: Path) -> None:
+    save_dataset(tmp_path, n_test=1)
+    line = cv2.line(np.zeros((1600, 1900, 3), np.uint8), (300, 400), (1200, 460), (255, 255, 255), 1)
+    save(tmp_path / "test" / "scratch" / "000.png", plate(3, 1900, 1600) | line)
+    save(tmp_path / "ground_truth" / "scratch" / "000_mask.png", line)
+    judge = bright_model(Brightest())
+    large = Model(msgspec.structs.replace(judge.contract, max_width=2000, max_height=2000), judge.runtime, judge.calibration)
+    photographs = unseen_parts(tmp_path)
+
+    shown = pictures(evaluate(large, photographs, Quiet()), photographs, large)
+
+    (scratch,) = (*shown.escapes, *shown.weakest_found)
+    cyan = (scratch.heat_map == (0, 225, 255)).all(axis=2)
+    assert cyan[:, 60:220].any(axis=0).all()  # the line runs from 57 to 227 of 360 px
 
 
 def test_the_worst_come_first(mixed: Path) -> None:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_dataset import save_dataset
+from small_dataset import plate, save, save_dataset
 
 from kensa import main
 from training.reproduce import Table, markdown, published, reproduce_command
@@ -64,6 +64,16 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(collection: Path, done: 
     assert "a test picture must never be in the fit" in table["failures"]["patchcore/bottle"]
     assert table["rows"][0]["figures"].keys() == {"cable"}  # no mean over what is left
     assert "- patchcore/bottle: " in (out / "table.md").read_text()
+
+
+def test_no_picture_is_left_out_as_unlike_the_usual_ones(dataset: Path, tmp_path: Path) -> None:
+    data, out = shutil.copytree(dataset, tmp_path / "data" / "bottle"), tmp_path / "out"
+    save(data / "test" / "good" / "dark.png", plate(7) // 4)
+
+    assert reproduce_command(["--data", str(data.parent), "--out", str(out), *SMALL]) == 0
+
+    measured = json.loads((out / "patchcore" / "bottle.json").read_text())
+    assert (measured["n_good"], measured["refused"]) == (5, [])
 
 
 @pytest.mark.parametrize(

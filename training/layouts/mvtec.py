@@ -13,6 +13,7 @@ class Mvtec:
 
     root: Path
     name = "MVTec AD"
+    held_out_in = "validation/good"  # where people may put parts for the threshold; empty where no such place is looked into
 
     def train(self) -> list[Listed]:
         """The good parts to learn from. Raises DataError where there are none."""

@@ -12,6 +12,7 @@ class Mvtec3d(Mvtec):
 
     __slots__ = ()
     name = "MVTec 3D-AD"
+    held_out_in = "validation/good/rgb, with their xyz in validation/good/xyz"
 
     def test_files(self) -> list[Path]:
         return [path for folder in sorted((self.root / "test").glob("*/rgb")) for path in pictures(folder)]

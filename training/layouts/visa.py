@@ -17,6 +17,7 @@ class Visa:
 
     root: Path
     name = "VisA"
+    held_out_in = ""
 
     def train(self) -> list[Listed]:
         """The good parts to learn from. Raises DataError where there are none."""
