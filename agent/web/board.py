@@ -99,14 +99,11 @@ class Board:
                 part = {"is_shown": message.is_shown, **_builtin(message.without_pictures())}
                 for told, view in zip(part["views"], message.views, strict=True):
                     told["has_picture"] = bool(view.jpeg)
-                self.parts.append(part)
+                self._known(message).update(part)
                 self._tell("judged", part)
             case Ended():
                 ended = _builtin(message)
-                for part in reversed(self.parts):
-                    if part["part"] == message.part:
-                        part["end"] = ended
-                        break
+                self._known(message)["end"] = ended
                 self._tell("ended", ended)
             case Station():
                 self.station = dict(message.birth)
@@ -114,6 +111,14 @@ class Board:
             case Health():
                 self.health = message
                 self._tell("health", msgspec.to_builtins(message))
+
+    def _known(self, message: Judged | Ended) -> dict[str, Any]:
+        """What is known of its part; one that nobody judged is known by its end alone."""
+        known = next((part for part in reversed(self.parts) if part["part"] == message.part), None)
+        if known is None:
+            known = {"part": message.part, "time": message.time}
+            self.parts.append(known)
+        return known
 
     def _tell(self, kind: str, content: dict[str, Any]) -> None:
         self._number += 1

@@ -2,14 +2,16 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.clock import utc_now
 from agent.observation.metrics import LATE_MS, LATENCY_MS, SCORES
 from agent.observation.page_channel import PageChannel
-from agent.observation.shown import Health
+from agent.observation.shown import Ended, Health, Judged, View
 
 _TELL_EVERY_S = 0.1
 
@@ -30,15 +32,27 @@ def health(**changes: Any) -> Health:
     return Health(**well | changes)
 
 
+def judged(part: str, outcome: str = "pass", jpeg: bytes = b"") -> Judged:
+    score = {"pass": 0.1, "reject": 1.9}[outcome]
+    return Judged(part, utc_now(), 12.0, (View("top", outcome, "score", f"score {score}", score, jpeg),), 0)
+
+
+def ended(part: str, outcome: str = "pass", cause: str = "score") -> Ended:
+    return Ended(part, utc_now(), outcome, cause, f"it ended by {cause}", None)
+
+
 class FakeInspection:
-    """health: what it says of itself, again and again; None: it hangs."""
+    """health: what it says of itself, again and again; None: it hangs. happened: what it tells next."""
 
     def __init__(self) -> None:
         self.health: Health | None = health()
+        self.happened: deque[Judged | Ended] = deque()
 
     def serve(self, channel: PageChannel, stop: threading.Event) -> None:
         while not stop.wait(_TELL_EVERY_S):
             channel.serve(time.monotonic_ns())
+            while self.happened:
+                channel.part(self.happened.popleft())
             if self.health is not None:
                 channel.tell(self.health)
             channel.flush()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from answering_gate import answering
 from broker import free_port
@@ -17,6 +18,7 @@ from served import Served, log_in
 from waiting import wait_until
 
 from agent.gate.handshake import Signals, Wishes
+from agent.gate.line_stop import Reason
 from agent.gate.operator_side import GateSilentError, GateState, PlcState, RecipeState, ask_gate
 
 HELD = {"ejector-failed": "coil 3 does not answer"}
@@ -256,23 +258,60 @@ def test_the_product_is_chosen_confirmed_and_a_refusal_is_told(opened: Browser, 
     tab.wait("!document.getElementById('products').hidden")
 
     unchanged = tab.run("document.getElementById('gate-recipe').disabled")
-    tab.run("(() => { const s = document.getElementById('product'); s.value = '2'; s.dispatchEvent(new Event('change')); })()")
+    choose(tab, 2)
     tab.click("#gate-recipe")
     tab.wait("document.getElementById('confirm').open")
     asked = tab.run("document.getElementById('confirm').innerText")
     tab.click("#confirm-yes")
     tab.wait("!document.getElementById('confirm').open")
-    gate.state = replaced(gate.state, recipe=replaced_recipe(asked="a1", ended={"a1": "its bundle is not there; recipe 1 stays"}))
-    tab.wait("document.getElementById('gate-problems').innerText.includes('its bundle is not there')")
+    under_way = tab.run(PRODUCT)
+    gate.end_wish("its bundle is not there; recipe 1 stays")
+    tab.wait(REFUSED)
+    tab.run(LOOKED_AGAIN)
+    still_told, shown = tab.run(REFUSED), tab.run(PRODUCT)
+    gate.run(2)  # by the PLC
+    tab.wait(f"!{REFUSED} && {PRODUCT} === '2 lid'")
 
     assert unchanged  # it runs already
     assert "2 lid" in asked
+    assert (under_way, still_told, shown) == ("2 lid", True, "1 cap")
     assert gate.ordered == [("recipe", "operator")]
     assert tab.errors == []
 
 
-def replaced_recipe(**changes: object) -> RecipeState:
-    return RecipeState(**{name: getattr(TWO_PRODUCTS, name) for name in TWO_PRODUCTS.__struct_fields__} | changes)
+def test_a_product_that_a_person_is_choosing_stays_chosen_for_a_while_whatever_runs(
+    opened: Browser, page: Served, gate: FakeGate
+) -> None:
+    gate.state = replaced(ALL_WELL, recipe=msgspec.structs.replace(TWO_PRODUCTS, known={1: "cap", 2: "lid", 3: "jar"}))
+    tab = at_the_gate(opened, page, "operator")
+    tab.wait("!document.getElementById('products').hidden")
+    choose(tab, 3)
+
+    gate.run(2)
+    tab.wait("document.getElementById('gate-account').innerText.includes('2 lid')")
+    chosen = tab.run(PRODUCT)
+    tab.run("(() => { const now = Date.now; Date.now = () => now() + 61e3; })()")
+
+    assert chosen == "3 jar"
+    tab.wait(f"{PRODUCT} === '2 lid'")
+
+
+def test_each_reason_for_which_the_line_is_held_has_words(opened: Browser, page: Served, gate: FakeGate) -> None:
+    tab = at_the_gate(opened, page, "viewer")
+
+    told = tab.run("import('/static/gate.js').then((m) => Object.keys(m.REASONS))")
+
+    assert sorted(told) == sorted(reason.value for reason in Reason)
+
+
+PRODUCT = "document.getElementById('product').selectedOptions[0].textContent"
+REFUSED = "document.getElementById('gate-problems').innerText.includes('Product not changed: its bundle is not there')"
+LOOKED_AGAIN = "new Promise((done) => setTimeout(done, 1000))"  # four times
+
+
+def choose(tab: Tab, number: int) -> None:
+    select = f"const s = document.getElementById('product'); s.value = '{number}'; s.dispatchEvent(new Event('change'))"
+    tab.run(f"(() => {{ {select}; }})()")
 
 
 def test_a_viewer_is_offered_no_order_and_a_gate_that_is_gone_is_told(opened: Browser, page: Served) -> None:

@@ -1,10 +1,11 @@
 // The gate: how it stands, what it shows the PLC and hears from it, and what a person may order of it.
-import { ask, byId, define, element } from "./ask.js";
+import { ask, byId, define, element, sinceMs, stamp } from "./ask.js";
 
 const LOOK_EVERY_MS = 250; // while somebody looks at this view; else slower, for the state on top
 const GLANCE_EVERY_MS = 2000;
 const ANSWER_WITHIN_MS = 4000;
-const REASONS = {
+const CHOOSES_FOR_MS = 60000; // after a person was last at the list of products
+export const REASONS = {
   "rejects-in-a-row": "too many rejects in a row",
   "rejects-of-last": "too many rejects among the last parts",
   "reject-not-confirmed": "a reject did not fall into its bin",
@@ -14,6 +15,7 @@ const REASONS = {
   "encoder-lost": "the encoder is lost",
   "crash-loop": "inspection was restarted again and again",
   "plc-overrun": "the PLC did not take its results",
+  "recipe-gone": "the product that ran before the restart is not there any more",
   "orders-unreadable": "what was held before the restart cannot be read",
 };
 const ERRORS = ["none", "held", "overrun", "ejector", "trigger", "encoder", "recipe"];
@@ -23,14 +25,17 @@ const BAD = ["ng", "error", "overrun"];
 let gate = null; // as it was told last
 let me = null;
 let looked = () => undefined;
+let wish = null; // of this page, for another product: its name, what ran then, and why it does not run once that is known
+let chosenAt = null; // when a person was last at the list of products
 
-// changed: called with what the state on top says of the gate, or null where all is well.
+// changed: called with what the state on top says of the gate and whether it rejects whatever comes, or null where all is well.
 export function prepareGate(who, changed) {
   me = who;
   looked = changed;
   byId("gate-reset").addEventListener("click", () => order("reset"));
   byId("gate-maintenance").addEventListener("click", () => order(gate.maintenance ? "resume" : "maintenance"));
   byId("gate-recipe").addEventListener("click", () => order("recipe"));
+  for (const touch of ["pointerdown", "keydown", "change"]) byId("product").addEventListener(touch, () => (chosenAt = stamp()));
   byId("product").addEventListener("change", () => show(gate));
   byId("confirm-no").addEventListener("click", () => byId("confirm").close());
   look();
@@ -56,10 +61,13 @@ function standing() {
   return ["good", "The gate works", "READY"];
 }
 
+const rejectsAll = () => Boolean(!gate.is_there || Object.keys(gate.held).length || !gate.attached || gate.unable || gate.recipe?.unsettled);
+
 function show(now) {
   gate = now;
   const [kind, words, word] = standing();
-  looked(kind === "good" ? null : [kind, words]);
+  looked(kind === "good" ? null : [kind, words, rejectsAll()]);
+  followWish();
   if (byId("gate").hidden) return;
   const banner = byId("gate-state");
   if (byId("gate-word").textContent !== word) byId("gate-word").textContent = word;
@@ -76,20 +84,25 @@ function show(now) {
   if (gate.is_there) showSignals();
 }
 
-// Why the last product that a person asked for does not run.
-function refused() {
-  const why = gate.recipe?.ended[gate.recipe.asked];
-  return why ? [`Product not changed: ${why}`] : [];
+// The gate remembers a few wishes only, and none after its restart.
+function followWish() {
+  if (!wish || !gate.recipe) return;
+  wish.refusal = gate.recipe.ended[wish.name] ?? wish.refusal;
+  if (wish.refusal === "" || gate.recipe.number !== wish.ran) wish = null;
 }
+const refused = () => (wish?.refusal ? [`Product not changed: ${wish.refusal}`] : []);
 
 function showProducts() {
   const { recipe } = gate, select = byId("product"), numbers = Object.keys(recipe?.known ?? {});
   byId("products").hidden = byId("gate-recipe").hidden = me.role === "viewer" || !numbers.length;
   if (select.dataset.numbers !== numbers.join()) {
     select.dataset.numbers = numbers.join();
+    chosenAt = null;
     select.replaceChildren(...numbers.map((number) => element("option", `${number} ${recipe.known[number]}`, { value: number })));
-    select.value = String(recipe?.number ?? "");
   }
+  const runs = String(recipe?.wanted || recipe?.number);
+  const isChosen = chosenAt !== null && sinceMs(chosenAt) < CHOOSES_FOR_MS;
+  if (!isChosen && select.value !== runs) select.value = runs;
   byId("gate-recipe").disabled = !recipe || recipe.wanted !== 0 || Number(select.value) === recipe.number;
 }
 
@@ -178,7 +191,12 @@ function order(action) {
   byId("confirm-yes").onclick = async () => {
     byId("confirm-yes").disabled = true;
     try {
-      show(await ask(`/api/gate/${action}`, "POST", body));
+      const now = await ask(`/api/gate/${action}`, "POST", body);
+      if (action === "recipe") {
+        wish = { name: now.recipe.asked, ran: now.recipe.number, refusal: null };
+        chosenAt = null;
+      }
+      show(now);
       byId("confirm").close();
     } catch (error) {
       byId("confirm-error").textContent = error.message;

@@ -1,20 +1,27 @@
-// The live view: the newest picture with its verdict, the counters, the trend, the last rejects.
+// The live view: the newest picture with its verdict, the counters, the trend, the last rejects. What the gate did with a part is
+// what counts: a verdict holds until the part's end is told.
 import { byId, CAUSES, clock, element, lasted, number } from "./ask.js";
 import { showCameras } from "./cameras.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST = 300;
+const KNOWN = 1000; // more than are drawn: the station tells its last parts again to a page's process that was away
+const BOOTS = 8;
 const PAUSED_AFTER_MS = 2000; // an old picture must not stand beside a newer verdict, nor an old verdict beside neither
 const GIVEN_UP_AFTER_MS = 20000; // a picture that was asked for
 const WHY_PAUSED = { true: "picture paused: it is too long on its way to this screen", false: "picture paused: the line needs the processor" };
-const parts = [];
+const parts = new Map(); // by name, as they came
+let boots = []; // of the ejector process, the newest last: each counts its parts from 1
+let onShow = null; // the part whose verdict stands there, if one does
+let whyNonePasses = "";
 let shownAt = 0;
 let askedAt = 0; // for the picture that is on its way, 0 where none is: another one would take its place, and none would ever come
 let isSlow = false; // the way to this screen: the last picture took too long
 let pinned = null; // the camera that a person wants to see whichever decides
 
 export function judged(told) {
-  const part = added(told);
+  const part = entered(told);
+  if (part === null || isBefore(part, onShow)) return;
   const now = Date.now();
   if (part.is_shown && (askedAt === 0 || Math.abs(now - askedAt) > GIVEN_UP_AFTER_MS)) show(part);
   const newest = isSlow ? shownAt : Math.max(shownAt, askedAt);
@@ -23,39 +30,81 @@ export function judged(told) {
 
 // What the station still knows, in place of what this page does: it may have been away.
 export function begin(told) {
-  parts.length = askedAt = shownAt = 0;
+  parts.clear();
+  boots = [];
+  onShow = null;
+  askedAt = shownAt = 0;
   isSlow = false;
   byId("last-rejects").replaceChildren();
-  for (const part of told) {
-    added(part);
-    if (part.end) ended(part.end);
+  for (const { end, ...part } of told) {
+    if (part.views) entered(part);
+    if (end) closed(end);
   }
-  if (!parts.length) return;
-  showVerdictAlone(parts.at(-1), "no picture yet");
-  if (parts.at(-1).is_shown) show(parts.at(-1));
+  const newest = [...parts.values()].reduce((found, part) => (isBefore(part, found) ? found : part), null);
+  if (newest === null) return;
+  showVerdictAlone(newest, "no picture yet");
+  if (newest.is_shown) show(newest);
 }
 
-function added(told) {
-  const part = { ...told, ...told.views[told.deciding] };
-  parts.push(part);
-  if (parts.length > MOST) parts.shift();
+// A part may be heard of first by its end: one that nobody inspected, or whose verdict came too late.
+export function ended(end) {
+  const wasJudged = parts.has(end.part);
+  const part = closed(end);
+  if (part === null) return;
+  if (part === onShow) tellOutcome(part);
+  else if (wasJudged ? onShow === null : !isBefore(part, onShow)) showVerdictAlone(part, "no picture");
+}
+
+// As long as the gate rejects all that comes, nothing that passed before it did may stand there; why: empty where parts may pass.
+export function nonePasses(why) {
+  whyNonePasses = why;
+  if (why && byId("verdict").dataset.outcome === "pass") forgetVerdict(why);
+}
+
+// None where the part was judged before.
+function entered(told) {
+  const known = parts.get(told.part);
+  if (known?.views) return null;
+  const boot = bootOf(told);
+  boots = [...boots.filter((one) => one !== boot), boot].slice(-BOOTS);
+  return kept(Object.assign(known ?? {}, told, told.views[told.deciding]));
+}
+
+// None where the part had ended before.
+function closed(end) {
+  const { part: name, time, outcome, detail } = end;
+  const known = parts.get(name);
+  if (known?.end) return null;
+  if (!boots.includes(bootOf(end))) boots = [...boots, bootOf(end)].slice(-BOOTS);
+  const part = known ?? kept({ part: name, time, outcome, detail, score: null, latency_ms: null });
+  part.end = end;
+  if (outcome === "reject") addReject(part, end);
   return part;
 }
 
-export function ended(end) {
-  const part = parts.findLast((one) => one.part === end.part);
-  if (part) part.end = end;
-  if (end.outcome === "reject") addReject(part ?? end, end);
+function kept(part) {
+  parts.set(part.part, part);
+  if (parts.size > KNOWN) parts.delete(parts.keys().next().value);
+  return part;
+}
+
+const bootOf = (part) => part.part.split("/")[0];
+const numberOf = (part) => Number(part.part.split("/")[1]);
+function isBefore(part, other) {
+  if (other === null) return false;
+  const [boot, otherBoot] = [bootOf(part), bootOf(other)];
+  return boot === otherBoot ? numberOf(part) < numberOf(other) : boots.indexOf(boot) < boots.indexOf(otherBoot);
 }
 
 export function redraw() {
-  drawTrend();
-  const latencies = parts.map((p) => p.latency_ms).filter((ms) => ms !== null).sort((a, b) => a - b);
+  const all = [...parts.values()], last = all.slice(-MOST);
+  drawTrend(last);
+  const latencies = last.map((p) => p.latency_ms).filter((ms) => ms !== null).sort((a, b) => a - b);
   if (latencies.length) {
     byId("latency").textContent = number(latencies[Math.floor(latencies.length / 2)], 1);
     byId("latency-99").textContent = number(latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * 0.99))], 1);
   }
-  const over = parts.filter((p) => p.end);
+  const over = all.filter((p) => p.end).slice(-MOST);
   const rejected = over.filter((p) => p.end.outcome === "reject").length;
   byId("rate").textContent = over.length ? `${((100 * rejected) / over.length).toFixed(1)} %` : "–";
   byId("rate-of").textContent = over.length;
@@ -77,7 +126,7 @@ function showVerdictAlone(part, why) {
   byId("photograph").hidden = byId("heat").hidden = byId("cameras").hidden = true;
   byId("no-picture").hidden = false;
   byId("no-picture").textContent = part.score === null ? part.detail : why;
-  tellVerdict(part);
+  tellVerdict(part, part.camera);
 }
 
 function show(part) {
@@ -87,10 +136,10 @@ function show(part) {
   const view = part.views[k];
   const heatPath = view.score === null ? "" : `/live/${part.part}/${k}.png`; // a camera that gave no image has no score either
   const photograph = byId("photograph");
-  const shown = () => {
+  const arrived = () => {
     askedAt = 0;
     isSlow = Math.abs(Date.now() - asked) > PAUSED_AFTER_MS;
-    if (isSlow) return; // newer verdicts have been told without a picture
+    if (isSlow || isBefore(part, onShow)) return; // newer verdicts have been told without a picture
     shownAt = Date.now();
     byId("no-picture").hidden = photograph.src !== "";
     byId("no-picture").textContent = view.detail;
@@ -105,8 +154,7 @@ function show(part) {
       show(part);
     });
   };
-  photograph.alt = `part ${part.part.split("/")[1]}, ${part.outcome}`;
-  photograph.onload = shown;
+  photograph.onload = arrived;
   photograph.onerror = () => {
     askedAt = 0;
   };
@@ -114,21 +162,33 @@ function show(part) {
     photograph.src = `/live/${part.part}/${k}.jpg`;
   } else {
     photograph.removeAttribute("src");
-    shown();
+    arrived();
   }
 }
 
-function tellVerdict(part, camera = part.camera) {
+// camera: undefined where none has seen the part.
+function tellVerdict(part, camera) {
+  onShow = part;
+  byId("verdict").dataset.part = part.part;
+  const seenBy = camera && `${camera}${camera === pinned ? " (chosen)" : ""}`;
+  byId("shown-part").textContent = [`Part ${numberOf(part)}`, seenBy, clock(part.time)].filter(Boolean).join(" · ");
+  tellOutcome(part);
+}
+
+function tellOutcome(part) {
+  const { outcome, cause } = part.end ?? part;
+  byId("photograph").alt = `part ${numberOf(part)}, ${outcome}`;
+  if (outcome === "pass" && whyNonePasses) return forgetVerdict(whyNonePasses);
   const verdict = byId("verdict");
-  verdict.dataset.outcome = part.outcome;
-  verdict.dataset.part = part.part;
-  verdict.querySelector(".mark").textContent = part.outcome === "pass" ? "✓" : "✕";
-  byId("verdict-word").textContent = part.outcome === "pass" ? "PASS" : "REJECT";
-  byId("verdict-detail").textContent = part.score === null ? CAUSES[part.cause] : `score ${number(part.score)}`;
-  byId("shown-part").textContent = `Part ${part.part.split("/")[1]} · ${camera}${camera === pinned ? " (chosen)" : ""} · ${clock(part.time)}`;
+  verdict.dataset.outcome = outcome;
+  verdict.querySelector(".mark").textContent = outcome === "pass" ? "✓" : "✕";
+  byId("verdict-word").textContent = outcome === "pass" ? "PASS" : "REJECT";
+  const isJudged = cause === "score" && part.score !== null;
+  byId("verdict-detail").textContent = isJudged ? `score ${number(part.score)}` : outcome === "pass" ? "" : CAUSES[cause];
 }
 
 export function forgetVerdict(words) {
+  onShow = null;
   const verdict = byId("verdict");
   verdict.dataset.outcome = "none";
   verdict.querySelector(".mark").textContent = "–";
@@ -138,7 +198,7 @@ export function forgetVerdict(words) {
 
 function addReject(part, end) {
   const item = element("li");
-  item.append(element("strong", end.part.split("/")[1]), element("span", CAUSES[end.cause]));
+  item.append(element("strong", numberOf(part)), element("span", CAUSES[end.cause]));
   item.append(element("span", number(part.score), { class: "score" }), element("time", clock(end.time)));
   const list = byId("last-rejects");
   list.prepend(item);
@@ -146,15 +206,15 @@ function addReject(part, end) {
 }
 
 // One dot for each part, from the oldest on the left; the line is the threshold.
-function drawTrend() {
+function drawTrend(last) {
   const top = 2.2;
   const x = (k) => 30 + (365 * (k + 0.5)) / MOST;
   const y = (score) => 140 - (125 * Math.min(Math.max(score + 0.4, 0), top + 0.4)) / (top + 0.4);
   const drawn = [line(30, y(1), 396, y(1), "threshold"), line(30, y(0), 396, y(0), "zero"), label(4, y(1) + 4, "1"), label(4, y(0) + 4, "0")];
-  parts.forEach((part, k) => {
-    const offset = MOST - parts.length;
-    if (part.score !== null) drawn.push(part.outcome === "pass" ? dot(x(k + offset), y(part.score)) : cross(x(k + offset), y(part.score)));
-    else drawn.push(line(x(k + offset), 140, x(k + offset), 148, "fault"));
+  last.forEach((part, k) => {
+    const offset = MOST - last.length, isPass = (part.end ?? part).outcome === "pass";
+    if (part.score !== null) drawn.push((isPass ? dot : cross)(x(k + offset), y(part.score)));
+    else if (!isPass) drawn.push(line(x(k + offset), 140, x(k + offset), 148, "fault"));
   });
   byId("trend").replaceChildren(...drawn);
 }

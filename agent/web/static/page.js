@@ -1,6 +1,6 @@
 // The page: who looks, which view, and what the station says as it happens.
 import { ask, byId, hear, silentMs, sinceMs, stamp, whoAmI } from "./ask.js";
-import { begin, counted, ended, forgetVerdict, judged, redraw } from "./live.js";
+import { begin, counted, ended, forgetVerdict, judged, nonePasses, redraw } from "./live.js";
 import { showAlarms, loadAlerts } from "./alerts.js";
 import { watchBacklog } from "./backlog.js";
 import { showAccounts, showDoctor, showHealth, showStation } from "./device.js";
@@ -62,7 +62,7 @@ let health = null;
 let healthAt = null;
 const AWAY_AFTER_MS = 6000; // the station answers each look at the gate
 const SILENT_AFTER_MS = 7500; // the inspection tells its health each second; later than the above: it is not to blame for a network
-let gate = null; // kind and words where something is wrong with it
+let gate = null; // kind and words where something is wrong with it, and whether it rejects whatever comes
 const isSilent = () => healthAt !== null && sinceMs(healthAt) > SILENT_AFTER_MS;
 const isAway = () => !isHere || silentMs() > AWAY_AFTER_MS;
 function worst() {
@@ -81,6 +81,7 @@ function tellState() {
   state.dataset.kind = kind;
   if (state.textContent !== words) state.textContent = state.title = words;
   if (isAway() || !isConnected || isSilent()) forgetVerdict(words); // what stood there last must not be taken for what is
+  nonePasses(gate?.[2] ? gate[1] : "");
 }
 
 function take(now) {
