@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -20,6 +20,7 @@ from agent.preprocess import Pixels, PixelsWithDepth, to_8_bit
 from agent.watch import Usual, what_is_wrong
 
 _LEAVE_WITHIN_S = 2.0
+_PROGRESS_EVERY_S = 1.0
 _AT_MOST = 8  # photographs that a camera owes, or that wait to be judged
 
 
@@ -73,12 +74,14 @@ class Photographer:
         """
         return [doubt for thread in self._threads if (doubt := thread.ask(trigger, standards[thread.name])) is not None]
 
-    def answer(self, trigger: Triggered, standards: Mapping[str, Standard]) -> tuple[Shot, ...]:
+    def answer(
+        self, trigger: Triggered, standards: Mapping[str, Standard], progress: Callable[[], None] = lambda: None
+    ) -> tuple[Shot, ...]:
         """One Shot of each camera, in the order of the configuration; here before the part is at its gate. In the order of `ask`.
 
-        Raises RuntimeError where a camera's thread has stopped.
+        progress: called each second while a camera is waited for. Raises RuntimeError where a camera's thread has stopped.
         """
-        return tuple(thread.answer(trigger, standards[thread.name]) for thread in self._threads)
+        return tuple(thread.answer(trigger, standards[thread.name], progress) for thread in self._threads)
 
 
 class _ViewThread:
@@ -120,14 +123,16 @@ class _ViewThread:
             return None
         return self._fault(doubtful, f"camera {self.name}: its photograph may be that of part {trigger.part}, heard of too late")
 
-    def answer(self, trigger: Triggered, standard: Standard) -> Shot:
+    def answer(self, trigger: Triggered, standard: Standard, progress: Callable[[], None]) -> Shot:
         """The Shot of a part; a Fault once it is at its gate, or where it was not asked for."""
         with self._changed:
             was_asked = trigger.part in self._awaited
             while was_asked and self._failure is None and self._awaited[trigger.part] is None:
                 left_s = (trigger.planned_ns - time.monotonic_ns()) / 1e9
-                if left_s <= 0 or not self._changed.wait(left_s):
+                if left_s <= 0:
                     break
+                if not self._changed.wait(min(left_s, _PROGRESS_EVERY_S)):
+                    progress()
             if self._failure is not None:
                 raise RuntimeError(f"the thread of camera {self.name} stopped") from self._failure
             taken = self._given_out(trigger.part) if was_asked else None

@@ -120,7 +120,7 @@ class Station:
                 self._test_if_asked()
                 yield ()
                 continue
-            shots = self._recipes.photographer.answer(trigger, self._standards)
+            shots = self._recipes.photographer.answer(trigger, self._standards, self.progress)
             self._desk.saw(trigger.part, shots[0].image)
             if (paused := self._desk.paused) is not None:
                 shots = tuple(replace(shot, image=Fault(f"not inspected: paused by {paused}")) for shot in shots)

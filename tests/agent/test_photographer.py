@@ -197,3 +197,16 @@ def test_a_cameras_mistake_is_loud() -> None:
 
     with Photographer({"top": Breaks()}) as photographer, pytest.raises(RuntimeError, match="the thread of camera top stopped"):
         photographed(photographer, part(1))
+
+
+def test_while_a_camera_is_waited_for_progress_is_told_each_second(photographer: Photographer, camera: Counting) -> None:
+    camera.let.clear()
+    told_s: list[float] = []
+    trigger = part(1)
+    photographer.ask(trigger, PLAIN)
+    threading.Timer(2.5, camera.let.set).start()
+
+    (shot,) = photographer.answer(trigger, PLAIN, progress=lambda: told_s.append(time.monotonic()))
+
+    assert not isinstance(shot.image, Fault)
+    assert len(told_s) == 2
