@@ -77,6 +77,7 @@ class GateLink:
         self._heeded: deque[str] = deque()
         self._recalled: deque[Tell] = deque(maxlen=_WAITING_TRIGGERS)
         self._channel: Channel | None = None
+        self.leaves_in_order = False  # says at its end that it was told to end
         self._is_left = False  # by an ejector process that was told to end
         self._stop = threading.Event()
         self._failure: Exception | None = None
@@ -149,7 +150,7 @@ class GateLink:
         """The same of an alarm, by its key: until then each inspection process that attaches is told of it."""
         self._heeded.append(alarm)
 
-    def _send(self, message: Tell | Unable | Changed | Wish | Confirm) -> bool:
+    def _send(self, message: Tell | Unable | Changed | Wish | Confirm | Leaving) -> bool:
         channel = self._channel
         try:
             if channel is not None and channel.send(message):
@@ -194,6 +195,9 @@ class GateLink:
                 self._send_confirmations()
                 if (why := self._why_unable()) != told and self._send(Unable(why)):
                     told = why
+            if self.leaves_in_order and self._send(Leaving()):
+                while channel.receive(wait=False) is not None:  # closed over something unread, it would take the last word back
+                    pass
         except LinkLostError as e:
             if self._is_left:
                 log.info("the ejector process has left")

@@ -77,7 +77,7 @@ class Held(msgspec.Struct, frozen=True, tag="held"):
 
 
 class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
-    """Ejector to inspection: its last word where it was told to end."""
+    """Of either: its last word where it was told to end."""
 
 
 class Tell(msgspec.Struct, frozen=True, tag="tell"):

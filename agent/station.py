@@ -104,7 +104,7 @@ class Station:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Waits a little for judged parts to reach the gate, so that their events leave with their readings."""
-        self._is_leaving = True
+        self._is_leaving, self.gate.leaves_in_order = True, kind is None
         notify("STOPPING=1")
         until_s = time.monotonic() + _DRAIN_S
         while len(self.readings) and self.gate.is_attached and time.monotonic() < until_s:

@@ -56,7 +56,13 @@ class Ejection:
         belt when that has also brought them through the gate, however long it takes."""
         for ejected in self.output.answers():
             self._hear(ejected, now_ns)
-        return self._windows.gone(now_ns if self._belt is None else self._windows.place)
+        if self._belt is None:
+            return self._windows.gone(now_ns)
+        gone = self._windows.gone(self._windows.place)
+        if self.confirmation:
+            for stretch in gone:
+                self.confirmation.through(stretch.in_flight.part, now_ns)
+        return gone
 
     def follow_belt(self, now_ns: int) -> None:
         """A part to be rejected is moving through the gate, as slowly as it likes: the output stays on, or comes on again."""
@@ -73,7 +79,10 @@ class Ejection:
 
     def lost(self) -> list[InFlight]:
         """Takes all off the belt: nobody knows any more where they are."""
-        return self._windows.clear()
+        cleared = self._windows.clear()
+        if self.confirmation:
+            self.confirmation.forget({in_flight.part for in_flight in cleared})
+        return cleared
 
     def end_pulse(self, now_ns: int, reject_comes_before: Callable[[int], bool]) -> None:
         """The output goes off where its time is over, and stays on for another reject that comes before it could be on again.
@@ -111,7 +120,8 @@ class Ejection:
             self._windows.answered(in_flight, None, ejected.error[:100])
             return
         if self.confirmation:
-            self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), ejected.at_ns)
+            since_ns = ejected.at_ns if self._belt is None else None
+            self.confirmation.ejected(in_flight.part, min(in_flight.planned_ns, ejected.at_ns), since_ns)
         self._windows.answered(in_flight, ejected.at_ns, self._too_late(in_flight, ejected.at_ns) or self._cut(ejected.at_ns))
 
     def _too_late(self, in_flight: InFlight, at_ns: int) -> str:

@@ -59,6 +59,7 @@ class InspectionSide:
         self._deaf_until_ns: int | None = None  # None while calls are heard
         self._attached_ns: deque[int] = deque(maxlen=_RESTARTS + 1)
         self._told_held: Held | None = None
+        self._has_left = False  # the inspection process before, which was told to end
         self.is_attached = False
         self.unable = ""
         self.trouble = ""
@@ -128,7 +129,9 @@ class InspectionSide:
                 log.info("inspection process %d attached", pid)
                 self.is_attached, self.unable = True, unable
                 self._changes.attached(recipe)
-                self._count_restart(now_ns)
+                if not self._has_left:
+                    self._count_restart(now_ns)
+                self._has_left = False
                 self._gate.alarms.tell_again()
                 self._told_held = None
                 self._under_way.clear()
@@ -136,6 +139,8 @@ class InspectionSide:
             case Tell(part=part, verdict=verdict, recipe=recipe):
                 self._gate.tell(part, verdict, recipe)
                 self._changes.judged_by(recipe)
+            case Leaving():
+                self._has_left = True
             case Unable(why=why):
                 log.warning("no part can be inspected: %s", why) if why else log.info("parts can be inspected again")
                 self.unable = why

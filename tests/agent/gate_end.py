@@ -61,6 +61,10 @@ class GateEnd:
         """That no part can be inspected now, and why."""
         wait_until(lambda: self._hear() and self._unable == why)
 
+    def is_left_alone(self) -> bool:
+        """The other end has closed the connection, and its last words are in `heard`."""
+        return self._hear() and self._channel is None
+
     def wait_for_able(self) -> None:
         """That parts can be inspected."""
         self.wait_for_unable("")

@@ -15,6 +15,7 @@ from agent.link import (
     Channel,
     Confirm,
     Held,
+    Leaving,
     LinkLostError,
     Message,
     Report,
@@ -36,7 +37,7 @@ class Inspector:
     def close(self) -> None:
         self._channel.close()
 
-    def send(self, message: Tell | Changed | Confirm | Unable) -> bool:
+    def send(self, message: Tell | Changed | Confirm | Unable | Leaving) -> bool:
         return self._channel.send(message)
 
     def listen_until(self, condition: Callable[[], object]) -> None:

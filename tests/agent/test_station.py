@@ -4,7 +4,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from agent.config import Line, load_line
 from agent.events.outbox import Outbox
 from agent.gate_link import GateLink
 from agent.inspection import Cause, Closed, Fault, Outcome, Part, Shot, Verdict
-from agent.link import Alarm, Attach, Held, Unable
+from agent.link import Alarm, Attach, Held, Leaving, Unable
 from agent.loop import inspect_forever
 from agent.only_one import AlreadyRunningError
 from agent.station import Station
@@ -210,6 +210,17 @@ def test_a_trigger_whose_moment_at_the_gate_has_passed_is_a_fault_and_takes_its_
     assert isinstance(fresh, Shot)
     assert isinstance(fresh.image, np.ndarray)
     assert (fresh.part, fresh.camera) == (Part("boot", 2), "top")
+
+
+@pytest.mark.parametrize("dies_of", [None, RuntimeError("a dead thread")])
+def test_the_gate_hears_whether_a_process_that_ends_was_told_to(line: Line, gate: GateEnd, dies_of: Exception | None) -> None:
+    with suppress(RuntimeError), Station(line):
+        gate.wait_for_attach()
+        if dies_of is not None:
+            raise dies_of
+
+    wait_until(gate.is_left_alone)
+    assert any(isinstance(message, Leaving) for message in gate.heard) is (dies_of is None)
 
 
 @dataclasses.dataclass(frozen=True)

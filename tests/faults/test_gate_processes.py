@@ -11,7 +11,7 @@ from libmodbus import Master, Plc
 from waiting import wait_until
 
 from agent.inspection import Outcome
-from agent.link import Alarm, Confirm, Triggered, Unable
+from agent.link import Alarm, Confirm, Leaving, Triggered, Unable
 
 
 def test_an_alarm_in_the_hands_of_an_inspection_process_that_is_killed_is_told_to_the_next(folder: Path, machine: Plc) -> None:
@@ -158,3 +158,21 @@ def test_a_crash_loop_of_inspection_holds_the_line_until_a_person_resets_it(fold
         assert (reset.ready, reset.held) == (True, {})
         for one in restarts:
             one.close()
+
+
+def test_processes_that_were_told_to_end_are_no_crash_loop_and_one_that_dies_after_them_is_counted(
+    folder: Path, machine: Plc
+) -> None:
+    with gate_line(folder, machine) as line:
+        for _ in range(8):
+            one = attached_to(line, folder)
+            one.send(Leaving())
+            line.ask()
+            one.close()
+        orderly = line.ask().held
+        dead = [attached_to(line, folder) for _ in range(5)]
+        wait_until(lambda: "crash-loop" in line.ask().held)
+        for one in dead:
+            one.close()
+
+    assert orderly == {}

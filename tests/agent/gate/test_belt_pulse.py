@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual_gate import Output, told
 
 from agent.gate.gate import Gate
 from agent.gate.journal import Journal
@@ -204,3 +205,26 @@ def test_an_output_that_the_belt_wants_on_for_too_long_goes_off_and_holds_the_li
     assert line.flap.switched[:2] == [True, False]
     assert Reason.OUTPUT_TOO_LONG in line.gate.held
     assert not line.flap.is_acting
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_a_belt_that_stops_before_the_gate_does_not_use_up_the_time_to_the_sensor_behind_it(
+    journal: Journal, output: Output, falls: bool
+) -> None:
+    sensed = GatePlan(travel_ms=600, travel_counts=12_000, lead_ms=40, pulse_ms=30, confirm_ms=400)
+    gate = Gate("boot", sensed, output, journal, confirms=True)
+
+    def count(ms: int) -> int:  # 20 a ms, and none between 570 and 2570 ms
+        return 20 * (ms if ms < 570 else max(570, ms - 2000))
+
+    held_ms = []
+    for ms in range(0, 4000, 5):
+        gate.belt_read(count(ms), ms * MS, ms * MS)
+        if ms == 0:
+            told(gate, 0, REJECT)
+        if falls and ms == 2700:  # 100 ms behind the gate
+            gate.confirmation.seen(ms * MS)
+        gate.act(ms * MS)
+        held_ms += [ms] * (Reason.NOT_CONFIRMED in gate.held)
+
+    assert held_ms[:1] == ([] if falls else [3035])  # through the gate with the pulse's width at 2630

@@ -46,3 +46,26 @@ def test_parts_that_wait_are_bounded() -> None:
     waiting = [sensor.ejected(part(n), 0, 10) for n in range(1005)]
 
     assert len(waiting) - len(sensor.overdue(10)) == 1000
+
+
+def test_the_time_of_a_part_that_a_belt_brings_begins_when_it_is_through() -> None:
+    sensor = Confirmation(WITHIN)
+    [sensor.ejected(part(n), from_ns=10 * n, at_ns=None) for n in (1, 2, 3)]
+    sensor.through(part(1), 5000)
+    sensor.through(part(9), 5000)  # seen long ago
+
+    assert sensor.wake_ns() == 5000 + WITHIN + 1
+    assert sensor.overdue(5000 + WITHIN) == []
+    assert sensor.overdue(5000 + WITHIN + 1) == [part(1)]
+    assert (sensor.overdue(10**12), sensor.wake_ns()) == ([], None)  # the others are not through
+
+
+def test_parts_of_which_nobody_knows_where_they_are_do_not_stand_in_the_way_of_later_ones() -> None:
+    sensor = Confirmation(WITHIN)
+    sensor.ejected(part(1), from_ns=10, at_ns=None)
+    sensor.forget({part(1)})
+    sensor.ejected(part(2), from_ns=20, at_ns=30)
+
+    sensor.seen(40)
+
+    assert sensor.overdue(1000) == []
