@@ -57,6 +57,7 @@ def without_repeats(sequence: list[int]) -> list[int]:
 
 def test_events_arrive_once_and_in_order(broker: Broker, outbox: Outbox) -> None:
     with subscriber(broker.host, broker.port) as heard, publisher_to(broker.port, outbox):
+        wait_until(lambda: heard.below("birth"))  # what comes before the connection is told after what comes then
         put(outbox, range(100))
 
         wait_until(lambda: len(heard.events()) >= 100)
