@@ -1,6 +1,7 @@
 """PURE  What a line's processes need beyond their closed units: devices, addresses, credentials, as systemd drop-ins."""
 
 import ipaddress
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ _PLANT = (
 )
 _FIRST_OPEN_PORT = 1024  # those below are root's and who has the capability
 _ON_CPU = {"", "cpu"}
+_STOP_S = 90  # TimeoutStopSec of the gate's unit
+_BEYOND_TRAVEL_S = 15  # a gate that leaves waits so long at most after the last part's way: for a belt that stands, and its end
 _CAMERA_DEVICES = ("char-video4linux rw", "char-usb_device rw")
 _ACCELERATOR_DEVICES = ("char-drm rw", "char-accel rw", "char-nvidia rw", "char-nvidia-uvm rw", "char-nvhost rw", "char-nvmap rw")
 
@@ -38,6 +41,8 @@ def eject_drop_in(line: Line) -> str:
         text += _WHEREVER if is_called else _addresses(str(getattr(one, "host", "")) for one in on_network)
     if is_called:
         text += _listening_on(getattr(line.plc, "port", 0)) + ("" if chips else "PrivateDevices=yes\n")
+    if (stop_s := _seen_through_s(line)) > _STOP_S:
+        text += f"TimeoutStopSec={stop_s}\n"
     return _HEAD + text
 
 
@@ -60,7 +65,15 @@ def inspect_drop_in(line: Line, credentials: str) -> str:
     text += _addresses([line.mqtt.host, *(_PLANT if on_network else ())])
     if line.mqtt.login is not None and (name := line.mqtt.login.credential) is not None:
         text += f"LoadCredential={name}:{credentials}/{name}\n"
+    if (stop_s := _seen_through_s(line)) > _STOP_S:
+        text += f"ExecStop=\nExecStop=-/usr/bin/timeout {stop_s} /usr/bin/flock /var/lib/kensa/%i/eject.lock /bin/true\n"
+        text += f"TimeoutStopSec={stop_s + 30}\n"
     return _HEAD + text
+
+
+def _seen_through_s(line: Line) -> int:
+    """How long a gate that is told to stop may need for the parts in flight."""
+    return math.ceil(line.longest_travel_ms / 1e3) + _BEYOND_TRAVEL_S
 
 
 def _listening_on(port: int) -> str:

@@ -57,6 +57,26 @@ def test_a_gate_that_a_plc_calls_may_listen_on_its_port_and_hears_whoever_calls(
     ]
 
 
+def test_a_belt_that_needs_two_minutes_to_its_gate_is_waited_for_when_the_station_stops(line_file: Path) -> None:
+    """The units' own waits would kill a gate whose parts are still on the way, with their rejects due."""
+    line = load_line(changed(line_file, "travel_ms: 600", "travel_ms: 120000, lead_ms: 50"))
+
+    assert settings(eject_drop_in(line)) == ["TimeoutStopSec=135"]
+    assert settings(inspect_drop_in(line, "/c"))[-3:] == [
+        "ExecStop=",
+        "ExecStop=-/usr/bin/timeout 135 /usr/bin/flock /var/lib/kensa/%i/eject.lock /bin/true",
+        "TimeoutStopSec=165",
+    ]
+
+
+@pytest.mark.parametrize(("travel_ms", "longer"), [(75_000, False), (75_001, True)])
+def test_what_the_units_wait_for_anyway_is_not_written_again(line_file: Path, travel_ms: int, *, longer: bool) -> None:
+    line = load_line(changed(line_file, "travel_ms: 600", f"travel_ms: {travel_ms}, lead_ms: 50"))
+
+    assert "TimeoutStopSec=90" in (UNITS / "kensa-eject@.service").read_text()
+    assert ("TimeoutStopSec" in eject_drop_in(line)) is longer
+
+
 @pytest.mark.parametrize(("port", "added"), [(8080, []), (443, MAY_LISTEN)], ids=["open to all", "of root"])
 def test_a_page_may_have_a_port_of_root(line_file: Path, port: int, added: list[str]) -> None:
     line = load_line(changed(line_file, "station: press-3", f"station: press-3\nweb: {{port: {port}}}"))
