@@ -12,6 +12,7 @@ import msgspec
 from agent.error import InputError
 
 _MOST_DIGITS = 12
+_BOOLEANS = {**dict.fromkeys(("yes", "y", "on", "true"), "true"), **dict.fromkeys(("no", "n", "off", "false"), "false")}
 
 
 class ConfigError(InputError):
@@ -67,21 +68,25 @@ def convert(content: object, target: Any) -> Any:
             culprit = message.split("`")[1]
             known = ", ".join(f.encode_name for f in msgspec.structs.fields(target)) if not path else ""
             raise SectionError(f"unknown key {culprit!r}" + (f", known: {known}" if known else ""), *path, culprit) from e
-        remedy = _number_meant(content, path) if message.endswith("got `str`") else ""
+        remedy = _meant(content, path, "`bool" in message) if message.endswith("got `str`") else ""
         raise SectionError(message[0].lower() + message[1:] + remedy, *path) from e
 
 
-def _number_meant(content: object, path: Sequence[str]) -> str:
-    """A remedy where a word stands that looks like a number.
+def _meant(content: object, path: Sequence[str], a_boolean: bool) -> str:
+    """A remedy where a word stands that looks like a number, or like true or false where that is wanted.
 
-    >>> _number_meant({"gate": {"travel_ms": "6e2"}}, ["gate", "travel_ms"])
+    >>> _meant({"gate": {"travel_ms": "6e2"}}, ["gate", "travel_ms"], False)
     ": '6e2' is a word to YAML, write 600"
-    >>> _number_meant({"gate": {"travel_ms": "long"}}, ["gate", "travel_ms"])
+    >>> _meant({"gate": {"travel_ms": "long"}}, ["gate", "travel_ms"], False)
     ''
+    >>> _meant({"repeat": "Off"}, ["repeat"], True)
+    ": 'Off' is a word here, write false"
     """
     found: object = content
     for key in path:
         found = found.get(key) if isinstance(found, dict) else None
+    if a_boolean and isinstance(found, str) and (meant := _BOOLEANS.get(found.lower())):
+        return f": {found!r} is a word here, write {meant}"
     try:
         number = Decimal(found) if isinstance(found, str) else Decimal("nan")
     except InvalidOperation:

@@ -33,6 +33,22 @@ def only_one(folder: Path, role: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(folder: Path, role: str) -> bool:
+    """Whether a process has this role now; makes nothing. Raises OSError where that cannot be seen."""
+    try:
+        descriptor = os.open(folder / f"{role}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _opened(lock: Path) -> int:
     """A descriptor; on a disk that has become read-only, one of the file that is there from before."""
     try:

@@ -59,12 +59,12 @@ class Photographer:
     @property
     def trouble(self) -> str:
         """What is wrong with the cameras now, empty when nothing is."""
-        return "; ".join(filter(None, (thread.camera.trouble for thread in self._threads)))
+        return "; ".join(thread.named(trouble) for thread in self._threads if (trouble := thread.camera.trouble))
 
     @property
     def away(self) -> str:
         """Which cameras are not there now, so that each part is a fault; empty where all are."""
-        return "; ".join(thread.camera.trouble for thread in self._threads if not thread.camera.is_there)
+        return "; ".join(thread.named(thread.camera.trouble) for thread in self._threads if not thread.camera.is_there)
 
     def ask(self, trigger: Triggered, standards: Mapping[str, Standard]) -> list[Shot]:
         """Each camera is to photograph the part now. Waits for nothing; from the thread that hears of parts, in their order.
@@ -103,6 +103,10 @@ class _ViewThread:
 
     def start(self) -> None:
         self._thread.start()
+
+    def named(self, trouble: str) -> str:
+        """By the camera's name in the line, which no other one has."""
+        return f"{self.name}: {trouble}"
 
     def leave(self) -> None:
         with self._changed:

@@ -10,8 +10,17 @@ from agent.drivers import ConfigError, SectionError
 _LARGEST_FILE_BYTES = 1 << 20
 
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
-    """With a place for the mistakes that PyYAML's has none for."""
+    """With a place for the mistakes that PyYAML's has none for. `On`, `off`, `yes`, `no` are words: cameras have values of such
+    names, and later versions of YAML take none of them for `true` or `false`."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own, by the first letter of a word
+        first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN or first in "tTfF"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """YAML takes 2026-31-12 for a date, 0x for a number."""

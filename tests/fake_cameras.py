@@ -1,5 +1,6 @@
 """Real cameras for tests without hardware: Aravis' GigE Vision camera, GStreamer's RTSP server, programs that write frames."""
 
+import ctypes
 import socket
 import subprocess
 import sys
@@ -7,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.cameras._aravis import LIBRARY
+
 RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")
 
 
 class GigE:
-    """`arv-fake-gv-camera-0.8` on 127.0.0.1; diagonal stripes that move with each frame. lost: packets of a thousand."""
+    """`arv-fake-gv-camera-0.8` on 127.0.0.1; diagonal stripes that move with each frame. lost: packets of a thousand.
 
-    def __init__(self, serial: str, lost: float = 0) -> None:
+    description: its features, as GenICam has them in XML; None is its own.
+    """
+
+    def __init__(self, serial: str, lost: float = 0, description: Path | None = None) -> None:
         self._command = ["arv-fake-gv-camera-0.8", "-i", "127.0.0.1", "-s", serial, "-r", f"{lost:g}"]
+        self._command += [] if description is None else ["-g", str(description)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def plug_in(self) -> None:
@@ -29,15 +36,26 @@ class GigE:
 
 
 @contextmanager
-def gige(serial: str, lost: float = 0, plugged_in: bool = True) -> Iterator[GigE]:
+def gige(serial: str, lost: float = 0, plugged_in: bool = True, description: Path | None = None) -> Iterator[GigE]:
     """A camera that is gone when the block is left."""
-    camera = GigE(serial, lost)
+    camera = GigE(serial, lost, description)
     if plugged_in:
         camera.plug_in()
     try:
         yield camera
     finally:
         camera.pull_out()
+
+
+def with_falling_edge() -> str:
+    """The fake camera's own description, whose trigger knows the rising edge only, and the other one."""
+    library, size = ctypes.CDLL(LIBRARY), ctypes.c_size_t()
+    library.arv_fake_camera_new.restype = library.arv_fake_camera_get_genicam_xml.restype = ctypes.c_void_p
+    camera = ctypes.c_void_p(library.arv_fake_camera_new(b"K0"))
+    start = library.arv_fake_camera_get_genicam_xml(camera, ctypes.byref(size))
+    before, found, behind = ctypes.string_at(start, size.value).decode().partition('<Enumeration Name="TriggerActivation"')
+    falling = '<EnumEntry Name="FallingEdge" NameSpace="Standard"><Value>1</Value></EnumEntry>'
+    return before + found + behind.replace("</EnumEntry>", f"</EnumEntry>{falling}", 1)
 
 
 @contextmanager

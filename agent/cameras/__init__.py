@@ -15,6 +15,10 @@ from agent.error import OutageError
 from agent.inspection import Fault
 from agent.preprocess import Pixels, PixelsWithDepth
 
+NOT_YET = "it has not answered yet, or sends nothing"
+_LONGEST_OPENING_S = 12.0  # drivers give up after 10 s, and a program takes a moment to start
+_LOOK_EVERY_S = 0.05
+
 
 class CameraLostError(OutageError):
     """The camera is not there; the message says which, and how it was looked for."""
@@ -57,10 +61,15 @@ class CameraConfig(Protocol):
     def open(self) -> AbstractContextManager[Camera]: ...
 
 
-def trouble_of(config: CameraConfig, within_s: float) -> str:
-    """What is wrong with a camera that has had so long to be found; empty when nothing is. Raises CameraLostError."""
+def trouble_of(config: CameraConfig, within_s: float, known_within_s: float = _LONGEST_OPENING_S) -> str:
+    """What is wrong with a camera that has had so long to be found; empty when nothing is. Raises CameraLostError.
+
+    known_within_s: the same for one of which nothing is known by then, not even why it does not answer.
+    """
     with config.open() as opened:
-        until_s = time.monotonic() + within_s
-        while opened.trouble and time.monotonic() < until_s:
-            time.sleep(0.05)
-        return opened.trouble
+        began_s = time.monotonic()
+        while trouble := opened.trouble:
+            if time.monotonic() - began_s > (known_within_s if NOT_YET in trouble else within_s):
+                break
+            time.sleep(_LOOK_EVERY_S)
+        return trouble

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
-from agent.cameras import CameraLostError
+from numpy.typing import NDArray
+
+from agent.cameras import NOT_YET, CameraLostError
 from agent.cameras._arrival import Arrival, OnceAPart, Stream
 from agent.cameras._live_config import Counts, LiveConfig
 from agent.cameras._matching import Doubt, Matching
@@ -63,7 +66,7 @@ class LiveCamera:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._failure: Exception | None = None
-        self._lost: str | None = "it has not been opened yet"
+        self._lost: str | None = NOT_YET
         self._counts = Counts()
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
@@ -85,6 +88,8 @@ class LiveCamera:
     @property
     def trouble(self) -> str:
         """What is wrong with it now, empty when nothing is."""
+        if self._failure is not None:
+            return f"the thread of camera {self._name} stopped: {self._failure!r}"
         if self._lost is not None:
             return f"camera {self._name} lost: {self._lost}"
         torn = sum(self._recent)
@@ -94,7 +99,7 @@ class LiveCamera:
 
     @property
     def is_there(self) -> bool:
-        return self._lost is None
+        return self._lost is None and self._failure is None
 
     def expect(self, triggered_ns: int) -> int | None:
         with self._changed:
@@ -163,7 +168,7 @@ class LiveCamera:
             return frame.image
         self._repeats = self._repeats.after(frame.image)
         if self._config.same_in_a_row is not None and self._repeats.times >= self._config.same_in_a_row:
-            return Fault(f"camera {self._name} is frozen: the same image {self._repeats.times} times in a row")
+            return Fault(f"camera {self._name} {_why_the_same(frame.image)}: the same image {self._repeats.times} times in a row")
         return to_rgb(frame.image, frame.layout)
 
     # ------------------------------------------------------------ the thread
@@ -260,3 +265,14 @@ class LiveCamera:
             self._recent.append(isinstance(frame.image, Fault))
             self._matching.came(frame)
             self._changed.notify_all()
+
+
+def _why_the_same(image: NDArray[Any]) -> str:
+    """What a camera does whose images repeat. No noise is left in pixels that are black or white.
+
+    >>> import numpy as np
+    >>> _why_the_same(np.zeros((2, 2), np.uint8)), _why_the_same(np.eye(2))
+    ('sees nothing, all pixels are 0 (light, lens, exposure?)', 'is frozen')
+    """
+    level = image.flat[0]
+    return f"sees nothing, all pixels are {level} (light, lens, exposure?)" if (image == level).all() else "is frozen"

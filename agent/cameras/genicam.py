@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import byref, c_size_t, c_uint64
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 _BUFFERS = 8
 _CONTINUOUS = 0  # ARV_ACQUISITION_MODE_CONTINUOUS
 _STEP = 0.05
+_TRIGGER = "FrameStart"
+_OVERRULED = "another setting does that, one that comes after it, exposure_us or gain"
+_Value = bool | int | float | str
 _looking_round = threading.Lock()
 # Pixel Format Naming Convention: code of a buffer, and the layout it means here.
 _FORMATS = {
@@ -54,7 +57,7 @@ class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     time, or the camera's input that its cable is on, such as `Line1`. fire_within_ms: of `software`, latest that the camera is
     told after the part was triggered; later it would expose another place of the belt, and the part is a fault.
     exposure_us, gain: None leaves what the camera has. Mono10 and Mono12 are 16-bit images: the bundle's white_level must be
-    1023 or 4095. features: others by their GenICam name, in order.
+    1023 or 4095. features: others by their GenICam name, in order, `TriggerActivation` for instance; a selector is one of them.
     """
 
     camera: Annotated[str, Meta(min_length=1)]
@@ -69,6 +72,24 @@ class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
         super().__post_init__()
         if self.exposes is Exposes.TOLD and self.delay_ms < 0:
             raise ValueError(f"delay_ms {self.delay_ms:g} is for a camera with a cable: one told by software exposes afterwards")
+        for name, (wanted, key) in self._settled.items():
+            if (asked := self.features.get(name, wanted)) != wanted:
+                raise ValueError(f"features: {name} {asked!r} contradicts `{key}`, which makes it {wanted!r}: change `{key}`")
+
+    @property
+    def _settled(self) -> dict[str, tuple[str, str]]:
+        """Features that keys of their own decide, and these keys. Behind a selector another trigger may be meant."""
+        settled = {"PixelFormat": (str(self.pixel_format), "pixel_format")}
+        if self.features.get("TriggerSelector", _TRIGGER) == _TRIGGER:
+            settled["TriggerMode"] = ("Off" if self.exposes is Exposes.FREE else "On", "trigger")
+            if self.exposes is not Exposes.FREE:
+                settled["TriggerSource"] = (self.source, "trigger")
+        return settled
+
+    @property
+    def source(self) -> str:
+        """Of the trigger, by its GenICam name."""
+        return "Software" if self.exposes is Exposes.TOLD else self.trigger
 
     @property
     def exposes(self) -> Exposes:
@@ -111,13 +132,14 @@ class GenicamSource:
             self._library.stream_push_buffer(self._stream, buffer)
 
     def _image(self, buffer: int) -> NDArray[Any] | Fault:
-        """A copy: the buffer goes back to the camera."""
+        """A copy: the buffer goes back to the camera. Raises CameraLostError for another format: it is to be set anew."""
         width, height = self._library.buffer_get_image_width(buffer), self._library.buffer_get_image_height(buffer)
         code = self._library.buffer_get_image_pixel_format(buffer)
         size = c_size_t()
         start = self._library.buffer_get_image_data(buffer, byref(size))
         if code != self._code:
-            return Fault(f"a frame in pixel format {code:#010x}, expected {self._format} ({self._code:#010x})")
+            found = f"a frame in pixel format {code:#010x}, expected {self._format} ({self._code:#010x})"
+            raise CameraLostError(f"{found}: does another program set this camera?")
         if not start or size.value < bytes_of(self._layout, width, height):
             return Fault(f"torn frame: {size.value} bytes for {width}x{height} {self._format}")
         return array_of(ctypes.string_at(start, bytes_of(self._layout, width, height)), self._layout, width, height)
@@ -164,10 +186,17 @@ def _id_of(library: Aravis, wanted: str) -> str:
 
 
 def _apply(library: Aravis, camera: int, config: Config) -> None:
-    """All settings, each written and read back. Raises CameraLostError where the camera does not take one."""
+    """All settings, each written, and read back once all are. Raises CameraLostError where the camera does not take one.
+
+    The trigger comes before the features: Aravis sets selector, mode and edge with it, and switches the frame rate off.
+    """
     library.camera_clear_triggers(camera)
     library.camera_set_acquisition_mode(camera, _CONTINUOUS)
     _set(library, camera, "PixelFormat", config.pixel_format)
+    if config.exposes is not Exposes.FREE:
+        library.camera_set_trigger(camera, config.source.encode())
+    selects = "TriggerSelector" in config.features
+    own = library.camera_get_string(camera, b"TriggerSelector").decode() if selects else ""
     for name, value in config.features.items():
         _set(library, camera, name, value)
     for what, wanted in (("exposure_time", config.exposure_us), ("gain", config.gain)):
@@ -177,26 +206,47 @@ def _apply(library: Aravis, camera: int, config: Config) -> None:
                 _set(library, camera, automatic, "Off")
             getattr(library, f"camera_set_{what}")(camera, wanted)
             _verify(what, wanted, getattr(library, f"camera_get_{what}")(camera))
-    if config.trigger != "free":
-        source = "Software" if config.trigger == "software" else config.trigger
-        library.camera_set_trigger(camera, source.encode())
-        _verify("TriggerSource", source, library.camera_get_string(camera, b"TriggerSource").decode())
-        _verify("TriggerMode", "On", library.camera_get_string(camera, b"TriggerMode").decode())
+    if selects:
+        _set(library, camera, "TriggerSelector", own)
+    for name, value in {"PixelFormat": config.pixel_format, **config.features}.items():
+        if name.endswith("Selector"):
+            _set(library, camera, name, value)  # those behind it are of what it selects
+        else:
+            _verify(name, value, _get(library, camera, name, value), _OVERRULED)
+    if selects:
+        _set(library, camera, "TriggerSelector", own)  # of the trigger that Kensa tells, or waits for
+    if config.exposes is not Exposes.FREE:
+        for name, value in (("TriggerSource", config.source), ("TriggerMode", "On")):
+            _verify(name, value, _get(library, camera, name, value), "look at `trigger` and at `features`")
 
 
-def _set(library: Aravis, camera: int, name: str, value: bool | int | float | str) -> None:
-    kind = {bool: "boolean", int: "integer", float: "float", str: "string"}[type(value)]
+def _set(library: Aravis, camera: int, name: str, value: _Value) -> None:
     content = value.encode() if isinstance(value, str) else value
-    getattr(library, f"camera_set_{kind}")(camera, name.encode(), content)
-    found = getattr(library, f"camera_get_{kind}")(camera, name.encode())
-    _verify(name, value, found.decode() if isinstance(found, bytes) else found)
+    getattr(library, f"camera_set_{_kind(library, camera, name, value)}")(camera, name.encode(), content)
+    _verify(name, value, _get(library, camera, name, value))
 
 
-def _verify(name: str, wanted: bool | int | float | str, found: bool | int | float | str) -> None:
+def _get(library: Aravis, camera: int, name: str, like: _Value) -> _Value:
+    found = getattr(library, f"camera_get_{_kind(library, camera, name, like)}")(camera, name.encode())
+    return found.decode() if isinstance(found, bytes) else found
+
+
+def _kind(library: Aravis, camera: int, name: str, value: _Value) -> str:
+    """Of a feature that takes such a value; 10 stands for 10.0, too."""
+    kind = {bool: "boolean", int: "integer", float: "float", str: "string"}[type(value)]
+    if kind == "integer":
+        with suppress(CameraLostError):  # it is no number with decimals
+            library.camera_get_float(camera, name.encode())
+            return "float"
+    return kind
+
+
+def _verify(name: str, wanted: _Value, found: _Value, remedy: str = "which values does this camera allow?") -> None:
     """A camera rounds numbers to its own steps; more than that is another setting."""
-    close = math.isclose(wanted, found, rel_tol=_STEP) if isinstance(wanted, float) else wanted == found  # type: ignore[arg-type]
+    is_measure = isinstance(wanted, float) or isinstance(found, float)
+    close = math.isclose(wanted, found, rel_tol=_STEP) if is_measure else wanted == found  # type: ignore[arg-type]
     if not close:
-        raise CameraLostError(f"{name} is {found} after it was set to {wanted}: which values does this camera allow?")
+        raise CameraLostError(f"{name} is {found} after it was set to {wanted}: {remedy}")
 
 
 def _log_losses(library: Aravis, stream: int, config: Config) -> None:

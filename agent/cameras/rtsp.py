@@ -25,7 +25,7 @@ class Config(PipedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True)
     with nothing else in it. transport: `udp` where the camera speaks no TCP.
     """
 
-    url: Annotated[str, Meta(pattern=r"^rtsps?://[^@\s]+$", max_length=500)]
+    url: Annotated[str, Meta(pattern=r"^rtsps?://[^@\s\x00]+$", max_length=500)]
     user: str | None = None
     password_file: str | None = None
     transport: Annotated[str, Meta(pattern="^(tcp|udp)$")] = "tcp"
@@ -50,9 +50,11 @@ def _environment(config: Config) -> dict[str, str]:
     url = config.url
     if config.user is not None and config.password_file is not None:
         try:
-            password = Path(config.password_file).read_text().strip()
+            password = Path(config.password_file).read_text("utf-8-sig").strip()
         except OSError as e:
             raise CameraLostError(f"{config.password_file}: {e.strerror}: expected the password of {config.user}") from e
+        except ValueError as e:  # not told, it quotes from the password
+            raise CameraLostError(f"{config.password_file}: is no text in UTF-8, expected the password of {config.user}") from e
         parts = urlsplit(url)
         url = parts._replace(netloc=f"{quote(config.user, safe='')}:{quote(password, safe='')}@{parts.netloc}").geturl()
     options = f"rtsp_transport;{config.transport}|fflags;nobuffer|flags;low_delay|analyzeduration;500000"

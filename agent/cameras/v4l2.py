@@ -19,7 +19,7 @@ _OPENS_WITHIN_S = 5.0
 class Config(PipedConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """path: a link below /dev/v4l, by id or by path. fourcc: of the format, such as MJPG or YUYV; None leaves the device's."""
 
-    path: Annotated[str, Meta(min_length=1)]
+    path: Annotated[str, Meta(pattern=r"^[^\x00]+$")]
     fourcc: Annotated[str, Meta(pattern="^[A-Z0-9]{4}$")] | None = None
 
     def __post_init__(self) -> None:

@@ -46,13 +46,14 @@ def capture(arguments: list[str]) -> int:
         "--out", type=Path, required=True, metavar="DIR", help=f"photographs are added, none is ever overwritten; {of_camera}"
     )
     parser.add_argument("--parts", type=_at_least_one, required=True, metavar="N", help="how many")
+    parser.add_argument("--recipe", type=int, metavar="R", help="by its cameras' settings; needed where the line has recipes")
     parser.add_argument("--label", default="good", help="what the parts are: good (default), or the name of a defect")
     options = parser.parse_args(arguments)
     try:
         label = msgspec.convert(options.label, Name)
     except msgspec.ValidationError as e:
         raise ConfigError(f"--label {options.label!r}: expected a name such as good or scratch") from e
-    line = load_line(options.line)
+    line = _by(load_line(options.line), options.recipe)
     become_owner(line.state)
     out = options.out.resolve()
     own = {camera: out.with_name(f"{out.name}-{camera}") for camera in line.bundles}
@@ -66,10 +67,21 @@ def capture(arguments: list[str]) -> int:
     return 0
 
 
+def _by(line: Line, recipe: int | None) -> Line:
+    """The line as this recipe has it. Raises ConfigError where none is named, and there are some, or there is none of it."""
+    if recipe is None and not line.recipes:
+        return line
+    if recipe is None or recipe not in line.recipes:
+        those = ", ".join(f"{number} ({one.product})" for number, one in line.recipes.items())
+        wanted = f"one of its recipes: {those}" if those else "none, the line has no recipes"
+        raise ConfigError(f"{line.file}: --recipe {'is missing' if recipe is None else recipe}: expected {wanted}")
+    return line.recipes[recipe]
+
+
 def _at_least_one(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, at least 1")
+    return int(text)
 
 
 def _photograph(line: Line, folders: Mapping[str, Path], parts: int) -> None:

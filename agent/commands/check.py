@@ -1,4 +1,4 @@
-"""`kensa check`: a line's configuration as it was understood, and what is wrong with it; starts nothing."""
+"""`kensa check`: a line's configuration as it was understood, and what is wrong with it; no part is judged."""
 
 import argparse
 import os
@@ -15,6 +15,7 @@ from agent.cameras import CameraConfig, CameraLostError, trouble_of
 from agent.cameras._source import Exposes
 from agent.config import Line, load_line
 from agent.drivers import ConfigError
+from agent.only_one import is_held
 from agent.runtimes import CPU, place_wanted
 from agent.serving.choice import chosen
 from agent.serving.local_calibration import calibrated_here
@@ -41,7 +42,7 @@ class Judges(msgspec.Struct, frozen=True):
 
 
 def check(arguments: list[str]) -> int:
-    """Reads a line's configuration and its bundle, prints them resolved, and starts nothing."""
+    """Reads a line's configuration and its bundles and prints them resolved; opens its cameras for a moment, unless it runs."""
     parser = argparse.ArgumentParser(prog="kensa check", description=check.__doc__, epilog="example: kensa check line.yaml")
     parser.add_argument("line", type=Path, help="the line's YAML file")
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
@@ -123,14 +124,25 @@ def _for_people(judges: Judges) -> str:
 def _notes(line: Line) -> Iterator[str]:
     """What a start would get over, and people should know. Raises ConfigError for a camera that cannot be."""
     looked_at: list[tuple[str, CameraConfig]] = []
+    in_use = _why_in_use(line)
+    if in_use:
+        yield in_use
     for one in line.each:
         for name, camera in one.cameras.items():
             named = f"{_of_recipe(one)}cameras.{name}"
-            if (name, camera) not in looked_at:
+            if not in_use and (name, camera) not in looked_at:
                 looked_at.append((name, camera))
                 yield from _missing(camera, named, line)
             yield from _impatient(camera, named, one)
             yield from _out_of_order(camera, named, one)
+
+
+def _why_in_use(line: Line) -> str:
+    """Why its cameras are left alone, empty where they are not: what opens them takes them away from a line that runs."""
+    try:
+        return "cameras: in use by the running line, not looked at: see its state" if is_held(line.state, "inspect") else ""
+    except OSError as e:
+        return f"cameras: not looked at, for nobody knows whether the line runs: {line.state}: {e.strerror}"
 
 
 def _impatient(camera: CameraConfig, name: str, line: Line) -> Iterator[str]:

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.broker.error import BrokerLostError
 from agent.broker.login import certificate_trouble, password_of, tls_context
 from agent.bundle import BundleError
-from agent.cameras import CameraLostError, trouble_of
+from agent.cameras import CameraConfig, CameraLostError, trouble_of
 from agent.clock import utc
 from agent.config import Line
 from agent.doctor.certificate import check_certificates, check_validity, validity_of
@@ -97,16 +97,33 @@ def _model(line: Line, bundle: Path, whose: str = "") -> Finding:
 def _cameras(line: Line) -> Iterator[Finding]:
     try:
         with only_one(line.state, "inspect"):
-            for name, camera in line.cameras.items():
+            for name, camera, whose in _each_camera(line):
                 try:
                     trouble = trouble_of(camera, _WITHIN_S)
-                    yield fail(f"camera {name}", trouble, _CAMERA) if trouble else ok(f"camera {name}", "opened")
                 except CameraLostError as e:
-                    yield fail(f"camera {name}", str(e), _CAMERA)
+                    trouble = str(e)
+                yield fail(f"camera {name}", f"{whose}{trouble}", _CAMERA) if trouble else ok(f"camera {name}", f"{whose}opened")
     except AlreadyRunningError:
         yield ok("cameras", "in use by the running line: see its state")
     except OSError as e:
         yield fail("cameras", f"not looked at: {e}", "see the lines about rights")
+
+
+def _each_camera(line: Line) -> list[tuple[str, CameraConfig, str]]:
+    """Each camera once with each of its settings, and which recipes have these; not said where all do."""
+    found: list[tuple[str, CameraConfig, list[Line]]] = []
+    for one in line.each:
+        for name, camera in one.cameras.items():
+            same = next((those for known, config, those in found if (known, config) == (name, camera)), None)
+            if same is None:
+                found.append((name, camera, [one]))
+            else:
+                same.append(one)
+    return [(name, camera, _recipes(those) if len(those) < len(line.each) else "") for name, camera, those in found]
+
+
+def _recipes(some: list[Line]) -> str:
+    return f"recipe {', '.join(f'{one.recipe} ({one.product})' for one in some)}: "
 
 
 def _gate(line: Line) -> Finding:

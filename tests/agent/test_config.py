@@ -137,6 +137,13 @@ def test_what_is_left_out_gets_its_default(state: Path) -> None:
         pytest.param(
             "period_ms: 500", "period_ms: true", r":6: trigger\.period_ms: expected `float`, got `bool`", id="bool for a number"
         ),
+        pytest.param(
+            "path: photographs", "path: p, repeat: no", r":5: cameras\.top\.repeat: .* 'no' is a word here, write false", id="no"
+        ),
+        pytest.param(
+            "path: photographs", "path: p, repeat: Yes", r":5: .*expected `bool`, got `str`: 'Yes' is .*, write true", id="yes"
+        ),
+        pytest.param("station: press-3", "station: true", r":1: station: expected `str`, got `bool`", id="true is no word"),
         pytest.param("travel_ms: 600", "travel_ms: .nan", r":9: gate\.travel_ms: expected", id="nan"),
         pytest.param("lead_ms: 40", "lead_ms: .nan", r":10: gate\.lead_ms: expected", id="nan where zero is allowed"),
         pytest.param("travel_ms: 600", "travel_ms: .inf", r":9: gate\.travel_ms: expected", id="infinite"),
@@ -277,6 +284,14 @@ def test_bytes_that_are_no_text_are_refused(state: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"line\.yaml"):
         load_line(state / "line.yaml")
+
+
+def test_what_cameras_call_off_is_a_word_and_only_true_and_false_are_not(state: Path) -> None:
+    (state / "some.yaml").write_text("[Off, on, NO, yes, y, true, True, FALSE, false, null, 10, ~]")
+
+    content, _ = read_yaml(state / "some.yaml")
+
+    assert content == ["Off", "on", "NO", "yes", "y", True, True, False, False, None, 10, None]
 
 
 def test_every_key_knows_its_line(state: Path) -> None:

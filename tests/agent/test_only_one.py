@@ -7,7 +7,7 @@ import pytest
 from kensa_process import running
 from waiting import wait_until
 
-from agent.only_one import AlreadyRunningError, only_one
+from agent.only_one import AlreadyRunningError, is_held, only_one
 
 ON_A_FULL_DISK = """
 import resource, signal, sys
@@ -72,3 +72,13 @@ def test_a_role_is_free_again_after_its_process_was_killed(tmp_path: Path) -> No
 def test_a_disk_too_full_to_say_who_holds_a_role_keeps_nobody_from_starting(tmp_path: Path) -> None:
     with running("-c", ON_A_FULL_DISK, str(tmp_path), log_file=tmp_path / "log") as starting:
         assert starting.process.wait(30) == 7
+
+
+def test_who_asks_whether_a_role_is_held_makes_nothing_and_holds_nothing(tmp_path: Path) -> None:
+    unknown = is_held(tmp_path / "state", "eject")
+    with only_one(tmp_path, "eject"):
+        during = is_held(tmp_path, "eject")
+    after = is_held(tmp_path, "eject")
+
+    assert (unknown, during, after) == (False, True, False)
+    assert not (tmp_path / "state").exists()

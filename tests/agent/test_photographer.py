@@ -10,6 +10,7 @@ import pytest
 from photographed import PLAIN, all_by, photographed
 from waiting import wait_until
 
+from agent.cameras import process
 from agent.cameras._live import LiveCamera
 from agent.cameras._live_config import LiveConfig
 from agent.cameras._source import Exposes, Frame
@@ -99,6 +100,17 @@ def test_a_camera_that_is_told_to_expose_does_so_while_the_parts_before_are_stil
             wait_until(lambda: source.exposed == 2)  # and nobody has fetched the first part's photograph yet
 
             assert [seen(photographer.answer(trigger, PLAIN)) for trigger in (first, second)] == [1, 2]
+
+
+def test_what_is_wrong_is_told_by_the_name_that_a_camera_has_in_the_line() -> None:
+    """Two of one program have no other names."""
+    config = process.Config(command=("false",), width=4, height=4)
+    with config.open() as left, config.open() as right, Photographer({"left": left, "right": right}) as photographer:
+        wait_until(lambda: photographer.trouble.count("ended with status 1") == 2)
+
+        assert photographer.trouble.startswith("left: camera false lost: ")
+        assert "; right: camera false lost: " in photographer.trouble
+        assert photographer.away.count("ended with status 1") == 2
 
 
 def test_each_part_has_its_own_photograph_in_the_order_of_the_triggers(photographer: Photographer, camera: Counting) -> None:

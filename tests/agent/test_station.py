@@ -249,10 +249,10 @@ def test_the_gate_hears_while_attaching_that_a_camera_is_not_there_and_at_once_w
         camera.is_there = True
         gate.wait_for_able()
         camera.is_there = False
-        gate.wait_for_unable("camera top lost: no cable")
+        gate.wait_for_unable("top: camera top lost: no cable")
 
     (attach,) = (message for message in gate.heard if isinstance(message, Attach))
-    assert attach.unable == "camera top lost: no cable"
+    assert attach.unable == "top: camera top lost: no cable"
 
 
 def test_the_gate_hears_of_a_pause_and_of_a_leaving_process_before_its_last_parts_are_through(line: Line, gate: GateEnd) -> None:

@@ -21,7 +21,7 @@ from agent.cameras._video import frames
 
 
 def test_c4_from_the_second_equal_image_on_a_camera_is_frozen_and_it_ends_by_itself() -> None:
-    frozen_for_a_while = "bytes(64 * 48 * 3) if n < 100 else os.urandom(64 * 48 * 3)"
+    frozen_for_a_while = "bytes(range(256)) * 36 if n < 100 else os.urandom(64 * 48 * 3)"
     with of_process(writing(frozen_for_a_while)).open() as camera:
         wait_until(lambda: gives_images(camera))
 
@@ -29,6 +29,40 @@ def test_c4_from_the_second_equal_image_on_a_camera_is_frozen_and_it_ends_by_its
 
         wait_until(lambda: gives_images(camera))
     assert ["frozen" in reason for reason in frozen] == [True] * 3
+
+
+@pytest.mark.parametrize("level", [0, 255], ids=["black", "white"])
+def test_c4_c7_a_camera_that_sees_nothing_is_not_told_of_as_frozen(level: int) -> None:
+    with of_process(writing(f"bytes([{level}]) * (64 * 48 * 3)")).open() as camera:
+        wait_for_fault(camera, f"sees nothing, all pixels are {level} (light, lens, exposure?)")
+
+
+PRINTS = """
+import os, sys, time
+print("creating the output stream ...", flush=True)
+n, row = 0, bytes([255]) + bytes(63)
+while True:
+    frame = row * 47 + n.to_bytes(64, "big")
+    while frame:
+        frame = frame[os.write(int(sys.argv[1]), frame) :]
+    n += 1
+    print("a word between two frames", flush=True) if n % 5 == 0 else None
+    time.sleep(0.02)
+"""
+
+
+def test_c6_what_a_program_prints_shifts_no_frame_that_comes_by_a_descriptor_of_its_own(tmp_path: Path) -> None:
+    """As the example for a Jetson has it: the first column is white."""
+    (tmp_path / "prints.py").write_text(PRINTS)
+    command = ("sh", "-c", f"exec {sys.executable} {tmp_path / 'prints.py'} 3 3>&1 1>&2")
+    with of_process(command, layout="mono8").open() as camera:
+        wait_until(lambda: gives_images(camera))
+
+        taken = [shoot(camera) for _ in range(20)]
+
+    images = [image[:-1, :, 0] for image in taken if isinstance(image, np.ndarray)]
+    assert len(images) == 20
+    assert [(set(image[:, 0]), set(image[:, 1:].flatten())) for image in images] == [({255}, {0})] * 20
 
 
 def test_c6_a_frame_that_its_program_did_not_finish_is_never_an_image() -> None:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 from broker import Broker
-from fake_cameras import gige
+from fake_cameras import gige, with_falling_edge
 from gate_end import GateEnd, gate_end
 from kensa_process import kensa
 from photographed import photographed
@@ -25,6 +25,7 @@ from small_camera import gives_images, reason_of, shoot, wait_for_fault, write_l
 from waiting import wait_until
 
 from agent.cameras import CameraLostError, genicam
+from agent.cameras._aravis import aravis
 from agent.cameras._live import LiveCamera
 from agent.cameras._live_config import LiveConfig
 from agent.cameras._source import Exposes, Frame
@@ -146,8 +147,9 @@ def test_c3_a_camera_that_comes_back_with_other_settings_is_set_again_before_it_
         ({"features": {"AcquisitionMode": "Sometimes"}}, "Sometimes"),
         ({"features": {"NoSuch": "On"}}, "NoSuch"),
         ({"trigger": "Line77"}, "Line77"),
+        ({"features": {"GainAuto": "Continuous"}, "gain": 1.0}, "GainAuto is Off after it was set to Continuous: another"),
     ],
-    ids=["value", "feature", "input"],
+    ids=["value", "feature", "input", "overruled"],
 )
 def test_c3_a_setting_that_the_camera_does_not_take_keeps_it_lost_and_is_named(
     serial: str, settings: dict[str, object], says: str
@@ -156,6 +158,61 @@ def test_c3_a_setting_that_the_camera_does_not_take_keeps_it_lost_and_is_named(
         wait_until(lambda: says in camera.trouble, timeout_s=20)
 
         assert says in reason_of(shoot(camera))
+
+
+@contextmanager
+def two_edged(serial: str, folder: Path, **settings: object) -> Iterator[genicam.GenicamSource]:
+    """A camera whose triggers know both edges, opened with these settings."""
+    (folder / "camera.xml").write_text(with_falling_edge())
+    config = gige_config(serial, **settings)
+    with gige(serial, description=folder / "camera.xml"):
+        wait_until(lambda: is_found(serial), timeout_s=20)
+        with genicam._opened(config) as source:
+            yield source
+
+
+def is_found(serial: str) -> bool:
+    with contextlib.suppress(CameraLostError):
+        return bool(genicam._id_of(aravis(), serial))
+    return False
+
+
+def settings_of(source: genicam.GenicamSource, *names: str) -> list[str]:
+    return [aravis().camera_get_string(source._camera, name.encode()).decode() for name in names]
+
+
+@pytest.mark.parametrize("trigger", ["software", "Line0", "free"])
+def test_c3_the_edge_of_the_trigger_is_the_one_that_was_asked_for(serial: str, tmp_path: Path, trigger: str) -> None:
+    with two_edged(serial, tmp_path, trigger=trigger, features={"TriggerActivation": "FallingEdge"}) as source:
+        assert settings_of(source, "TriggerActivation") == ["FallingEdge"]
+
+
+def test_c3_features_behind_a_selector_are_of_what_it_selects_and_the_trigger_stays_the_one_of_kensa(
+    serial: str, tmp_path: Path
+) -> None:
+    features = {"TriggerActivation": "FallingEdge", "TriggerSelector": "AcquisitionStart", "TriggerSource": "Line0"}
+    names = ("TriggerSelector", "TriggerActivation", "TriggerSource", "TriggerMode")
+    with two_edged(serial, tmp_path, features=features) as source:
+        own = settings_of(source, *names)
+        aravis().camera_set_string(source._camera, b"TriggerSelector", b"AcquisitionStart")
+        other = settings_of(source, *names)
+
+    assert own == ["FrameStart", "FallingEdge", "Software", "On"]
+    assert other == ["AcquisitionStart", "RisingEdge", "Line0", "Off"]
+
+
+def test_c3_a_whole_number_is_a_number_for_a_feature_with_decimals_too(serial: str) -> None:
+    with gige(serial), gige_config(serial, features={**SMALL, "AcquisitionFrameRate": 10}).open() as camera:
+        wait_until(lambda: gives_images(camera), timeout_s=20)
+
+
+def test_c8_a_frame_in_another_format_is_a_lost_camera_and_no_torn_frame(serial: str, tmp_path: Path) -> None:
+    with two_edged(serial, tmp_path, pixel_format="Mono16") as source:
+        eight_bit = genicam.GenicamSource(aravis(), source._camera, source._stream, gige_config(serial))
+        eight_bit.fire()
+
+        with pytest.raises(CameraLostError, match=r"a frame in pixel format 0x01100007, expected Mono8 \(0x01080001\): does"):
+            eight_bit.next_frame(10.0)
 
 
 def test_c3_a_camera_has_the_other_recipes_settings_after_a_change_over(serial: str) -> None:

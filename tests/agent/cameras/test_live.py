@@ -4,15 +4,15 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from waiting import wait_until
 
-from agent.cameras import CameraLostError
+from agent.cameras import CameraLostError, trouble_of
 from agent.cameras._live import LiveCamera
 from agent.cameras._live_config import LiveConfig
 from agent.cameras._source import Exposes, Frame
@@ -363,6 +363,37 @@ def test_a_thread_that_dies_of_a_mistake_is_loud() -> None:
 
         with pytest.raises(RuntimeError, match="the thread of camera top stopped"):
             camera.shoot(time.monotonic_ns())
+
+        assert camera.trouble == "the thread of camera top stopped: KeyError('a mistake of ours')"
+        assert not camera.is_there
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A camera's section; what is done at each attempt to open it."""
+
+    attempt: Callable[[], contextlib.AbstractContextManager[Scripted]]
+
+    def open(self) -> LiveCamera:
+        return LiveCamera("top", self.attempt, LiveConfig(), Exposes.TOLD)
+
+
+def test_who_asks_what_is_wrong_with_a_camera_waits_until_that_is_known() -> None:
+    def answers_late() -> contextlib.AbstractContextManager[Scripted]:
+        threading.Event().wait(0.5)
+        raise CameraLostError("it does not answer")
+
+    assert trouble_of(Opening(answers_late), within_s=0.1) == "camera top lost: it does not answer"
+
+
+def test_of_a_camera_that_does_not_even_say_why_it_does_not_answer_that_is_told_in_the_end() -> None:
+    def hangs() -> contextlib.AbstractContextManager[Scripted]:
+        threading.Event().wait(2.0)
+        raise CameraLostError("known too late")
+
+    found = trouble_of(Opening(hangs), within_s=0.1, known_within_s=0.3)
+
+    assert found == "camera top lost: it has not answered yet, or sends nothing"
 
 
 def test_a_delay_beyond_the_timeout_is_refused() -> None:

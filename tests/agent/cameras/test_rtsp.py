@@ -1,6 +1,7 @@
 """A network camera's password: in its file and in the address that only its own process sees."""
 
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -8,8 +9,9 @@ import pytest
 from fake_cameras import writing
 from waiting import wait_until
 
-from agent.cameras import process
+from agent.cameras import process, v4l2
 from agent.cameras.rtsp import Config, _environment
+from agent.inspection import Fault
 
 ADDRESS = "rtsp://127.0.0.1:1/line"
 
@@ -51,6 +53,37 @@ def test_a_missing_password_file_is_named() -> None:
         wait_until(lambda: "/nowhere/password: No such file" in camera.trouble)
 
         assert "expected the password of kensa" in camera.trouble
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_password_file_that_is_no_text_is_named_and_ends_nothing(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "password").write_bytes("grün".encode(encoding))
+    config = Config(url=ADDRESS, width=64, height=48, user="kensa", password_file=str(tmp_path / "password"))
+    with config.open() as camera:
+        wait_until(lambda: f"{tmp_path / 'password'}: is no text in UTF-8, expected the password of kensa" in camera.trouble)
+
+        assert isinstance(camera.shoot(time.monotonic_ns()), Fault)
+
+
+def test_a_mark_that_an_editor_puts_before_the_password_is_none_of_it(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes("grün\r\n".encode("utf-8-sig"))
+    config = Config(url=ADDRESS, width=64, height=48, user="kensa", password_file=str(tmp_path / "password"))
+
+    assert _environment(config)["KENSA_URL"] == "rtsp://kensa:gr%C3%BCn@127.0.0.1:1/line"
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [
+        ({"command": ["camera", "-n\0"], "width": 4, "height": 4}, process.Config),
+        ({"url": "rtsp://camera/\0", "width": 4, "height": 4}, Config),
+        ({"path": "/dev/v4l/by-id/\0", "width": 4, "height": 4}, v4l2.Config),
+    ],
+    ids=["process", "rtsp", "v4l2"],
+)
+def test_what_no_program_can_be_given_is_refused(section: dict[str, object], kind: type) -> None:
+    with pytest.raises(msgspec.ValidationError, match="matching regex"):
+        msgspec.convert(section, kind)
 
 
 def test_what_a_program_says_of_its_address_is_told_without_login() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from kensa_process import kensa
 from line_file import write_line
+from small_bundle import write_photographs
 
 from agent.commands.capture import hint
 from agent.watch import Look
@@ -56,6 +57,53 @@ def test_a_camera_with_a_bundle_of_its_own_has_photographs_of_its_own_to_train_o
     assert [name.rpartition("-")[2] for name in files_in(out / "train" / "good")] == ["back.png", "top.png"] * 2
     assert [name.rpartition("-")[2] for name in files_in(tmp_path / "data-side" / "train" / "good")] == ["side.png"] * 2
     assert [row.split()[5] for row in finished.stdout.splitlines()[-2:]] == [str(out), str(tmp_path / "data-side")]
+
+
+RECIPES = """\
+recipes:
+  1: {name: lids, cameras: {top: {path: lids}}}
+  2: {name: caps, cameras: {top: {path: caps}}}
+"""
+
+
+def test_a_line_with_recipes_photographs_by_the_one_that_is_named(state: Path, tmp_path: Path) -> None:
+    line, out = write_line(state, tmp_path / "no-bundle-yet"), tmp_path / "data"
+    line.write_text(line.read_text() + RECIPES)
+    write_photographs(state / "caps", 2, defects=frozenset({0, 1}))
+
+    finished = kensa("capture", str(line), "--out", str(out), "--parts", "2", "--recipe", "2")
+
+    assert finished.returncode == 0, finished.stderr
+    taken = [cv2.imread(str(file)) for file in sorted((out / "train" / "good").iterdir())]
+    shown = [cv2.imread(str(file)) for file in sorted((state / "caps").iterdir())]
+    assert [np.array_equal(*pair) for pair in zip(taken, shown, strict=True)] == [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("recipes", "asked", "says"),
+    [
+        (RECIPES, [], "--recipe is missing: expected one of its recipes: 1 (lids), 2 (caps)"),
+        (RECIPES, ["--recipe", "3"], "--recipe 3: expected one of its recipes: 1 (lids), 2 (caps)"),
+        ("", ["--recipe", "1"], "--recipe 1: expected none, the line has no recipes"),
+    ],
+    ids=["none", "unknown", "no recipes"],
+)
+def test_whose_photographs_they_would_be_is_asked_before_one_is_taken(
+    state: Path, tmp_path: Path, recipes: str, asked: list[str], says: str
+) -> None:
+    line = write_line(state, tmp_path / "no-bundle-yet")
+    line.write_text(line.read_text() + recipes)
+
+    finished = kensa("capture", str(line), "--out", str(tmp_path / "data"), "--parts", "1", *asked)
+
+    assert (finished.returncode, (tmp_path / "data").exists()) == (2, False)
+    assert says in finished.stderr
+
+
+def test_a_number_of_parts_that_is_none_is_told_of(state: Path, tmp_path: Path) -> None:
+    finished = kensa("capture", str(write_line(state, tmp_path)), "--out", str(tmp_path / "data"), "--parts", "two")
+
+    assert "argument --parts: 'two': expected a number, at least 1" in finished.stderr
 
 
 def test_a_well_lit_photograph_of_12_bits_is_not_called_dark(state: Path, tmp_path: Path) -> None:

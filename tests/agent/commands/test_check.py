@@ -15,6 +15,7 @@ from agent.bundle import open_bundle
 from agent.commands.check import describe
 from agent.config import load_line
 from agent.drivers import driver
+from agent.only_one import only_one
 from agent.serving import choice, local_calibration
 from agent.serving.local_calibration import LocalTable, artifact_sha256
 from kensa import main
@@ -64,6 +65,18 @@ def test_check_notes_a_camera_that_is_waited_for_longer_than_a_part_has(state: P
     ended = kensa("check", str(file))
 
     assert "note: cameras.top: timeout_ms 380 is not below the 380 ms that a part has" in ended.stdout
+
+
+def test_check_leaves_the_cameras_of_a_line_that_runs_alone(state: Path, small_bundle: Path) -> None:
+    """What opens a camera takes it from the line; this one has lost its photographs since."""
+    file = write_line(state, small_bundle)
+    with only_one(state / "state", "inspect"):
+        [photograph.unlink() for photograph in (state / "photographs").iterdir()]
+        running = kensa("check", str(file))
+    standing = kensa("check", str(file))
+
+    assert (running.returncode, standing.returncode) == (0, 2)
+    assert "note: cameras: in use by the running line, not looked at: see its state\n" in running.stdout
 
 
 def test_the_configuration_is_readable_and_one_could_write_it_so(state: Path, small_bundle: Path) -> None:

@@ -210,6 +210,20 @@ def test_a_camera_that_is_not_there_is_named(line: Line) -> None:
     assert named(check_line(line), "camera top").health is Health.FAIL
 
 
+def test_the_cameras_of_every_recipe_are_looked_at_each_with_each_of_its_settings(line: Line) -> None:
+    recipes = "recipes:\n  1: {name: lids}\n  2: {name: caps, cameras: {top: {path: nowhere}}}\n  3: {name: cans}\n"
+    side = "  side: {type: folder, path: photographs}\n"
+    line.file.write_text(line.file.read_text().replace("trigger:", f"{side}trigger:", 1) + recipes)
+
+    found = [one for one in check_line(load_line(line.file)) if one.name.startswith("camera ")]
+
+    assert [(one.name, one.found.partition(" is not")[0], one.health) for one in found] == [
+        ("camera top", "recipe 1 (lids), 3 (cans): opened", Health.OK),
+        ("camera side", "opened", Health.OK),
+        ("camera top", f"recipe 2 (caps): {line.file.parent / 'nowhere'}", Health.FAIL),
+    ]
+
+
 def test_a_password_that_others_can_read_is_told(line: Line, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("right")
