@@ -17,6 +17,7 @@ from agent.set_aside import set_aside
 log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 4096  # of a file system
+_SMALL_BYTES = 1 << 25  # read through in a tenth of a second
 _AT_ONCE = 200  # deletions in one transaction
 _NEW = ".new"
 
@@ -34,6 +35,10 @@ def place(number: int, worth: Worth, time: str, part: str, camera: str) -> str:
     stamp = time.replace("-", "").replace(":", "")
     name = f"{number}_{worth.name.lower()}_{stamp}_{part.replace('/', '-')}_{camera}.png"
     return f"{number // 100_000:05d}/{number // 1000 % 100:02d}/{name}"
+
+
+class TooLargeError(NoRoomError):
+    """It alone is more than the budget."""
 
 
 class Album:
@@ -68,8 +73,11 @@ class Album:
     def make_room_in_budget(self, wanted: int, worth: Worth) -> None:
         """Deletes what is worth least, and nothing that is worth more than what comes; a reject may take any place.
 
-        Raises NoRoomError where that is not enough.
+        Raises NoRoomError where that is not enough, TooLargeError where nothing would be.
         """
+        if wanted > self._budget:
+            found = f"an image takes {wanted / 1e6:.1f} MB, and record.mb is {self._keep.mb:g} for all of them"
+            raise TooLargeError(f"{found}: make that larger")
         at_most = None if worth is Worth.REJECT else worth
         while (excess := self._index.total()[1] + wanted - self._budget) > 0:
             least = self._index.least_worth(_AT_ONCE, at_most)
@@ -125,13 +133,20 @@ class Album:
                 file.unlink(missing_ok=True)
 
 
-def open_index(folder: Path) -> RecordIndex:
-    """The index of a folder; a broken one is set aside and made again from the names of the files.
+def open_index(folder: Path, is_suspect: bool = False) -> RecordIndex:
+    """The index of a folder; a broken one is set aside and made again from the names of the files. is_suspect: an error was met
+    in it, so that all of it is read, which takes half a minute for 2 GB; a small one is read anyway.
 
     Raises OSError, and sqlite3.Error where that does not help.
     """
     try:
-        return RecordIndex(folder)
+        index = RecordIndex(folder)
+        with contextlib.ExitStack() as unless_whole:
+            unless_whole.callback(index.db.close)
+            if is_suspect or (folder / INDEX).stat().st_size < _SMALL_BYTES:
+                _check_pages(index.db)
+            unless_whole.pop_all()
+        return index
     except sqlite3.OperationalError:
         raise  # the disk, or another process: nothing is broken
     except sqlite3.DatabaseError as e:
@@ -140,6 +155,11 @@ def open_index(folder: Path) -> RecordIndex:
     index = RecordIndex(folder)
     index.found_again(_found_again(folder / IMAGES))
     return index
+
+
+def _check_pages(db: sqlite3.Connection) -> None:
+    if (found := str(db.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
+        raise sqlite3.DatabaseError(found)
 
 
 def _found_again(images: Path) -> Iterator[Kept]:

@@ -18,7 +18,7 @@ from agent.give_way import this_thread_gives_way
 from agent.inspection import Fault, Outcome, Prediction, Reading, Verdict
 from agent.observation.picture import heat_over, lossless
 from agent.observation.seen import Seen
-from agent.record.album import Album, NoRoomError, open_index, place
+from agent.record.album import Album, NoRoomError, TooLargeError, open_index, place
 from agent.record.index import RecordIndex
 from agent.record.table import Kept, Worth
 from agent.sections import KeepImages
@@ -117,13 +117,16 @@ class Record:
 
     def _run(self) -> None:
         this_thread_gives_way()  # a photograph takes it some 80 ms of compression
+        is_suspect = False
         try:
             while True:
                 try:
-                    with open_index(self._folder) as index:
+                    with open_index(self._folder, is_suspect) as index:
+                        is_suspect = False
                         self._write(index)
                     return
                 except (OSError, sqlite3.Error) as e:
+                    is_suspect |= _is_of_the_index(e)
                     self._cannot(e)
                 if self._stop.wait(1.0):
                     return
@@ -149,14 +152,18 @@ class Record:
                 self._add(album, offer, produced_s)
                 index.produced(produced_s)
                 self.trouble = ""
-            except NoRoomError:
+            except NoRoomError as e:
                 self.drops["record budget"] += 1
+                if isinstance(e, TooLargeError):
+                    self._cannot(e)
             except (OSError, sqlite3.Error) as e:
                 self.drops["record disk"] += 1
                 self._cannot(e)
                 with contextlib.suppress(OSError, sqlite3.Error):
                     album.tidy_up()
                     album.make_room_on_disk(0)
+                if _is_of_the_index(e):
+                    raise
             self._images, self._bytes, _ = index.total()
             self._newest = album.next_number() - 1
 
@@ -191,3 +198,8 @@ class Record:
         if trouble != self.trouble:
             log.error("%s: %s", self._folder, trouble)
         self.trouble = trouble
+
+
+def _is_of_the_index(error: Exception) -> bool:
+    """A broken file, not a disk that is full or another process: it is opened anew, and made again."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)

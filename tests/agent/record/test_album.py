@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from record_filler import kept
 from small_record import (
     COST,
     KEEP,
+    PNG,
     UTC,
     add,
     album,
@@ -23,11 +25,13 @@ from small_record import (
 )
 from waiting import wait_until
 
-from agent.record.album import NoRoomError, place
+from agent.record.album import NoRoomError, TooLargeError, place
 from agent.record.gallery import Gallery
 from agent.record.index import RecordIndex
 from agent.record.record import Record
 from agent.record.table import IMAGES, INDEX, Review, Worth
+
+ROOT_OF_BY_WORTH = "SELECT rootpage FROM sqlite_master WHERE name = 'by_worth'"
 
 
 def test_the_budget_holds_and_what_is_worth_least_goes_first_the_oldest_before_the_newest(tmp_path: Path) -> None:
@@ -55,6 +59,16 @@ def test_a_sample_takes_no_rejects_place(tmp_path: Path) -> None:
             add(one, Worth.PASS)
 
     assert [kind for kind, _ in listed(tmp_path)] == ["REJECT", "REJECT"]
+
+
+def test_an_image_larger_than_the_whole_budget_takes_no_place_at_all(tmp_path: Path) -> None:
+    with album(tmp_path, replace(KEEP, mb=1.0)) as (one, _):
+        number = [add(one, Worth.REJECT) for _ in range(5)][-1] + 1
+
+        with pytest.raises(TooLargeError, match=r"an image takes 1\.5 MB, and record\.mb is 1 for all of them: make that larger"):
+            one.add(kept(number, Worth.REJECT, 1_500_000, place(number, Worth.REJECT, UTC, "boot/6", "top")), PNG, b"")
+
+    assert len(listed(tmp_path)) == len(files(tmp_path)) == 5
 
 
 def test_what_a_person_has_judged_goes_last(tmp_path: Path) -> None:
@@ -130,6 +144,30 @@ def test_s4_a_broken_index_is_set_aside_and_made_again_from_the_names_of_the_fil
     assert after[:2] == before[:2]
     assert times == {UTC}
     assert (tmp_path / f"{INDEX}.broken-0").exists()
+
+
+@pytest.mark.parametrize("small_bytes", [1 << 25, 0], ids=["small, looked through when opened", "large, opened anew"])
+def test_s4_a_damaged_page_of_the_index_costs_no_later_image(
+    tmp_path: Path, small_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.record.album._SMALL_BYTES", small_bytes)
+    with album(tmp_path) as (one, _):
+        [add(one, Worth.REJECT) for _ in range(300)]
+    with closing(sqlite3.connect(tmp_path / INDEX)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((size,), (root,)) = (db.execute("PRAGMA page_size").fetchone(), db.execute(ROOT_OF_BY_WORTH).fetchone())
+    content = (tmp_path / INDEX).read_bytes()
+    (tmp_path / INDEX).write_bytes(content[: (root - 1) * size] + b"\xa5" * size + content[root * size :])
+
+    with Record(tmp_path, KEEP) as record:
+        offer(record, 1000, reading(2.0))  # what finds the damage in a large one
+        wait_until(lambda: record.waiting == 0)
+        wait_until(lambda: (tmp_path / f"{INDEX}.broken-0").exists())
+        offer(record, 1001, reading(2.0))
+        wait_until(lambda: "boot/1001" in {part for _, part in listed(tmp_path)})
+        wait_until(lambda: not record.trouble)
+
+    assert len(listed(tmp_path)) >= 301
 
 
 def test_s5_a_thousand_files_lie_in_one_folder_and_a_hundred_folders_in_one() -> None:

@@ -34,6 +34,7 @@ from agent.record.index import RecordIndex
 from agent.record.record import Record, worth_keeping
 from agent.record.table import IMAGES, INDEX, Worth
 
+LARGE = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)  # 1.5 MB as PNG
 FILLER = Path(__file__).parents[1] / "record_filler.py"
 
 
@@ -247,3 +248,16 @@ def listed_files(folder: Path) -> list[Path]:
     """As the page would find them, before anything has been tidied up."""
     with sqlite3.connect(f"file:{folder / INDEX}?mode=ro", uri=True) as db:
         return [folder / IMAGES / row[0] for row in db.execute("SELECT file FROM kept WHERE state = 1")]
+
+
+def test_a_photograph_larger_than_the_budget_is_refused_alone_and_told_of_until_one_is_kept_again(tmp_path: Path) -> None:
+    with Record(tmp_path, replace(KEEP, mb=1.0)) as record:
+        offer(record, 1, reading(2.0))
+        record.offer(seen([Shot(Part("boot", 2), "top", 0, LARGE)], [reading(2.0)]))
+        wait_until(lambda: record.drops["record budget"] == 1)
+        told = record.trouble
+        offer(record, 3, reading(2.0))
+        wait_until(lambda: not record.trouble)
+
+    assert told.startswith("images cannot be kept: an image takes 1.5 MB, and record.mb is 1 for all of them")
+    assert listed(tmp_path) == [("REJECT", "boot/3"), ("REJECT", "boot/1")]
