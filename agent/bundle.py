@@ -10,7 +10,7 @@ import msgspec
 
 from agent.calibration import Calibration
 from agent.error import InputError
-from agent.preprocess import InputContract
+from agent.preprocess import InputContract, looked_at
 from agent.watch import Usual
 from agent.whole_file import write_whole
 
@@ -187,6 +187,8 @@ def open_bundle(folder: Path) -> Bundle:
         used |= {depth_of(name) for name in manifest.golden}
     if unlisted := used - manifest.files.keys():
         raise BundleError(f"{folder / MANIFEST}: {', '.join(sorted(unlisted))} used but not among the hashed files")
+    if not looked_at(manifest.input).any():
+        raise BundleError(f"{folder / MANIFEST}: the region of interest lies in none of the tiles: export again")
     for artifact in manifest.artifacts:
         if len(artifact.golden_raw) != len(manifest.golden):
             raise BundleError(

@@ -132,10 +132,18 @@ def self_test(bundle: Bundle, artifact: Artifact, model: Model) -> list[GoldenCh
             raise BundleError(
                 f"{bundle.path(check.file)}: {artifact.name} gives raw score {check.raw:.6g} here, {check.expected:.6g} at "
                 f"export, or when it was calibrated here; deviation {check.deviation:.2g} of its distance from the threshold, at "
-                f"most {tolerance:.2g} allowed: another runtime version or processor computes differently; make a threshold here "
-                "with kensa calibrate, or do not run this bundle here"
+                f"most {tolerance:.2g} allowed: another runtime version or processor computes differently; "
+                f"{_remedy(artifact, checks)}, or do not run this bundle here"
             )
     return checks
+
+
+def _remedy(artifact: Artifact, checks: list[GoldenCheck]) -> str:
+    """`kensa calibrate` makes no threshold for what is farther than MOST_DEVIATION from the scores at export."""
+    at_export = (artifact.calibration.deviation(check.raw, raw) for check, raw in zip(checks, artifact.golden_raw, strict=True))
+    if all(deviation <= MOST_DEVIATION for deviation in at_export):
+        return "make a threshold here with kensa calibrate"
+    return "too far from the export for a threshold of its own: run another of its artefacts (kensa bench --choose)"
 
 
 def _check_golden(bundle: Bundle, file: str, expected: float, model: Model, calibration: Calibration) -> GoldenCheck:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import msgspec
@@ -30,6 +31,9 @@ class PixelsWithDepth:
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 _FILL = 0  # grey level of padded borders
 
+Side = Annotated[int, msgspec.Meta(ge=1, le=32_768)]
+"""Of a prepared image, px."""
+
 
 class RefusedImageError(InputError, ValueError):
     """An image that the model was not made for, or that is no image; the message names what was expected."""
@@ -44,8 +48,8 @@ class InputContract(msgspec.Struct, frozen=True):
     whole.
     """
 
-    width: int
-    height: int
+    width: Side
+    height: Side
     min_width: int
     max_width: int
     min_height: int
@@ -53,10 +57,15 @@ class InputContract(msgspec.Struct, frozen=True):
     min_aspect: float
     max_aspect: float
     fit: Fit = "stretch"
-    white_level: int = 65535
+    white_level: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 65535
     depth: bool = False
     roi: Roi | None = None
     tiles: Tiles | None = None
+
+    def __post_init__(self) -> None:
+        if self.tiles is not None and (self.tiles.width, self.tiles.height) != (self.width, self.height):
+            found = f"tiles over {self.tiles.width}x{self.tiles.height} px"
+            raise ValueError(f"{found}, expected them over the prepared image, {self.width}x{self.height}")
 
     @property
     def graph_size(self) -> tuple[int, int]:

@@ -12,6 +12,9 @@ from agent.inspection import Depth, Image
 Mask = NDArray[np.uint8]
 """(H, W) uint8, 255 where the part is inspected, 0 elsewhere."""
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PIXELS = 1 << 28
+
 
 class Roi(msgspec.Struct, frozen=True):
     """A mask drawn for photographs of its own size, stretched over those of another size; relative, as the part is.
@@ -70,14 +73,22 @@ def roi_of(mask: Mask, fill: tuple[int, int, int] | None = None) -> Roi:
 
 @lru_cache(maxsize=8)
 def _drawn(png: bytes) -> Mask:
-    """The mask in its own size. Raises ValueError where the bytes are no picture."""
+    """The mask in its own size. Raises ValueError where the bytes are no picture, or one larger than any photograph."""
     encoded = np.frombuffer(png, dtype=np.uint8)
-    found = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if encoded.size else None
+    try:
+        found = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if png.startswith(_PNG) and _pixels(png) <= _MOST_PIXELS else None
+    except cv2.error as e:
+        raise ValueError(f"the region of interest cannot be decoded: {e.err}") from e
     if found is None:
         raise ValueError("the region of interest is no picture that can be decoded, expected a grey PNG")
     mask = np.where(found > 127, 255, 0).astype(np.uint8)
     mask.flags.writeable = False
     return mask
+
+
+def _pixels(png: bytes) -> int:
+    """As its head says: before anything is decoded, for a few bytes may claim to be gigabytes."""
+    return int.from_bytes(png[16:20], "big") * int.from_bytes(png[20:24], "big")
 
 
 @lru_cache(maxsize=8)

@@ -1,8 +1,12 @@
 """The grid of tiles into which a large image with small defects is cut."""
 
+from typing import Annotated
+
 import msgspec
 
 from agent.inspection import Image
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=32_768)]
 
 
 class Tiles(msgspec.Struct, frozen=True):
@@ -13,10 +17,10 @@ class Tiles(msgspec.Struct, frozen=True):
     (704, 480, 6)
     """
 
-    columns: int
-    rows: int
-    size: int
-    step: int
+    columns: Count
+    rows: Count
+    size: Count
+    step: Count
 
     def __len__(self) -> int:
         return self.columns * self.rows

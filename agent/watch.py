@@ -8,7 +8,7 @@ camera: what is found here is far from anything the model was made for.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import msgspec
@@ -57,7 +57,7 @@ class Usual(msgspec.Struct, frozen=True):
     red: Range
     blue: Range
     likeness: Range
-    picture: tuple[float, ...]
+    picture: Annotated[tuple[float, ...], msgspec.Meta(min_length=_SIDE * _SIDE, max_length=_SIDE * _SIDE)]
     within: Box = WHOLE
 
 

@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from agent.bundle import BundleError
+from agent.bundle import BundleError, sha256
 from agent.calibration import calibrate
 from agent.drivers import section
 from agent.tiled import tiled
 from training.graph import TorchRuntime
 from training.methods.patchcore import PatchCore
-from training.run import Run
+from training.run import MODEL, Run, write_model
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +77,19 @@ def within(run: Run, budget_ms: float, measure: Callable[[Run], float] = graph_m
 
 
 def shrunk(run: Run, count: int) -> Run:
-    """With the first vectors of the bank only, and the calibration that these give."""
+    """With the first vectors of the bank only, the calibration that these give, and the hash of what is left of the model."""
     deployed, contract, known = copy.deepcopy(run.deployed), run.record.input, run.record.calibration
     method = deployed.method
     assert isinstance(method, PatchCore)
     method.keep(count)
     runtime = tiled(TorchRuntime(deployed), contract)
     scores = [runtime.infer(image, None)[0] for image in run.calibration_images]
+    with TemporaryDirectory(prefix="kensa-budget-") as name:
+        write_model(Path(name), deployed)
+        content = run.record.content | {MODEL: sha256(Path(name) / MODEL)}
     record = msgspec.structs.replace(
         run.record,
+        content=content,
         settings={**run.record.settings, "bank": count},
         calibration=calibrate(scores, known.wished_rate, known.confidence),
     )

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from scipy.stats import spearmanr
 
 from agent.bundle import GateRecord
 from agent.calibration import Calibration
-from agent.preprocess import InputContract, enlarge
+from agent.preprocess import InputContract, enlarge, inspected
 from export.parity import Answer
 from training.damage import Mask
 from training.pixel_metrics import PixelCurves, score_edges
@@ -97,9 +98,14 @@ def loses(record: GateRecord) -> bool:
 
 
 def aupro(judged: Judged, masks: Sequence[Mask | None], contract: InputContract) -> float:
-    """On the damaged images, at the size of their masks; only the maps' order counts, so each artefact has its own edges."""
+    """On the damaged images, whose masks are of the prepared picture: fitted already, and so is the region of interest there.
+
+    Only the maps' order counts, so each artefact has its own edges.
+    """
+    fitted, inside = msgspec.structs.replace(contract, fit="stretch", roi=None), inspected(contract)
+    size = (contract.width, contract.height)
     seen = [
-        (enlarge(answer.anomaly_map, (mask.shape[1], mask.shape[0]), contract), mask)
+        (np.where(inside, enlarge(answer.anomaly_map, size, fitted), answer.anomaly_map.min()), mask)
         for answer, mask in zip(judged.answers, masks, strict=True)
         if mask is not None
     ]

@@ -5,6 +5,7 @@ import re
 import yaml
 
 from agent.bundle import Artifact, Manifest
+from agent.tiles import Tiles
 
 
 def model_card(manifest: Manifest) -> str:
@@ -44,7 +45,7 @@ seen a defect; what it finds must be measured on defects of this line (`kensa ev
 
 `image` (1, {height}, {width}, 3) uint8 RGB{depth_input}. `score` (1,) float32, raw, larger is stranger;
 `anomaly_map` (1, h, w). A part passes if its score is finite and below the threshold of the artefact that ran.
-
+{_cut(contract.tiles)}
 ## Artefacts
 
 | artefact | runtime | precision | threshold | false rejects, at most | good parts for it | deviates from training by |
@@ -60,6 +61,17 @@ Training photographs: sha256 `{provenance.data_sha256}`. Weights of the backbone
 `{provenance.weights_sha256}`, licence {_plain(provenance.weights_licence)}. Random seed {provenance.seed}. Settings of
 the method:{settings or " its defaults"}.
 `bom.cdx.json` lists all of it for machines.
+"""
+
+
+def _cut(tiles: Tiles | None) -> str:
+    """What becomes of a photograph larger than the graph's input."""
+    if tiles is None:
+        return ""
+    return f"""
+The photograph is prepared as {tiles.width}x{tiles.height} px and cut into {tiles.columns} x {tiles.rows} tiles,
+{tiles.step} px from one to the next; `image` is one of them. A part's score is the largest of its tiles' scores, and so is each
+cell of its map where they overlap. Tiles wholly outside of the region of interest are not looked at.
 """
 
 

@@ -1,10 +1,11 @@
 """A run becomes a bundle: artefacts exported, compared with the trained model, calibrated each on its own, and sealed."""
 
+import fcntl
 import importlib.metadata
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -81,14 +82,50 @@ def export(
 @contextmanager
 def _unfinished(out: Path) -> Iterator[Path]:
     """A folder beside `out` that takes its name when the block ends well and is removed when not."""
+    _remove_left_over(out)
     folder = out.parent / f"{_UNFINISHED}{out.name}-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)  # of a dead process that had our number, as in a container
     try:
         folder.mkdir(parents=True)
-        yield folder
-        folder.rename(out)
+        with _held(folder):
+            yield folder
+            folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_over(out: Path) -> None:
+    """What exports of this bundle left that were killed; two may be at work at once, and the first that is done wins."""
+    for folder in out.parent.glob(f"{_UNFINISHED}*"):
+        if folder.name.removeprefix(f"{_UNFINISHED}{out.name}-").isdecimal() and not _is_held(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder's lock, which goes with the process, whatever ends that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process is at work in it, or nobody can tell."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # it has just taken its name
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _provenance(run: Run) -> Provenance:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from agent.bundle import MANIFEST, BundleError, Provenance, open_bundle
+from agent.bundle import MANIFEST, Artifact, Bundle, BundleError, Provenance, open_bundle
 from agent.clock import utc_now
 from agent.decide import Policy, decide
 from agent.drivers import section
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """example:
   kensa evaluate runs/tire --data data/tire --json tire.json --report tire.html
-  kensa evaluate bundles/tire --data data/tire --runtime openvino
+  kensa evaluate bundles/tire --data data/tire --artifact openvino-int8
   kensa evaluate runs/new --data data/tire --against runs/old
 
 DATA has test/good/, test/<defect>/ and ground_truth/<defect>/<stem>_mask.png (MVTec layout).
@@ -47,7 +47,10 @@ DATA has test/good/, test/<defect>/ and ground_truth/<defect>/<stem>_mask.png (M
 
 
 class Trained(NamedTuple):
-    """An opened RUN or bundle. seen: parts it must not be tested with, what each is by its sha256. usual: how good parts look."""
+    """An opened RUN or bundle. seen: parts it must not be tested with, what each is by its sha256. usual: how good parts look.
+
+    artifact: of a bundle.
+    """
 
     model: Model
     seen: dict[str, str]
@@ -55,6 +58,16 @@ class Trained(NamedTuple):
     provenance: Provenance
     sensitivity_limits: tuple[float, float] = SENSITIVITY_LIMITS
     usual: Usual | None = None
+    artifact: Artifact | None = None
+
+    @property
+    def precision(self) -> str:
+        floats = self.model.runtime.executed_precision
+        return floats if self.artifact is None else self.artifact.computes_in(floats)
+
+    @property
+    def title(self) -> str:
+        return f"{self.artifact.name if self.artifact else self.runtime}, computed in {self.precision}"
 
 
 def evaluate(
@@ -123,31 +136,45 @@ def _pixel_curves(
     return curves, saturated
 
 
-def open_trained(folder: Path, runtime: str | None, stack: ExitStack) -> Trained:
+def open_trained(folder: Path, runtime: str | None, stack: ExitStack, name: str | None = None) -> Trained:
     """The model in a RUN or a bundle; it works until `stack` is closed.
 
-    runtime: None is torch for a RUN and the bundle's first for a bundle.
+    runtime: None is torch for a RUN and the bundle's first for a bundle. name: of a bundle's artefact, None for the first.
     """
     if (folder / MANIFEST).is_file():
         if runtime == "torch":
             raise BundleError(f"{folder}: a bundle is not run by torch; choose --runtime onnxruntime or openvino")
         bundle = open_bundle(folder)
-        artifact = bundle.artifact_for([runtime]) if runtime else bundle.manifest.artifacts[0]
+        artifact = _artifact(bundle, runtime, name)
         config = section("agent.runtimes", {"type": artifact.runtime})
         opened = stack.enter_context(config.open(bundle.path(artifact.files[0])))
         model = Model(bundle.manifest.input, tiled(opened, bundle.manifest.input), artifact.calibration)
         seen = {digest: f"one of the fit ({role})" for digest, role in bundle.manifest.photographs.items()}
         manifest = bundle.manifest
-        return Trained(model, seen, artifact.runtime, manifest.provenance, manifest.sensitivity_limits, manifest.usual)
+        return Trained(model, seen, artifact.runtime, manifest.provenance, manifest.sensitivity_limits, manifest.usual, artifact)
     from training.graph import TorchRuntime
     from training.run import RunError, open_run
 
     if runtime not in (None, "torch"):
         raise RunError(f"{folder}: a RUN is run by torch only; `kensa export` makes a bundle for {runtime}")
+    if name is not None:
+        raise RunError(f"{folder}: a RUN has no artefacts such as {name}; `kensa export` makes a bundle, which has")
     run = open_run(folder)
     seen = {file.sha256: f"{run.record.data}/{file.path}" for file in run.record.files}
     model = Model(run.record.input, tiled(TorchRuntime(run.deployed), run.record.input), run.record.calibration)
     return Trained(model, seen, "torch", run.provenance, usual=run.record.usual)
+
+
+def _artifact(bundle: Bundle, runtime: str | None, name: str | None) -> Artifact:
+    """Raises BundleError where there is none of this runtime and name."""
+    if name is None:
+        return bundle.artifact_for([runtime or "auto"])
+    fitting = [one for one in bundle.manifest.artifacts if one.name == name and runtime in (None, one.runtime)]
+    if not fitting:
+        has = ", ".join(one.name for one in bundle.manifest.artifacts)
+        run_by = f" for runtime {runtime}" if runtime else ""
+        raise BundleError(f"{bundle.folder}: no artefact {name}{run_by}; the bundle has: {has}")
+    return fitting[0]
 
 
 def refuse_seen(photographs: Sequence[Photograph], seen: dict[str, str]) -> None:
@@ -165,11 +192,12 @@ def origin_of(trained: Trained, folder: Path, data: Path, photographs: Sequence[
         data=str(data),
         test_sha256=hashlib.sha256("\n".join(tested).encode()).hexdigest(),
         runtime=trained.runtime,
-        precision=trained.model.runtime.executed_precision,
+        precision=trained.precision,
         machine=f"{_processor()}, {os.cpu_count()} CPUs, {platform.system()}",
         evaluated_at=utc_now(),
         versions={name: importlib.metadata.version(name) for name in ("kensa", "numpy", trained.runtime)},
         provenance=trained.provenance,
+        artifact=trained.artifact.name if trained.artifact else "",
     )
 
 
@@ -185,7 +213,7 @@ def evaluate_command(arguments: list[str]) -> int:
     """`kensa evaluate`. Raises InputError, OutageError."""
     options = _parser().parse_args(arguments)
     with ExitStack() as stack:
-        trained = open_trained(options.model, options.runtime, stack)
+        trained = open_trained(options.model, options.runtime, stack, options.artifact)
         progress = progress_on(sys.stderr)
         photographs = unseen_parts(options.data, progress)
         other = None if options.against is None else open_trained(options.against, None, stack)
@@ -194,10 +222,11 @@ def evaluate_command(arguments: list[str]) -> int:
         found = _judged(trained, options.model, photographs, progress)
         origin = origin_of(trained, options.model, options.data, photographs)
         evaluation = msgspec.structs.replace(found, origin=origin)
+        print(f"{options.model}: {trained.title}")
         print(table(evaluation))  # first: a file that cannot be written must not cost the figures
         if other is not None:
-            name = f"{options.against} ({other.runtime}, {other.model.runtime.executed_precision})"
-            print(comparison(found, _judged(other, options.against, photographs, progress), name))
+            against = f"{options.against} ({other.title})"
+            print(comparison(found, _judged(other, options.against, photographs, progress), against))
         if options.json is not None:
             write_json(options.json, evaluation)
         if options.report is not None:
@@ -228,6 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="RUN_or_BUNDLE")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a data set with test/")
     parser.add_argument("--runtime", choices=("torch", "onnxruntime", "openvino"), help="default: torch for a RUN")
+    parser.add_argument("--artifact", metavar="NAME", help="of a bundle, such as openvino-int8; default: the runtime's first")
     parser.add_argument("--against", type=Path, metavar="RUN_or_BUNDLE", help="another model: which one is better on these parts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures, for machines")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the figures, for people: one HTML page to read or print")

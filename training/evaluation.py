@@ -111,7 +111,10 @@ class PartResult(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Which model was judged on which parts, where and when. test_sha256: of all test pictures and their classes."""
+    """Which model was judged on which parts, where and when. test_sha256: of all test pictures and their classes.
+
+    artifact: of a bundle, empty for a RUN. precision: what it computed in.
+    """
 
     model: str
     data: str
@@ -122,6 +125,7 @@ class Origin(msgspec.Struct, frozen=True):
     evaluated_at: str
     versions: dict[str, str]
     provenance: Provenance
+    artifact: str = ""
 
 
 class Evaluation(msgspec.Struct, frozen=True):

@@ -51,9 +51,10 @@ def page(evaluation: Evaluation, origin: Origin, shown: Pictures) -> str:
 
 def _head(origin: Origin, title: str) -> str:
     day, clock = origin.evaluated_at[:10], origin.evaluated_at[11:16]
+    artifact = f"{origin.artifact} " if origin.artifact else ""
     return (
         f'<header><p class="kicker">Kensa evaluation report</p><h1>{escape(title)}</h1>'
-        f'<p class="muted">{escape(origin.provenance.method)}, run by {escape(origin.runtime)} '
+        f'<p class="muted">{escape(origin.provenance.method)}, {escape(artifact)}run by {escape(origin.runtime)} '
         f"({escape(origin.precision)}), {day} {clock} UTC</p></header>"
     )
 

@@ -76,6 +76,8 @@ def bench_command(arguments: list[str]) -> int:
         parser.error("--frames: expected at least 1")
     if not 0 < chosen.within_s < float("inf"):
         parser.error("--within-s: expected a number of seconds above 0")
+    if chosen.json is not None and (chosen.json.is_dir() or not chosen.json.resolve().parent.is_dir()):
+        parser.error(f"--json {chosen.json}: expected a file in a folder that is there")
     if chosen.state is not None:
         become_owner(chosen.state)
     bundle = open_bundle(chosen.bundle)
@@ -93,12 +95,13 @@ def bench_command(arguments: list[str]) -> int:
     if not figures:
         raise InferenceError(f"{chosen.bundle}: no artefact of this bundle runs on this machine")
     print(table(figures))
-    if chosen.json is not None:
-        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))
-    if chosen.choose:
+    if chosen.choose:  # first: a file that cannot be written must not cost the choice
         best = min(figures, key=lambda one: one.p50_ms)
         choice = Choice(bundle.manifest.bundle_id, best.artifact, best.runtime, best.p50_ms, utc_now())
         print(f"chosen: {best.artifact} on {best.executed_on}, in {keep(chosen.state, choice)}")
+        print("a line of `runtime: {type: auto}` that runs takes this up when it is started again or told to `reload`")
+    if chosen.json is not None:
+        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))
     return 0
 
 

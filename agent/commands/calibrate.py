@@ -15,10 +15,13 @@ from agent.drivers import ConfigError, SectionError, section
 from agent.model import MOST_DEVIATION, Model
 from agent.owner import become_owner
 from agent.preprocess import IMAGE_SUFFIXES, RefusedImageError, read_depth, read_image, to_8_bit
-from agent.runtimes import RuntimeConfig
+from agent.runtimes import InferenceError, RuntimeConfig
 from agent.serving.compiled import compiled_folder
 from agent.serving.local_calibration import LocalTable, artifact_sha256, keep
 from agent.tiled import tiled
+from agent.watch import what_is_wrong
+
+_NAMED = 20  # photographs in one message
 
 
 def calibrate_command(arguments: list[str]) -> int:
@@ -38,14 +41,30 @@ def calibrate_command(arguments: list[str]) -> int:
     become_owner(chosen.state)
     bundle = open_bundle(chosen.bundle)
     photographs = _photographs(chosen.images, bundle)
+    _refuse_what_is_not_judged(chosen.images, photographs, bundle)
+    made, refused, absent = 0, [], []
     for content in _sections(chosen.runtime, bundle):
         runtime: RuntimeConfig = section("agent.runtimes", content)
-        for artifact in bundle.manifest.artifacts:
-            if artifact.runtime == content["type"]:
+        for artifact in (one for one in bundle.manifest.artifacts if one.runtime == content["type"]):
+            try:
                 table = calibrated_on(bundle, artifact, runtime, photographs, chosen.state)
-                computes_in = artifact.computes_in(table.executed_precision)
-                print(f"{artifact.name} on {table.executed_on}, in {computes_in}: {keep(chosen.state, table)}")
-                print(explain(table.calibration))
+            except BundleError as e:  # one that gets no table says nothing of the others
+                refused.append(str(e))
+                continue
+            except InferenceError as e:
+                absent.append(f"{artifact.name} does not run here: {e}")
+                continue
+            computes_in = artifact.computes_in(table.executed_precision)
+            print(f"{artifact.name} on {table.executed_on}, in {computes_in}: {keep(chosen.state, table)}")
+            print(explain(table.calibration))
+            made += 1
+    if made:
+        print("a line that runs takes this up when it is started again or told to `reload`")
+    if refused:
+        raise BundleError("; ".join([*refused, *absent]))
+    if absent and (not made or chosen.runtime is not None):
+        raise InferenceError("; ".join(absent))
+    print(*(f"no table: {why}" for why in absent), sep="\n", end="\n" if absent else "")
     return 0
 
 
@@ -67,6 +86,28 @@ def _photographs(folder: Path, bundle: Bundle) -> list[Path]:
     if len(different) < len(found):
         print(f"{len(found) - len(different)} left out, equal to another photograph")
     return sorted(different.values())
+
+
+def _refuse_what_is_not_judged(folder: Path, photographs: list[Path], bundle: Bundle) -> None:
+    """Raises BundleError for those that a station would take for faults: one black picture may become the threshold."""
+    wrong = [f"{photograph.name} ({why})" for photograph in photographs if (why := _why_not_judged(photograph, bundle))]
+    if wrong:
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise BundleError(
+            f"{folder}: {len(wrong)} of {len(photographs)} photographs are of a kind that a station takes for faults and never "
+            f"judges: {', '.join(wrong[:_NAMED])}{more}; remove them, or put light and camera right and take them again"
+        )
+
+
+def _why_not_judged(photograph: Path, bundle: Bundle) -> str:
+    """Empty where a station would judge it."""
+    contract, usual = bundle.manifest.input, bundle.manifest.usual
+    try:
+        image = to_8_bit(read_image(photograph), contract.white_level)
+        contract.check(image.shape[1], image.shape[0])
+    except RefusedImageError as e:
+        return str(e).removeprefix(f"{photograph}: ")
+    return "" if usual is None else what_is_wrong(image, usual)
 
 
 def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, photographs: list[Path], state: Path) -> LocalTable:

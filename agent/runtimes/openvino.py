@@ -5,6 +5,7 @@ another device that was named is an error. Nor may it move later: a threshold be
 start. Devices other than CPU (and AUTO on it) have not been run.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def settings(self, cache: Path | None) -> dict[str, Any]:
         """OpenVINO's properties for this section."""
         chosen: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if self._may_be_cpu or self.device.startswith("GPU"):  # an NPU computes in f16 and takes no such hint
+        if not any(name.startswith("NPU") for name in re.split("[:,]", self.device)):  # it computes in f16, takes no such hint
             chosen["INFERENCE_PRECISION_HINT"] = "f32"
         if self.threads and self._may_be_cpu:
             chosen["INFERENCE_NUM_THREADS"] = self.threads

@@ -1,13 +1,17 @@
 """A bundle that is not whole does not open."""
 
+import base64
 import hashlib
 import json
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -216,6 +220,59 @@ def test_a_manifest_that_contradicts_itself_is_refused(own_bundle: Path, edit: C
     edit_manifest(own_bundle, edit)
 
     with pytest.raises(BundleError):
+        open_bundle(own_bundle)
+
+
+def region(png: bytes) -> Content:
+    return {"png": base64.b64encode(png).decode()}
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The head of a picture that claims to be as large as that."""
+    return (
+        cv2.imencode(".png", np.full((8, 8), 255, np.uint8))[1]
+        .tobytes()
+        .replace(struct.pack(">II", 8, 8), struct.pack(">II", width, height), 1)
+    )
+
+
+RIGHT_COLUMN = cv2.imencode(".png", np.uint8([[0, 0, 0, 255]]))[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"width": 0}, "`int` >= 1"),
+        ({"height": -64}, "`int` >= 1"),
+        ({"width": 10**9}, "`int` <= 32768"),
+        ({"white_level": 0}, "`int` >= 1"),
+        ({"roi": region(png_of(200_000, 200_000))}, "region of interest"),
+        ({"roi": region(png_of(30_000, 30_000))}, "region of interest"),
+        ({"tiles": {"columns": 0, "rows": 0, "size": 64, "step": 32}}, "`int` >= 1"),
+        ({"tiles": {"columns": 1, "rows": 1, "size": 64, "step": 0}}, "`int` >= 1"),
+        ({"tiles": {"columns": 3, "rows": 3, "size": 64, "step": 32}}, "tiles over 128x128 px"),
+        (
+            {"tiles": {"columns": 1, "rows": 1, "size": 64, "step": 64}, "roi": region(RIGHT_COLUMN), "fit": "crop"},
+            "in none of the tiles",
+        ),
+    ],
+    ids=lambda told: next(iter(told)) if isinstance(told, dict) else "",
+)
+def test_an_input_that_no_photograph_can_become_is_refused_when_the_bundle_is_opened(
+    own_bundle: Path, told: Content, says: str
+) -> None:
+    edit_manifest(own_bundle, lambda content: content["input"].update(told))
+
+    with pytest.raises(BundleError, match=says):
+        open_bundle(own_bundle)
+
+
+def test_a_picture_of_good_parts_that_has_another_size_than_all_is_refused(own_bundle: Path) -> None:
+    ranges = ("brightness", "contrast", "white", "sharpness", "red", "blue", "likeness")
+    usual = {**{name: {"low": 0.0, "high": 1.0} for name in ranges}, "picture": [1.0]}
+    edit_manifest(own_bundle, lambda content: content.update(usual=usual))
+
+    with pytest.raises(BundleError, match="length >= 1024"):
         open_bundle(own_bundle)
 
 

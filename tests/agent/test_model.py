@@ -93,6 +93,23 @@ def test_m4_a_device_that_judges_otherwise_is_refused_however_far_the_artefact_i
         pass
 
 
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [(0.05, "make a threshold here with kensa calibrate"), (0.2, "run another of its artefacts")],
+    ids=["near enough", "too far"],
+)
+def test_kensa_calibrate_is_advised_only_where_it_makes_a_threshold(own_bundle: Path, change: float, advice: str) -> None:
+    table = open_bundle(own_bundle).manifest.artifacts[0].calibration
+    other = open_bundle(own_bundle).manifest.artifacts[0].golden_raw[0] + change * table.scale
+    bundle = edit_artifact(own_bundle, lambda artifact: artifact["golden_raw"].__setitem__(0, other))
+
+    with (
+        pytest.raises(BundleError, match=f"{advice}.*, or do not run this bundle here"),
+        open_model(bundle, bundle.artifact_for(["onnxruntime"]), section("agent.runtimes", {"type": "onnxruntime"})),
+    ):
+        pass
+
+
 def test_a_deviation_that_is_no_number_is_refused(own_bundle: Path) -> None:
     bundle = edit_artifact(own_bundle, lambda artifact: None)
     artifact = bundle.artifact_for(["onnxruntime"])

@@ -64,6 +64,7 @@ def test_a_smaller_bank_says_so_has_its_own_threshold_and_passes_the_parity_chec
 
     manifest = open_bundle(tmp_path / "bundle").manifest
     assert manifest.provenance.settings["bank"] == 20
+    assert manifest.provenance.model_sha256 == shrunk(run, 20).provenance.model_sha256 != run.provenance.model_sha256
     assert manifest.artifacts[0].calibration.threshold > run.record.calibration.threshold  # farther from fewer vectors
     assert "`bank=20`" in (tmp_path / "bundle" / "README.md").read_text()
     assert bank(run) > 20  # the run itself is as it was

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from agent.calibration import calibrate
-from agent.preprocess import InputContract
-from export.gate import Cost, Judged, gate
+from agent.preprocess import InputContract, inspected, inspected_cells
+from agent.roi import roi_of
+from export.gate import Cost, Judged, aupro, gate
 from export.parity import Answer
+from training.damage import KINDS, damage
 
 CONTRACT = InputContract(32, 32, 1, 999, 1, 999, 0.1, 10.0)
 CHEAP = Cost(low_macs=0.9, time_ratio=0.5)
@@ -89,6 +92,28 @@ def test_what_loses_something_or_gains_nothing_fails(found: Judged, cost: Cost, 
     record = gate(judged(scores()), found, masks(), CONTRACT, cost)
 
     assert any(says in failure for failure in record.failures), record.failures
+
+
+@pytest.mark.parametrize(
+    ("fit", "region"),
+    [("stretch", np.s_[:240]), ("pad", np.s_[:160]), ("crop", np.s_[:, 420:600])],
+    ids=["stretch", "pad", "crop"],
+)
+def test_a_map_is_judged_where_the_region_lies_in_the_prepared_picture(fit: str, region: tuple[slice, ...]) -> None:
+    drawn = np.zeros((480, 1280), np.uint8)
+    drawn[region] = 255
+    contract = InputContract(256, 256, 1, 9999, 1, 9999, 0.01, 100.0, fit=fit, roi=roi_of(drawn))
+    inside, cells = inspected(contract), inspected_cells(contract, 32, 32)
+    good = np.random.default_rng(0).integers(100, 150, (256, 256, 3)).astype(np.uint8)
+    damaged = [damage(good, KINDS[k % len(KINDS)], (0, k), inside).mask for k in range(20)]
+    shown = [np.where(cells, cv2.resize(mask.astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA), 0) for mask in damaged]
+    table = calibrate(np.arange(20.0))
+
+    perfect = aupro(Judged([Answer(1.0, seen) for seen in shown], table), damaged, contract)
+    hidden = aupro(Judged([Answer(1.0, np.where(cells, -seen, -1)) for seen in shown], table), damaged, contract)
+
+    assert perfect > 0.99
+    assert hidden < perfect - 0.05  # ten times what the gate allows
 
 
 def test_half_the_size_is_gain_enough_for_float16_weights() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from agent.bundle import Manifest, Withheld, open_bundle
+from agent.tiles import Tiles
 from export.bom import bill_of
 from export.model_card import model_card
 
@@ -36,6 +37,18 @@ def test_the_card_says_what_shapes_the_files_have(bundle_folder: Path) -> None:
 
     assert f"`image` {shapes['image']} uint8 RGB. `score` (1,) float32" in told
     assert [value.type.tensor_type.shape.dim[0].dim_value for value in graph.output] == [1, 1]
+
+
+def test_the_card_says_how_tiles_become_the_score_of_a_part(manifest: Manifest) -> None:
+    tiles = Tiles(3, 2, size=128, step=96)
+    contract = msgspec.structs.replace(manifest.input, width=tiles.width, height=tiles.height, tiles=tiles)
+
+    card = model_card(msgspec.structs.replace(manifest, input=contract))
+
+    assert "`image` (1, 128, 128, 3) uint8 RGB" in card
+    assert "prepared as 320x224 px and cut into 3 x 2 tiles" in card
+    assert "A part's score is the largest of its tiles' scores" in card
+    assert "tiles" not in model_card(manifest)
 
 
 def test_a_reason_that_a_runtime_gave_is_no_markup_in_the_card(manifest: Manifest) -> None:

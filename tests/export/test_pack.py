@@ -1,3 +1,4 @@
+import fcntl
 import io
 import os
 import resource
@@ -71,6 +72,22 @@ def test_what_an_export_that_was_killed_has_left_is_in_nobodys_way(run: Run, tmp
 
     assert open_bundle(tmp_path / "bundle").manifest.name == "plate"
     assert not left.exists()
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one_of_the_same_name_and_one_at_work_stays(
+    run: Run, tmp_path: Path
+) -> None:
+    killed, at_work, *others = [
+        tmp_path / f".unfinished-{name}" for name in ("bundle-999998", "bundle-999999", "bundle-2-123", "other-123")
+    ]
+    [(folder / "artifacts").mkdir(parents=True) for folder in (killed, at_work, *others)]
+    descriptor = os.open(at_work, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    export(run, tmp_path / "bundle", "plate")
+
+    os.close(descriptor)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "bundle", at_work, *others])
 
 
 def test_a_bundle_names_the_photographs_of_the_fit_and_is_not_tested_with_them(

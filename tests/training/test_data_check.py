@@ -142,6 +142,27 @@ def test_a_test_set_in_another_light_than_the_fit_is_found(tmp_path: Path) -> No
     assert "give it parts in every light of the line" in finding.message
 
 
+def as_a_camera_of(bits: int, root: Path) -> None:
+    """The photographs again as `Mono10`, `Mono12` and the like give them: in 16 bit, as many of them as they have."""
+    files = [file for part in ("train", "test") for file in (root / part).rglob("*.png")]
+    for file in files:
+        file.write_bytes(cv2.imencode(".png", cv2.imread(str(file)).astype(np.uint16) << (bits - 8))[1].tobytes())
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_photographs_of_more_bits_have_the_findings_of_the_same_in_8(tmp_path: Path, bits: int) -> None:
+    dark_one(save_dataset(tmp_path))
+    save(tmp_path / "train" / "good" / "again.png", plate(0) + np.uint8(1))
+    [save(file, plate(50 + k) + 20) for k, file in enumerate(sorted((tmp_path / "test" / "good").glob("*.png")))]
+    in_8_bits = check(tmp_path)
+
+    as_a_camera_of(bits, tmp_path)
+
+    found = [(f.kind, f.files) for f in check(tmp_path).findings]
+    assert found == [(f.kind, f.files) for f in in_8_bits.findings]
+    assert {kind for kind, _ in found} == {"near-duplicate", "brightness", "light-not-learned"}
+
+
 @pytest.mark.parametrize("make", [save_dataset, save_visa, save_mvtec3d])
 def test_a_clean_data_set_has_no_finding(tmp_path: Path, make) -> None:
     found = check(make(tmp_path))

@@ -101,6 +101,42 @@ def test_a_bundle_without_the_runtime_is_refused(dataset: Path, tmp_path: Path, 
     assert named in capsys.readouterr().err
 
 
+def test_the_artefact_that_a_device_runs_is_judged_and_named_with_what_it_computes_in(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, figures, report = tmp_path / "bundle", tmp_path / "figures.json", tmp_path / "report.html"
+    write_bundle(bundle, openvino_too=True)
+    edit_manifest(bundle, lambda manifest: manifest["artifacts"][1].update(name="openvino-int8", precision="int8"))
+    words = [str(bundle), "--data", str(dataset), "--json", str(figures), "--report", str(report)]
+
+    assert evaluate_command([*words, "--artifact", "openvino-int8", "--against", str(bundle)]) == 0
+
+    origin = json.loads(figures.read_text())["origin"]
+    assert (origin["artifact"], origin["runtime"], origin["precision"]) == ("openvino-int8", "openvino", "int8, f32")
+    assert "openvino-int8 run by openvino (int8, f32)" in report.read_text()
+    told = capsys.readouterr().out
+    assert told.startswith(f"{bundle}: openvino-int8, computed in int8, f32\n")
+    assert f"{bundle} (onnx-f32, computed in f32)" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--artifact", "onnx-int8"], "no artefact onnx-int8; the bundle has: onnx-f32, openvino-f32"),
+        (["--artifact", "onnx-f32", "--runtime", "openvino"], "no artefact onnx-f32 for runtime openvino; the bundle has"),
+    ],
+    ids=["unknown", "of another runtime"],
+)
+def test_an_artefact_that_a_bundle_does_not_have_is_refused_with_what_it_has(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], named: str
+) -> None:
+    write_bundle(tmp_path / "bundle", openvino_too=True)
+
+    assert main(["evaluate", str(tmp_path / "bundle"), "--data", str(dataset), *options]) == 2
+
+    assert named in capsys.readouterr().err
+
+
 def test_a_test_set_with_a_part_of_the_fit_is_refused(run_folder: Path, dataset: Path, tmp_path: Path, capsys) -> None:
     save_dataset(tmp_path / "data")
     shutil.copy(dataset / "train" / "good" / "005.png", tmp_path / "data" / "test" / "good" / "seen.png")
@@ -115,6 +151,7 @@ def test_a_test_set_with_a_part_of_the_fit_is_refused(run_folder: Path, dataset:
     [
         ("nowhere", [], "no readable run.json"),
         ("run", ["--runtime", "openvino"], "a RUN is run by torch only"),
+        ("run", ["--artifact", "openvino-f32"], "a RUN has no artefacts such as openvino-f32"),
         ("run", ["--json", f"{__file__}/figures.json"], "figures.json: cannot be written"),
     ],
 )

@@ -47,7 +47,18 @@ def test_each_artefact_is_measured_and_the_fastest_is_chosen(
     (kept,) = (tmp_path / "state" / FOLDER).iterdir()
     choice = json.loads(kept.read_text())
     assert (choice["artifact"], choice["runtime"]["type"]) == (best["artifact"], best["runtime"]["type"])
-    assert f"chosen: {best['artifact']}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"chosen: {best['artifact']}" in told
+    assert "takes this up when it is started again or told to `reload`" in told
+
+
+def test_figures_that_cannot_be_written_do_not_cost_the_choice(small_bundle: Path, tmp_path: Path) -> None:
+    words = [str(small_bundle), "--frames", "1", "--choose", "--state", str(tmp_path), "--json", "/dev/full"]
+
+    with pytest.raises(OSError, match="No space left"):
+        bench_command(words)
+
+    assert len(list((tmp_path / FOLDER).iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["onnx-f32", "openvino-f32"])
@@ -104,14 +115,17 @@ def test_a_line_may_say_auto(state: Path, small_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--choose"], ["--frames", "0"], ["--within-s", "0"]], ids=["choose without state", "no frames", "no time"]
+    "words",
+    [["--choose"], ["--frames", "0"], ["--within-s", "0"], ["--json", "/nowhere/figures.json"], ["--json", "/dev"]],
+    ids=["choose without state", "no frames", "no time", "figures in no folder", "figures that are a folder"],
 )
 def test_a_wrong_option_is_refused(small_bundle: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench_command([str(small_bundle), *words])
 
     said = capsys.readouterr().err
-    assert any(reason in said for reason in ("expected at least 1", "--choose needs --state", "expected a number of seconds"))
+    reasons = ("expected at least 1", "--choose needs --state", "expected a number of seconds", "expected a file in a folder")
+    assert any(reason in said for reason in reasons)
 
 
 WITHOUT_OPENVINO = """

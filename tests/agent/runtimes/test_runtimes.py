@@ -129,6 +129,20 @@ def test_m10_auto_stays_where_it_was_found_at_the_start(device: str) -> None:
     assert (asked["ENABLE_STARTUP_FALLBACK"], asked["ENABLE_RUNTIME_FALLBACK"]) == (False, False)
 
 
+@pytest.mark.parametrize("device", ["CPU", "GPU.1", "AUTO", "AUTO:GPU,CPU", "AUTO:-NPU", "MULTI:GPU", "HETERO:GPU,CPU"])
+def test_the_precision_is_pinned_wherever_it_computes(device: str) -> None:
+    config = section("agent.runtimes", {"type": "openvino", "device": device})
+
+    assert config.settings(cache=None)["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+@pytest.mark.parametrize("device", ["NPU", "NPU.7", "AUTO:NPU", "AUTO:GPU,NPU"])
+def test_a_place_that_may_be_an_npu_is_given_no_precision_that_it_cannot_compute_in(device: str) -> None:
+    config = section("agent.runtimes", {"type": "openvino", "device": device})
+
+    assert "INFERENCE_PRECISION_HINT" not in config.settings(cache=None)
+
+
 @pytest.mark.parametrize("device", ["CPU", "AUTO"])
 def test_what_openvino_is_asked_for_it_knows(small_bundle: Path, tmp_path: Path, device: str) -> None:
     config = section("agent.runtimes", {"type": "openvino", "device": device, "threads": 1})

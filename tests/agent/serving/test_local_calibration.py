@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import cv2
+import msgspec
 import numpy as np
 import pytest
 from line_file import write_line
@@ -15,8 +18,10 @@ from agent.commands.line import reporting
 from agent.config import load_line
 from agent.drivers import section
 from agent.model import Here, open_model
+from agent.preprocess import read_image
 from agent.serving.local_calibration import FOLDER, calibrated_here
 from agent.station import Station
+from agent.watch import look_of, usual_of, what_is_wrong
 
 FLOAT32_SUM = 1e-5  # of a mean of 192 bytes in float32 against float64
 
@@ -55,7 +60,73 @@ def test_each_artefact_gets_a_table_and_one_runtime_alone_can_be_asked_for(
 
     assert len(list((tmp_path / "both" / FOLDER).iterdir())) == 2
     assert len(list((tmp_path / "one" / FOLDER).iterdir())) == 1
-    assert "openvino-f32 on cpu, in f32" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "openvino-f32 on cpu, in f32" in told
+    assert told.endswith("a line that runs takes this up when it is started again or told to `reload`\n")
+
+
+def test_an_artefact_that_computes_something_else_here_does_not_cost_the_others_theirs(
+    own_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scale = open_bundle(own_bundle).manifest.artifacts[0].calibration.scale
+    golden_raw = [raw + 0.26 * scale for raw in open_bundle(own_bundle).manifest.artifacts[0].golden_raw]
+    edit_manifest(own_bundle, lambda manifest: manifest["artifacts"][0].update(golden_raw=golden_raw))
+
+    status = calibrated(own_bundle, photographs, tmp_path / "state")
+
+    told = capsys.readouterr()
+    assert (status, len(list((tmp_path / "state" / FOLDER).iterdir()))) == (2, 1)
+    assert "openvino-f32 on cpu" in told.out
+    assert "onnx-f32 gives raw score" in told.err
+    assert "openvino-f32" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "tables"),
+    [((), 0, 1), (("--runtime", "{type: openvino}"), 1, 0)],
+    ids=["a line where others have theirs", "a failure where it was asked for"],
+)
+def test_a_runtime_that_is_not_installed_as_on_arm_is(
+    small_bundle: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    status: int,
+    tables: int,
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+    assert calibrated(small_bundle, photographs, tmp_path / "state", *more) == status
+
+    told = capsys.readouterr()
+    assert len(list((tmp_path / "state").glob(f"{FOLDER}/*"))) == tables
+    assert "openvino-f32 does not run here: " in told.out + told.err
+    assert "package openvino is not installed" in told.out + told.err
+
+
+def test_photographs_that_a_station_would_take_for_faults_make_no_table_and_all_are_named(
+    own_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(5)
+    usual = usual_of([look_of(photograph(random)) for _ in range(20)])
+    edit_manifest(own_bundle, lambda manifest: manifest.update(usual=msgspec.to_builtins(usual)))
+    assert what_is_wrong(read_image(own_bundle / "reference" / "golden_1.png"), usual)  # damaged on purpose: not asked
+    assert calibrated(own_bundle, photographs, tmp_path / "state") == 0
+    cv2.imwrite(str(photographs / "night.png"), np.zeros((64, 64, 3), np.uint8))
+    cv2.imwrite(str(photographs / "flash.png"), np.full((64, 64, 3), 255, np.uint8))
+    cv2.imwrite(str(photographs / "other.png"), np.zeros((400, 300, 3), np.uint8))
+    (photographs / "torn.png").write_bytes(b"torn")
+
+    assert calibrated(own_bundle, photographs, tmp_path / "none") == 2
+
+    told = capsys.readouterr().err
+    assert "4 of 74 photographs are of a kind that a station takes for faults and never judges: flash.png (too bright" in told
+    assert "night.png (too dark: mean 0 of 255" in told
+    assert "other.png (image is 300x400 px" in told
+    assert "torn.png (not an image" in told
+    assert not (tmp_path / "none" / FOLDER).exists()
 
 
 @pytest.mark.parametrize(
