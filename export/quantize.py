@@ -13,6 +13,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from agent.inspection import Depth, Image
 from export.layers import WEIGHTED, Layer, between
+from export.rounding import MOST, MOST_NARROW, Rounding
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -33,7 +34,8 @@ class Quantizer:
 
     def __init__(self, float_file: Path, views: Sequence[Inputs], folder: Path) -> None:
         self._folder, self._ranges = folder, folder / "ranges.json"
-        self._write(float_file, folder / "learned.onnx", [], _Reader(views), round_results=True)
+        prepared = self._write(float_file, folder / "learned.onnx", [], _Reader(views), round_results=True)
+        self._rounding = Rounding(prepared, views)
 
     def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], round_results: bool, narrow: bool = False) -> None:
         """Writes `file`, the chosen layers and what lies between them in INT8. float_file: the graph whose ranges were learned,
@@ -45,6 +47,7 @@ class Quantizer:
         """
         nodes = [layer.node for layer in chosen] + between(onnx.load(float_file), chosen, chosen)
         self._write(float_file, file, nodes, None, round_results, narrow)
+        self._rounding.refine(file, {layer.node for layer in chosen}, MOST_NARROW if narrow else MOST)
 
     def _write(
         self,
@@ -54,7 +57,8 @@ class Quantizer:
         reader: "_Reader | None",
         round_results: bool,
         narrow: bool = False,
-    ) -> None:
+    ) -> Path:
+        """The float graph that it started from."""
         prepared = self._folder / f"prepared-{float_file.name}"
         before = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)
@@ -80,6 +84,7 @@ class Quantizer:
             )
         finally:
             logging.getLogger().setLevel(before)
+        return prepared
 
 
 class _Reader:
