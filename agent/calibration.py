@@ -132,6 +132,15 @@ def rate_at(n: int, rejected: int, confidence: float = 0.95) -> float:
     return high
 
 
+def least_rate(n: int, rejected: int, confidence: float = 0.95) -> float:
+    """The other end of `rate_at`: the false-reject rate that there is at least where `rejected` of n parts are.
+
+    >>> least_rate(50, 0), round(least_rate(15, 6), 3), round(least_rate(4, 4), 3)
+    (0.0, 0.191, 0.473)
+    """
+    return 1.0 - rate_at(n, n - rejected, confidence)
+
+
 def calibrate(raw_scores: ArrayLike, wished_rate: float = 0.01, confidence: float = 0.95) -> Calibration:
     """The threshold for a wished false-reject rate, or for the smallest rate these parts support if that is larger.
 

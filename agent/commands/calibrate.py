@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from agent.bundle import Artifact, Bundle, BundleError, depth_of, open_bundle, sha256
-from agent.calibration import CalibrationError, calibrate, explain
+from agent.calibration import CalibrationError, calibrate, explain, least_rate
 from agent.clock import utc_now
 from agent.drivers import ConfigError, SectionError, section
 from agent.model import MOST_DEVIATION, Model
@@ -36,6 +36,11 @@ def calibrate_command(arguments: list[str]) -> int:
         "--images", type=Path, required=True, help="folder of photographs of good parts, taken here; not those of the fit"
     )
     parser.add_argument("--state", type=Path, required=True, help="the station's state folder, as in its line.yaml")
+    parser.add_argument(
+        "--even-so",
+        action="store_true",
+        help="keep the table though more of these parts than it explains would be rejected by the bundle's own threshold",
+    )
     parser.add_argument("--runtime", help="a runtime section as in line.yaml; all artefacts in their own runtime without it")
     chosen = parser.parse_args(arguments)
     become_owner(chosen.state)
@@ -47,7 +52,7 @@ def calibrate_command(arguments: list[str]) -> int:
         runtime: RuntimeConfig = section("agent.runtimes", content)
         for artifact in (one for one in bundle.manifest.artifacts if one.runtime == content["type"]):
             try:
-                table = calibrated_on(bundle, artifact, runtime, photographs, chosen.state)
+                table = calibrated_on(bundle, artifact, runtime, photographs, chosen.state, chosen.even_so)
             except BundleError as e:  # one that gets no table says nothing of the others
                 refused.append(str(e))
                 continue
@@ -110,8 +115,13 @@ def _why_not_judged(photograph: Path, bundle: Bundle) -> str:
     return "" if usual is None else what_is_wrong(image, usual)
 
 
-def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, photographs: list[Path], state: Path) -> LocalTable:
-    """The table of this artefact where the runtime computes here. Raises BundleError, InferenceError."""
+def calibrated_on(
+    bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, photographs: list[Path], state: Path, even_so: bool = False
+) -> LocalTable:
+    """The table of this artefact where the runtime computes here. even_so: whatever the bundle's own threshold says of these.
+
+    Raises BundleError, InferenceError.
+    """
     contract = bundle.manifest.input
     with runtime.open(bundle.path(artifact.files[0]), compiled_folder(state, artifact_sha256(bundle, artifact))) as opened:
         model = Model(contract, tiled(opened, contract), artifact.calibration)
@@ -125,6 +135,8 @@ def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, ph
                     "table made"
                 )
         raw_scores = [_raw(model, file, file.with_suffix(".tiff")) for file in photographs]
+        if not even_so:
+            _refuse_doubtful(artifact, raw_scores, photographs)
         try:
             table = calibrate(
                 np.array(raw_scores, dtype=np.float32), artifact.calibration.wished_rate, artifact.calibration.confidence
@@ -141,6 +153,21 @@ def calibrated_on(bundle: Bundle, artifact: Artifact, runtime: RuntimeConfig, ph
             images_sha256=listed,
             made=utc_now(),
         )
+
+
+def _refuse_doubtful(artifact: Artifact, raw_scores: list[float], photographs: list[Path]) -> None:
+    """Raises BundleError where the bundle's own threshold rejects more of them than it claims to: a threshold that is made from
+    parts with defects lets such parts through."""
+    bundles = artifact.calibration
+    above = sorted(((raw, file.name) for raw, file in zip(raw_scores, photographs, strict=True) if raw >= bundles.threshold))
+    if least_rate(len(raw_scores), len(above), bundles.confidence) <= bundles.false_reject_rate:
+        return
+    worst = ", ".join(name for _, name in above[: -_NAMED - 1 : -1])
+    raise BundleError(
+        f"{photographs[0].parent}: {artifact.name} would reject {len(above)} of {len(raw_scores)} by the bundle's own threshold, "
+        f"which claims at most {100 * bundles.false_reject_rate:.1f} % of good parts: {worst}; remove those with defects, fit "
+        "anew if good parts look so now, or give --even-so if all of them are good"
+    )
 
 
 def _sections(written: str | None, bundle: Bundle) -> list[dict[str, Any]]:

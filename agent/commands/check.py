@@ -18,7 +18,7 @@ from agent.drivers import ConfigError
 from agent.only_one import is_held
 from agent.runtimes import CPU, place_wanted
 from agent.serving.choice import chosen
-from agent.serving.local_calibration import calibrated_here
+from agent.serving.local_calibration import artifact_sha256, calibrated_here, table_file
 
 _LOOK_FOR_CAMERA_S = 5.0
 _HEARD_LATE = ("modbus", "mqtt")  # triggers whose instant is when Kensa heard of them
@@ -31,6 +31,7 @@ class Judges(msgspec.Struct, frozen=True):
     """By what photographs are judged. of: which recipe's and camera's, empty for the line's own bundle.
 
     threshold: moved by the line's sensitivity; None where it belongs to an accelerator's own table, which only a start finds.
+    table: the file of this device's own table, empty where the bundle's holds.
     """
 
     of: str
@@ -39,6 +40,7 @@ class Judges(msgspec.Struct, frozen=True):
     artifact: str
     threshold: float | None
     good_parts: int
+    table: str
 
 
 def check(arguments: list[str]) -> int:
@@ -101,15 +103,17 @@ def _judges(line: Line) -> Iterator[Judges]:
         try:
             bundle = open_bundle(folder)
             artifact, runtime = chosen(bundle, line.runtime_name, line.runtime, line.state)
-            on_cpu = place_wanted(runtime) == CPU
+            on_cpu, own = place_wanted(runtime) == CPU, ""
             if on_cpu and os.access(line.state, os.R_OK | os.X_OK):
-                artifact = calibrated_here(bundle, artifact, CPU, line.state)
+                here = calibrated_here(bundle, artifact, CPU, line.state)
+                if here is not artifact:
+                    artifact, own = here, str(table_file(line.state, artifact_sha256(bundle, here), CPU))
             table = artifact.calibration.moved(line.sensitivity, bundle.manifest.sensitivity_limits)
         except (BundleError, CalibrationError) as e:
             raise BundleError(f"{of}{e}") from e
         threshold = table.threshold if on_cpu else None
         manifest = bundle.manifest
-        yield Judges(of, manifest.bundle_id, manifest.name, artifact.name, threshold, len(table.raw_scores))
+        yield Judges(of, manifest.bundle_id, manifest.name, artifact.name, threshold, len(table.raw_scores), own)
 
 
 def _for_people(judges: Judges) -> str:
@@ -118,7 +122,8 @@ def _for_people(judges: Judges) -> str:
         if judges.threshold is not None
         else "with this device's own table (kensa calibrate)"
     )
-    return f"{judges.of}bundle {judges.bundle_id[:12]} {judges.name}: {judges.artifact}, {threshold}"
+    own = f", this device's own table {judges.table} (without it the bundle's holds)" if judges.table else ""
+    return f"{judges.of}bundle {judges.bundle_id[:12]} {judges.name}: {judges.artifact}, {threshold}{own}"
 
 
 def _notes(line: Line) -> Iterator[str]:

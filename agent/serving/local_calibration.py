@@ -47,7 +47,7 @@ def artifact_sha256(bundle: Bundle, artifact: Artifact) -> str:
 
 def keep(state: Path, table: LocalTable) -> Path:
     """Writes the table, whole or not at all, in place of an older one; gives its file."""
-    file = _file(state, table.artifact_sha256, table.executed_on)
+    file = table_file(state, table.artifact_sha256, table.executed_on)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, msgspec.json.format(msgspec.json.encode(_Sealed(table, _digest(table))), indent=1))
     return file
@@ -55,7 +55,7 @@ def keep(state: Path, table: LocalTable) -> Path:
 
 def found(state: Path, sha256: str, executed_on: str) -> LocalTable | None:
     """The table for this model at this place, None where there is none. Raises BundleError where it is damaged."""
-    file = _file(state, sha256, executed_on)
+    file = table_file(state, sha256, executed_on)
     try:
         sealed = msgspec.json.decode(file.read_bytes(), type=_Sealed)
     except FileNotFoundError:
@@ -84,7 +84,8 @@ def calibrated_here(bundle: Bundle, artifact: Artifact, executed_on: str, state:
     return artifact
 
 
-def _file(state: Path, sha256: str, executed_on: str) -> Path:
+def table_file(state: Path, sha256: str, executed_on: str) -> Path:
+    """Where the table for this model at this place is, if there is one."""
     key = hashlib.sha256(f"{sha256} {executed_on}".encode()).hexdigest()
     return state / FOLDER / f"{key}.json"
 

@@ -124,12 +124,13 @@ def test_what_was_chosen_and_calibrated_here_is_what_is_told(
     choice.keep(here, choice.Choice(manifest_id, artifact.name, {"type": "openvino"}, median_ms=1.0, made="now"))
     own = msgspec.structs.replace(artifact.calibration, threshold=0.75)
     table = LocalTable(artifact_sha256(bundle, artifact), "cpu", "f32", own, artifact.golden_raw, "0" * 64, "now")
-    local_calibration.keep(here, table)
+    kept = local_calibration.keep(here, table)
 
     status = main(["check", str(file)])
 
     assert status == 0
-    assert ": openvino-f32, threshold 0.75 from 60 good parts\n" in capsys.readouterr().out
+    own_table = f"threshold 0.75 from 60 good parts, this device's own table {kept} (without it the bundle's holds)"
+    assert f": openvino-f32, {own_table}\n" in capsys.readouterr().out
 
 
 def test_a_threshold_of_an_accelerator_is_not_told_as_that_of_the_processor(

@@ -182,6 +182,28 @@ def test_defects_in_sub_folders_never_decide_a_threshold(
     assert "sub-folders are not looked into" in capsys.readouterr().err
 
 
+def test_parts_with_defects_that_the_bundle_would_reject_make_no_table_unless_someone_stands_by_them(
+    small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_photographs(tmp_path / "defects", 15, frozenset({3, 9, 11, 12, 14}), seed=5)
+    assert calibrated(small_bundle, photographs, tmp_path / "state", "--runtime", "{type: onnxruntime}") == 0
+    (before,) = (tmp_path / "state" / FOLDER).iterdir()
+    content = before.read_bytes()
+
+    refused = calibrated(small_bundle, tmp_path / "defects", tmp_path / "state", "--runtime", "{type: onnxruntime}")
+
+    told = capsys.readouterr().err
+    assert refused == 2
+    claimed = open_bundle(small_bundle).artifact_for(["onnxruntime"]).calibration.false_reject_rate
+    assert f"onnx-f32 would reject 5 of 15 by the bundle's own threshold, which claims at most {100 * claimed:.1f} % of" in told
+    assert all(f"{name:04d}.png" in told for name in (3, 9, 11, 12, 14))
+    assert before.read_bytes() == content
+    assert (
+        calibrated(small_bundle, tmp_path / "defects", tmp_path / "state", "--runtime", "{type: onnxruntime}", "--even-so") == 0
+    )
+    assert before.read_bytes() != content
+
+
 def test_photographs_that_the_model_learned_from_make_no_table(
     small_bundle: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
