@@ -70,6 +70,8 @@ class Config(LiveConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.exposes is Exposes.CABLED and (word := self.trigger.lower()) in ("software", "free"):
+            raise ValueError(f"trigger {self.trigger!r} would be an input of the camera that a cable is on: write {word}")
         if self.exposes is Exposes.TOLD and self.delay_ms < 0:
             raise ValueError(f"delay_ms {self.delay_ms:g} is for a camera with a cable: one told by software exposes afterwards")
         for name, (wanted, key) in self._settled.items():

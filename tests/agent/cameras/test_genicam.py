@@ -30,6 +30,12 @@ def test_its_trigger_says_when_it_exposes(trigger: str, exposes: Exposes) -> Non
     assert Config(camera="K1", trigger=trigger).exposes is exposes
 
 
+@pytest.mark.parametrize(("written", "meant"), [("Software", "software"), ("FREE", "free")])
+def test_a_misspelt_trigger_is_no_cable(written: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"input of the camera that a cable is on: write {meant}"):
+        Config(camera="K1", trigger=written)
+
+
 def test_a_camera_that_is_told_by_software_has_no_frame_from_before_its_trigger() -> None:
     with pytest.raises(ValueError, match="delay_ms -50 is for a camera with a cable"):
         Config(camera="K1", delay_ms=-50)
