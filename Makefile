@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test check fix bench bench-peers soak soak-line endurance replay device system
+.PHONY: setup demo test check fix bench bench-peers soak soak-line endurance replay device wheelhouse system
 
 setup: $(STAMP)
 
@@ -60,6 +60,13 @@ device:
 	rm -rf build
 	$(PYTHON) -m venv .venv-device
 	.venv-device/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[test]'
+
+# What a device is installed from, which needs no network then: Kensa's own wheel, and those of deploy/device.txt for such a device.
+DEVICE_PYTHON ?= 3.11
+MACHINE ?= x86_64
+WHEELHOUSE ?= wheelhouse
+wheelhouse: setup
+	$(BIN)/python -m deploy.wheelhouse --python "$(DEVICE_PYTHON)" --machine "$(MACHINE)" "$(WHEELHOUSE)"
 
 # Scripts below tests/ find our packages before the folders of tests that have their names.
 bench bench-peers soak soak-line endurance: export PYTHONPATH := $(CURDIR)

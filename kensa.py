@@ -48,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 after Ctrl-C, 141 where what it prints is not read to its end (`| head`).
     """
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if name in {"-h", "--help"}:
-        print(usage())
-        return 0
-    if name not in COMMANDS:
+    if name not in {*COMMANDS, "-h", "--help"}:
         print(f"kensa: no command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
+        if name not in COMMANDS:
+            print(usage(), flush=True)
+            return 0
         return _run(name, rest)
     except KeyboardInterrupt:
         print(f"kensa {name}: stopped", file=sys.stderr)
@@ -101,8 +101,8 @@ def _what_is_missing(name: str, error: ImportError) -> str:
     else:
         what = f"package {error.name} cannot be used: {error}"
     if module_name.startswith(("training", "export")):
-        return f"{what}; this is a workstation command: pip install 'kensa[train,export]'"
-    return f"{what}; install Kensa's packages again, or with the extra that brings it (pip install --force-reinstall kensa)"
+        return f"{what}; this is a workstation command: `make setup` in Kensa's checkout brings what it needs"
+    return f"{what}; install Kensa's packages again (`make setup` in its checkout; on a device deploy/README.md, updating)"
 
 
 if __name__ == "__main__":

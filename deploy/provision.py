@@ -21,11 +21,12 @@ from agent.serving.slots import install, pointer
 from deploy.device import Device, ProvisionError
 from deploy.drop_in import eject_drop_in, inspect_drop_in, web_drop_in
 from deploy.removal import factory_reset, uninstall
+from deploy.wheelhouse import EXTRAS, HOW_MADE, Wheelhouse, open_wheelhouse, python_version
 
 ETC, STATE, PROGRAM, UNITS = "/etc/kensa", "/var/lib/kensa", "/opt/kensa", "/etc/systemd/system"
 _HIDDEN = (Path("/", "home"), Path("/", "root"), Path("/", "run", "user"))  # from every unit, by ProtectHome=yes
 _DEVICES = ("gpio", "video4linux", "usb")  # of deploy/udev
-_REQUIREMENT = "kensa[gpio,modbus,web]"  # of all stations of a device, which share one environment: no compiler, no torch
+_EXAMPLE = Path(__file__).parent / "lines" / "station.yaml"
 
 
 def provision_command(arguments: list[str]) -> int:
@@ -38,7 +39,7 @@ def provision_command(arguments: list[str]) -> int:
     parser.add_argument("station", help="its name; the configuration is /etc/kensa/NAME.yaml")
     parser.add_argument("--line", type=Path, help="first configuration; one that is there already is never changed")
     parser.add_argument("--bundle", type=Path, help="a bundle to install and try")
-    parser.add_argument("--wheels", type=Path, help="folder with the wheels of the device install; without it pip's own index")
+    parser.add_argument("--wheels", type=Path, help="folder of `make wheelhouse`; needed where programs are to be installed")
     parser.add_argument("--root", type=Path, default=Path("/"), help="a folder that stands for the device's file system")
     parser.add_argument("--dry-run", action="store_true", help="say what would be changed, change nothing")
     parser.add_argument("--uninstall", action="store_true", help="remove programs and units; data and configuration stay")
@@ -66,6 +67,11 @@ def provision(device: Device, station: str, line_file: Path | None, bundle: Path
     """Each step looks first; what was done before a failure is not done again. Raises ProvisionError, ConfigError."""
     written = _written(device, station, line_file)
     line = _checked(written, station)
+    if bundle is not None and not bundle.is_dir():
+        raise ProvisionError(f"{bundle}: no folder, expected a bundle (--bundle)")
+    environment = _environment(device, wheels)
+    if environment.source is not None:
+        environment.source.refuse_unfit()
     _user(device)
     device.directory(ETC, 0o755)
     device.directory(f"{ETC}/credentials", 0o700)
@@ -75,7 +81,7 @@ def provision(device: Device, station: str, line_file: Path | None, bundle: Path
     if device.file("/etc/udev/rules.d/70-kensa.rules", _shipped("udev", "70-kensa.rules")) and device.is_this_machine:
         device.run("let udev read its rules", "udevadm", "control", "--reload")
         device.run("give devices that are there to the groups", "udevadm", "trigger", *(f"-s{kind}" for kind in _DEVICES))
-    _environment(device, wheels)
+    _install(device, environment)
     device.file(f"{ETC}/{station}.yaml", written.read_text())
     _units(device, station, line)
     if bundle is not None:
@@ -86,25 +92,29 @@ def provision(device: Device, station: str, line_file: Path | None, bundle: Path
 def _written(device: Device, station: str, line_file: Path | None) -> Path:
     """The configuration to go by: the device's own if there is one."""
     existing = device.at(f"{ETC}/{station}.yaml")
+    if line_file is not None and not line_file.is_file():
+        raise ProvisionError(f"{line_file}: no such file, expected the station's configuration (--line)")
     if existing.is_file():
+        if line_file is not None and line_file.read_bytes() != existing.read_bytes():
+            print(f"not taken over: {line_file}; {ETC}/{station}.yaml is there and stays. Edit that one, then do this again")
         return existing
     if line_file is None:
-        raise ProvisionError(
-            f"{ETC}/{station}.yaml is not there: give the first configuration with --line (deploy/lines has examples)"
-        )
+        raise ProvisionError(f"{ETC}/{station}.yaml is not there: give the first configuration with --line (example: {_EXAMPLE})")
     return line_file
 
 
 def _checked(file: Path, station: str) -> Line:
     line = load_line(file, Path(ETC))
+    state = Path(STATE, station)
+    wrong = []
     if line.station != station:
-        raise ConfigError(f"{file}: station is {line.station}, expected {station}, the name given to `kensa provision`")
-    if str(line.state) != f"{STATE}/{station}":
-        raise ConfigError(f"{file}: state is {line.state}, on a device it is {STATE}/{station}")
-    if line.bundle != pointer(line.state):
-        raise ConfigError(
-            f"{file}: bundle is {line.bundle}, on a device it is {pointer(line.state)}, which `kensa install` keeps"
-        )
+        wrong.append(f"station is {line.station}, expected {station}, the name given to `kensa provision`")
+    if line.state != state:
+        wrong.append(f"state is {line.state}, on a device it is {state}")
+    if line.bundle != pointer(state):
+        wrong.append(f"bundle is {line.bundle}, on a device it is {pointer(state)}, which `kensa install` keeps")
+    if wrong:
+        raise ConfigError(f"{file}: {'; '.join(wrong)} (example: {_EXAMPLE})")
     return line
 
 
@@ -115,30 +125,53 @@ def _user(device: Device) -> None:
         device.run("make user kensa", "systemd-sysusers", f"--root={device.root.resolve()}", "kensa.conf")
 
 
-def _environment(device: Device, wheels: Path | None) -> None:
-    """The device install, in an environment that nothing else uses; a new one when what belongs in it has changed.
+@dataclasses.dataclass(frozen=True)
+class _Environment:
+    """The device install, in an environment that nothing else uses: another one when what belongs in it has changed.
 
-    Made beside the one that runs, and named by one link once it is whole: a cut power leaves the old one or the new one. The one
-    before stays until the next: other stations of this device run from it until they are started again.
+    before: the one that runs, empty without. source: None where that is the right one.
     """
+
+    name: str
+    before: str
+    source: Wheelhouse | None
+
+
+def _environment(device: Device, wheels: Path | None) -> _Environment:
+    """Changes nothing. Raises ProvisionError where one is needed that cannot be made."""
     if device.is_this_machine and any(Path(sys.base_prefix).is_relative_to(hidden) for hidden in _HIDDEN):
         raise ProvisionError(f"the station's user cannot see the Python in {sys.base_prefix}: run this with the system's own")
-    kind = _short([_REQUIREMENT, sys.version, metadata.version("kensa"), _shipped("device.txt")])
-    name = f"{kind}-{_short([f'{file.name} {sha256(file)}' for file in sorted(wheels.glob('*.whl'))] if wheels else [])}"
+    kind = _short([EXTRAS, python_version(), metadata.version("kensa"), _shipped("device.txt")])
     here = device.at(PROGRAM)
     before = here.readlink().name if here.is_symlink() else ""
-    if before == name or (wheels is None and before.startswith(f"{kind}-")):
+    if wheels is None and before.startswith(f"{kind}-"):
+        return _Environment(before, before, None)
+    if wheels is None:
+        found = "those of another version are installed" if before else "none are installed"
+        raise ProvisionError(
+            f"{found}, and programs come from a folder of wheels, never from an index, where the name kensa is a stranger's: "
+            f"give it with --wheels; {HOW_MADE}"
+        )
+    source = open_wheelhouse(wheels)
+    name = f"{kind}-{_short([f'{wheel.name} {sha256(wheel)}' for wheel in source.wheels])}"
+    return _Environment(name, before, None if name == before else source)
+
+
+def _install(device: Device, environment: _Environment) -> None:
+    """Made beside the one that runs, and named by one link once it is whole: a cut power leaves the old one or the new one.
+
+    The one before stays until the next: other stations of this device run from it until they are started again.
+    """
+    if environment.source is None:
         return
+    name = environment.name
     device.remove(f"{PROGRAM}.d/{name}")  # one that was cut off
-    place = str(device.at(f"{PROGRAM}.d/{name}"))
-    device.run(f"make the environment {PROGRAM}.d/{name}", sys.executable, "-m", "venv", "--without-pip", place)
-    with resources.as_file(resources.files("deploy") / "device.txt") as constraints:
-        pip = [sys.executable, "-m", "pip", "--python", place, "install", "--quiet", "--disable-pip-version-check"]
-        source = ["--no-index", "-f", str(wheels.resolve())] if wheels else []
-        device.run(f"install {_REQUIREMENT}", *pip, "-c", str(constraints), *source, _REQUIREMENT)
+    place = device.at(f"{PROGRAM}.d/{name}")
+    device.run(f"make the environment {PROGRAM}.d/{name}", sys.executable, "-m", "venv", "--without-pip", str(place))
+    device.run(f"install {environment.source.kensa.name}", *environment.source.installation(place))
     device.link(PROGRAM, f"{Path(PROGRAM).name}.d/{name}")
     for other in sorted(device.at(f"{PROGRAM}.d").glob("*")):
-        if other.name not in {name, before}:
+        if other.name not in {name, environment.before}:
             device.remove(f"{PROGRAM}.d/{other.name}")
 
 

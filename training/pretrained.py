@@ -130,10 +130,10 @@ def _embedded_file(name: str) -> Path:
     """The file inside this package, its content checked."""
     file = _FOLDER / _EMBEDDED[name].file
     if not file.is_file():
-        raise WeightsError(f"{file}: missing from the installation, install kensa again or give --backbone resnet18")
+        raise WeightsError(f"{file}: missing from the installation, `make setup` again or give --backbone resnet18")
     if (found := sha256(file)) != _EMBEDDED[name].sha256:
         raise WeightsError(
-            f"{file}: sha256 {found[:12]}…, expected {_EMBEDDED[name].sha256[:12]}…: changed or cut off, install kensa again"
+            f"{file}: sha256 {found[:12]}…, expected {_EMBEDDED[name].sha256[:12]}…: changed or cut off, `make setup` again"
         )
     return file
 

@@ -26,7 +26,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             import gpiod
             from gpiod.line import Direction, Value
         except ImportError as e:
-            raise EjectorError("ejector gpio needs libgpiod: pip install 'kensa[gpio]'") from e
+            raise EjectorError("ejector gpio needs libgpiod: pip install gpiod") from e
         settings = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=self.active_low, output_value=Value.INACTIVE)
         try:
             request = gpiod.request_lines(self.chip, config={self.line: settings}, consumer="kensa")

@@ -37,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             import gpiod
             from gpiod.line import Clock, Direction, Edge, Value
         except ImportError as e:
-            raise EjectorError("plc digital needs libgpiod: pip install 'kensa[gpio]'") from e
+            raise EjectorError("plc digital needs libgpiod: pip install gpiod") from e
         out = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=self.active_low, output_value=Value.INACTIVE)
         into = gpiod.LineSettings(
             direction=Direction.INPUT, active_low=self.active_low, edge_detection=Edge.BOTH, event_clock=Clock.MONOTONIC

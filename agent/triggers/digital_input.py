@@ -32,7 +32,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             import gpiod
             from gpiod.line import Clock, Direction, Edge, Value
         except ImportError as e:
-            raise TriggerError("trigger digital_input needs libgpiod: pip install 'kensa[gpio]'") from e
+            raise TriggerError("trigger digital_input needs libgpiod: pip install gpiod") from e
         from datetime import timedelta
 
         settings = gpiod.LineSettings(

@@ -33,7 +33,7 @@ def web_command(arguments: list[str]) -> int:
         from agent.web.certificate import ShownCertificate
         from agent.web.patience import ImpatientProtocol
     except ModuleNotFoundError as e:
-        raise ConfigError(f"the page needs the package {e.name}: pip install 'kensa[web]'") from e
+        raise ConfigError(f"the page needs the package {e.name}: pip install starlette uvicorn prometheus-client") from e
     start_log("web")
     web = line.web or Web()
     give_way()

@@ -1,7 +1,6 @@
 """Fixtures of the deployment's tests."""
 
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "agent"))
 
 from small_bundle import write_bundle, write_photographs
+from small_wheel import write_wheel
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one wheel: a Kensa that is nothing but its name, so that installing it takes a second."""
-    folder = tmp_path_factory.mktemp("wheels")
-    info = "kensa-0.1.0.dist-info"
-    with zipfile.ZipFile(folder / "kensa-0.1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("kensa.py", "def main():\n    return 0\n")
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: kensa\nVersion: 0.1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\nkensa = kensa:main\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return folder
+    """A folder with one wheel, as far as a test needs it."""
+    return write_wheel(tmp_path_factory.mktemp("wheels")).parent
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,18 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_wheel import VERSION, write_wheel
 
 from agent.bundle import open_bundle
 from agent.drivers import ConfigError
 from deploy.provision import provision_command
 from kensa import main
+
+LINES = Path(__file__).parents[2] / "deploy" / "lines"
 
 
 @pytest.fixture
@@ -44,16 +48,6 @@ def content(root: Path) -> dict[str, str]:
         for path in root.rglob("*")
         if "__pycache__" not in path.parts
     }
-
-
-def other_wheels(folder: Path, wheels: Path) -> Path:
-    """The same version of Kensa, with another program in it."""
-    folder.mkdir()
-    (wheel,) = wheels.iterdir()
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(folder / wheel.name, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name).replace(b"return 0", b"return 7"))
-    return folder
 
 
 def status_of(station: Path) -> int:
@@ -228,34 +222,186 @@ def test_the_last_station_takes_the_programs_with_it_though_configurations_stay(
     assert (furnished / "etc/kensa/press-3.yaml").exists()
 
 
-def test_wheels_on_a_stick_whose_name_has_a_space_are_found(bare: Path, words: list[str], wheels: Path, tmp_path: Path) -> None:
-    stick = other_wheels(tmp_path / "STICK für Halle 2", wheels)
+def test_wheels_on_a_stick_whose_name_has_a_space_are_found(bare: Path, words: list[str], tmp_path: Path) -> None:
+    stick = write_wheel(tmp_path / "STICK für Halle 2", program="return 7").parent
 
     provision_command([*words[:-1], str(stick)])
 
     assert status_of(bare) == 7
 
 
-def test_o3_an_update_of_the_same_version_is_taken_up(station: Path, words: list[str], wheels: Path, tmp_path: Path) -> None:
-    provision_command([*words[:-1], str(other_wheels(tmp_path / "newer", wheels))])
+def test_o3_an_update_of_the_same_version_is_taken_up(station: Path, words: list[str], tmp_path: Path) -> None:
+    provision_command([*words[:-1], str(write_wheel(tmp_path / "newer", program="return 7").parent)])
 
     assert status_of(station) == 7
 
 
 def test_o3_an_update_that_is_cut_off_leaves_the_programs_that_run_and_is_done_when_tried_again(
-    station: Path, words: list[str], wheels: Path, tmp_path: Path
+    station: Path, words: list[str], tmp_path: Path
 ) -> None:
-    newer = other_wheels(tmp_path / "newer", wheels)
-    (wheel,) = newer.iterdir()
+    wheel = write_wheel(tmp_path / "newer", program="return 7")
     whole = wheel.read_bytes()
-    wheel.write_bytes(whole[:-100])
+    wheel.write_bytes(whole.replace(b"return 7", b"return 8"))  # its sum is wrong, which only unpacking finds
 
-    status = main(["provision", *words[:-1], str(newer)])
+    status = main(["provision", *words[:-1], str(wheel.parent)])
 
     assert (status, status_of(station)) == (1, 0)
     wheel.write_bytes(whole)
-    assert provision_command([*words[:-1], str(newer)]) == 0
+    assert provision_command([*words[:-1], str(wheel.parent)]) == 0
     assert status_of(station) == 7
+
+
+def test_programs_come_from_the_given_folder_whatever_pip_is_told_elsewhere(
+    bare: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the public index the name is a stranger's, and what is installed is run by root."""
+    monkeypatch.setenv("PIP_FIND_LINKS", str(write_wheel(tmp_path / "strange", "9.9", "return 9").parent))
+
+    provision_command(words)
+
+    assert status_of(bare) == 0
+
+
+def test_without_wheels_a_bare_machine_is_refused_before_anything_is_made(
+    bare: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(bare)
+
+    status = main(["provision", *words[:-2]])
+
+    said = capsys.readouterr().err
+    assert (status, content(bare)) == (1, before)
+    assert "never from an index, where the name kensa is a stranger's: give it with --wheels; `make wheelhouse`" in said
+
+
+def test_without_wheels_a_station_keeps_its_programs(station: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+
+    assert provision_command(words[:-2]) == 0
+
+    assert capsys.readouterr().out == "nothing to change\n"
+
+
+def test_a_correction_of_the_systems_python_leaves_the_programs(
+    station: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version", "3.11.99 (main, of tomorrow)")
+    capsys.readouterr()
+
+    assert provision_command(words[:-2]) == 0
+
+    assert capsys.readouterr().out == "nothing to change\n"
+
+
+def no_folder(folder: Path) -> None:
+    assert not folder.exists()
+
+
+def nothing_of_kensa(folder: Path) -> None:
+    folder.mkdir()
+
+
+def of_a_stranger(folder: Path) -> None:
+    folder.mkdir()
+    with zipfile.ZipFile(folder / f"kensa-{VERSION}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("kensa/__init__.py", "")
+
+
+def of_another_version(folder: Path) -> None:
+    write_wheel(folder, "9.9")
+
+
+def of_another_checkout(folder: Path) -> None:
+    write_wheel(folder, pins="pip==1.0\n")
+
+
+def cut_off(folder: Path) -> None:
+    wheel = write_wheel(folder)
+    wheel.write_bytes(wheel.read_bytes()[:-100])
+
+
+def not_all_that_is_needed(folder: Path) -> None:
+    write_wheel(folder, requires="numpy")
+
+
+@pytest.mark.parametrize(
+    ("fill", "says"),
+    [
+        (no_folder, "no folder, expected one with the wheels of the device install"),
+        (nothing_of_kensa, "no wheel of Kensa in it"),
+        (of_a_stranger, "not this Kensa but a stranger's of the same name"),
+        (
+            of_another_version,
+            f"has Kensa 9.9, this is {VERSION}: a station is set up by the Kensa that it is to run: python3 -m venv",
+        ),
+        (of_another_checkout, "is of another Kensa than this one (deploy/device.txt differs): a station is set up by the Kensa"),
+        (cut_off, "damaged or cut off"),
+        (not_all_that_is_needed, "The user requested (constraint) numpy=="),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_wheels_that_cannot_be_used_are_refused_before_anything_is_made(
+    bare: Path, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], fill: Callable[[Path], None], says: str
+) -> None:
+    fill(tmp_path / "unfit")
+    before = content(bare)
+
+    status = main(["provision", *words[:-1], str(tmp_path / "unfit")])
+
+    assert (status, content(bare)) == (1, before)
+    assert says in capsys.readouterr().err
+
+
+def test_a_devices_own_kensa_which_has_no_pip_says_how_it_is_updated(
+    station: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = write_wheel(tmp_path / "newer", program="return 7").parent
+    monkeypatch.setitem(sys.modules, "pip", None)
+    before = content(station)
+
+    status = main(["provision", *words[:-1], str(newer)])
+
+    said = capsys.readouterr().err
+    assert (status, content(station)) == (1, before)
+    assert "there is no pip in " in said
+    assert f"python3 -m venv --clear setup && setup/bin/pip install -r '{newer}/station.txt'" in said
+
+
+def test_a_configuration_beside_the_devices_own_is_told_to_be_none(
+    station: Path, words: list[str], line_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line_file.write_text(line_file.read_text().replace("period_ms: 500", "period_ms: 250"))
+    capsys.readouterr()
+
+    provision_command(words)
+
+    told = f"not taken over: {line_file}; /etc/kensa/press-3.yaml is there and stays. Edit that one, then do this again\n"
+    assert capsys.readouterr().out == f"{told}nothing to change\n"
+
+
+@pytest.mark.parametrize(("option", "says"), [("--line", "no such file"), ("--bundle", "no folder, expected a bundle")])
+def test_what_is_given_and_not_there_is_refused_on_a_station_too(
+    station: Path, words: list[str], option: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["provision", *words, option, str(station / "mistyped")])
+
+    assert status == 1
+    assert f"{station}/mistyped: {says}" in capsys.readouterr().err
+
+
+def test_all_that_is_not_as_on_a_device_is_told_at_once(bare: Path, wheels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["provision", "press-4", "--root", str(bare), "--line", str(LINES / "example.yaml"), "--wheels", str(wheels)])
+
+    said = capsys.readouterr().err
+    assert status == 2
+    assert "station is press-3, expected press-4" in said
+    assert "on a device it is /var/lib/kensa/press-4; bundle is " in said
+    assert f"on a device it is /var/lib/kensa/press-4/bundles/active, which `kensa install` keeps (example: {LINES}" in said
+
+
+@pytest.mark.parametrize("file", sorted({*LINES.glob("*.yaml")} - {LINES / "example.yaml"}), ids=lambda file: file.name)
+def test_each_shipped_line_of_a_device_can_be_provisioned(bare: Path, wheels: Path, file: Path) -> None:
+    assert provision_command(["press-3", "--root", str(bare), "--line", str(file), "--wheels", str(wheels), "--dry-run"]) == 0
 
 
 def test_programs_can_be_run_by_the_stations_user_however_strict_roots_umask_is(bare: Path, words: list[str]) -> None:
