@@ -13,6 +13,7 @@ from training.data import DataError, as_listed, divided, way_to_hold_out
 from training.data_faults import (
     Finding,
     Seen,
+    as_the_fit_sees,
     equal,
     grey_and_color,
     light_not_learned,
@@ -120,7 +121,7 @@ def _open(splits: dict[str, list[Listed]], progress: Progress) -> tuple[list[See
                 read_depth(entry.depth)
             except RefusedImageError as e:
                 bad.append((entry.depth, str(e)))
-    return seen, bad
+    return as_the_fit_sees(seen), bad
 
 
 def explain(found: Check) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.preprocess import IMAGE_SUFFIXES, Pixels, RefusedImageError, read_image
+from agent.preprocess import IMAGE_SUFFIXES, Pixels, RefusedImageError, read_image, white_level
 from training.data import ASPECT_MARGIN, DataError, Photograph, input_contract, refuse_one_sided
 from training.drawings import read_mask
 from training.layouts.listing import FOREIGN_SUFFIXES, Listed, told
@@ -42,7 +42,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Seen(NamedTuple):
-    """A readable picture. brightness: mean, of 255 in 8 bit and of the full 16 bit scaled so; thumbnail: 32x32, likewise."""
+    """A readable picture. brightness: mean; thumbnail: 32x32; of the file's values, and of 255 once `as_the_fit_sees` them."""
 
     split: str
     photograph: Photograph
@@ -57,9 +57,21 @@ def look(split: str, photograph: Photograph, pixels: Pixels) -> Seen:
     bits = 8 * pixels.dtype.itemsize
     is_grey = bool((pixels == pixels[..., :1]).all())
     shrunk = cv2.resize(pixels.astype(np.float32), _THUMBNAIL, interpolation=cv2.INTER_AREA).mean(axis=2)
-    thumbnail = np.asarray(shrunk * (255.0 / (2**bits - 1)), dtype=np.float32)
+    thumbnail = np.asarray(shrunk, dtype=np.float32)
     name = f"{photograph.width}x{photograph.height} {bits} bit {'grey' if is_grey else 'color'}"
     return Seen(split, photograph, name, is_grey, float(thumbnail.mean()), thumbnail)
+
+
+def as_the_fit_sees(seen: Sequence[Seen]) -> list[Seen]:
+    """Pictures of 10 to 16 bit in grey levels of 255, by the white level that the fit takes for all of them."""
+    of_fit = [s.photograph.brightest for s in seen if s.split != "test"] or [s.photograph.brightest for s in seen]
+    scale = 255.0 / white_level(max(of_fit, default=0))
+    return [_scaled(s, scale) if s.photograph.brightest else s for s in seen]
+
+
+def _scaled(seen: Seen, scale: float) -> Seen:
+    thumbnail = np.minimum(seen.thumbnail * np.float32(scale), np.float32(255.0))
+    return seen._replace(brightness=float(thumbnail.mean()), thumbnail=thumbnail)
 
 
 def _some(weight: Literal["error", "warning"], kind: str, message: str, paths: Sequence[Path]) -> list[Finding]:
