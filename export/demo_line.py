@@ -88,7 +88,7 @@ def run_line(belt: Belt, headless: bool, console: Console) -> tuple[Seen, dict[s
 def page_trouble(port: int) -> str:
     """Why no page can be served there; empty where it can."""
     if importlib.util.find_spec("uvicorn") is None:
-        return "package uvicorn is not installed: pip install 'kensa[web]'"
+        return "package uvicorn is not installed: pip install starlette uvicorn prometheus-client"
     with socket.socket() as probe:
         try:
             probe.bind((HOST, port))

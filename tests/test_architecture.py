@@ -76,3 +76,12 @@ def test_nothing_of_one_machine_and_no_index_is_in_the_repository() -> None:
     forbidden = re.compile(rb"--(?:extra-)?index-url|find-links|/(?:home|root|work|farm)/\w")
 
     assert [name for name, text in texts.items() if forbidden.search(text) and name != "tests/test_architecture.py"] == []
+
+
+def test_nowhere_is_kensa_installed_by_its_name_alone() -> None:
+    """On the public index that is a stranger's (docs/decisions.md, 29)."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    texts = {name: (ROOT / name).read_bytes() for name in tracked if (ROOT / name).is_file()}
+    by_name = re.compile(rb"pip3? install[^\n|;&`]*[\s'\"]kensa(?![-\w/.])")
+
+    assert [name for name, text in texts.items() if by_name.search(text)] == []

@@ -90,7 +90,7 @@ def test_ctrl_c_while_a_command_is_still_imported_is_one_line() -> None:
     [
         ("cv2", "", ["doctor"], "package cv2 is not installed; install Kensa's packages again"),
         ("cv2", "libGL.so.1: no such file", ["doctor"], "package cv2 cannot be used: libGL.so.1: no such file"),
-        ("torch", "", ["export", "run", "--out", "bundle"], "this is a workstation command: pip install 'kensa[train,export]'"),
+        ("torch", "", ["export", "run", "--out", "bundle"], "this is a workstation command: `make setup` in Kensa's checkout"),
     ],
     ids=["a device's package", "a library of it", "a workstation's package"],
 )
@@ -125,9 +125,10 @@ def test_a_number_that_means_nothing_is_refused_with_its_option(words: str, caps
     assert f"argument {words.split()[-2]}: must be " in capsys.readouterr().err
 
 
-def test_what_is_not_read_to_its_end_is_no_stack_trace(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["doctor", "--help"])
+def test_what_is_not_read_to_its_end_is_no_stack_trace(tmp_path: Path, command: str) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "kensa", "doctor"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "kensa", command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as doctor:
         assert doctor.stdout is not None
         assert doctor.stderr is not None

@@ -80,7 +80,7 @@ def _by(line: Line, recipe: int | None) -> Line:
 
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, at least 1")
+        raise argparse.ArgumentTypeError(f"must be a number, at least 1, got {text!r}")
     return int(text)
 
 

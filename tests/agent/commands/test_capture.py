@@ -103,7 +103,7 @@ def test_whose_photographs_they_would_be_is_asked_before_one_is_taken(
 def test_a_number_of_parts_that_is_none_is_told_of(state: Path, tmp_path: Path) -> None:
     finished = kensa("capture", str(write_line(state, tmp_path)), "--out", str(tmp_path / "data"), "--parts", "two")
 
-    assert "argument --parts: 'two': expected a number, at least 1" in finished.stderr
+    assert "argument --parts: must be a number, at least 1, got 'two'" in finished.stderr
 
 
 def test_a_well_lit_photograph_of_12_bits_is_not_called_dark(state: Path, tmp_path: Path) -> None:
