@@ -11,20 +11,23 @@ from typing import BinaryIO
 
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PING = 1, 3, 8, 12
 _ANSWERS_AFTER_S = 0.01
+_ALLOWED = b"\x01\x01\x01\x01"
 
 
 class ForgetfulBroker:
     """MQTT 5, as far as a station needs it; it forwards nothing. forgets: of the events of the first connection, by place from 1.
 
     receive_maximum: messages that may be unanswered; it answers a moment later, and throws out who sends more.
-    taken: ids of the events that it has acknowledged, in order.
+    subscribed: what it says of each topic that the station wants to read. taken: ids of the events that it has acknowledged, in
+    order.
     """
 
-    def __init__(self, forgets: int = 0, receive_maximum: int = 65_535) -> None:
+    def __init__(self, forgets: int = 0, receive_maximum: int = 65_535, subscribed: bytes = _ALLOWED) -> None:
         self.connections = 0
         self.taken: list[bytes] = []
         self._forgets = forgets
         self._receive_maximum = receive_maximum
+        self._subscribed = subscribed
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -41,13 +44,13 @@ class ForgetfulBroker:
 
     def _serve(self, connected: socket.socket, is_first: bool) -> None:
         events, unanswered = 0, deque[bytes]()
-        with connected, connected.makefile("rb") as stream:
+        with contextlib.suppress(ConnectionResetError), connected, connected.makefile("rb") as stream:
             while head := stream.read(1):
                 kind, content = head[0] >> 4, stream.read(_length(stream))
                 if kind == _CONNECT:
                     connected.sendall(b"\x20\x06\x00\x00\x03\x21" + struct.pack(">H", self._receive_maximum))
                 elif kind == _SUBSCRIBE:
-                    connected.sendall(b"\x90\x07" + content[:2] + b"\x00\x01\x01\x01\x01")
+                    connected.sendall(b"\x90\x07" + content[:2] + b"\x00" + self._subscribed)
                 elif kind == _PING:
                     connected.sendall(b"\xd0\x00")
                 elif kind == _PUBLISH and head[0] >> 1 & 3:
@@ -78,8 +81,8 @@ def _length(stream: BinaryIO) -> int:
 
 
 @contextmanager
-def forgetful_broker(forgets: int = 0, receive_maximum: int = 65_535) -> Iterator[ForgetfulBroker]:
-    broker = ForgetfulBroker(forgets, receive_maximum)
+def forgetful_broker(forgets: int = 0, receive_maximum: int = 65_535, subscribed: bytes = _ALLOWED) -> Iterator[ForgetfulBroker]:
+    broker = ForgetfulBroker(forgets, receive_maximum, subscribed)
     try:
         yield broker
     finally:

@@ -138,7 +138,11 @@ class CommandDesk:
                 raise RefusedError(Why.ELSEWHERE, "the response topic must be below the station's own `response/`")
             command = understand(name, heard.payload, self.enabled, now)
             self._remembered.take(command, now)
-            self._obey(Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
+            try:
+                self._obey(Errand(heard, command, now_s + (command.expires - now).total_seconds()), feed, stream)
+            except RefusedError:
+                self._remembered.forget(command)
+                raise
             self._keep()
         except RefusedError as e:
             self._count(name, e)

@@ -75,12 +75,14 @@ class Metrics(msgspec.Struct, frozen=True):
 
 class Acknowledgement(msgspec.Struct, frozen=True):
     """Topic `ack`: the collector has every event of the stream up to seq. taken: the number of the one that came to it last;
-    by it the station knows how much of what it sends late is still on its way."""
+    by it the station knows how much of what it sends late is still on its way. id: of the first event that came to it under
+    that number; where it is none of this station's, two number their events in one stream. Empty: not said."""
 
     collector: str
     stream: str
     seq: Seq
     taken: Seq = 0
+    id: str = ""
 
 
 class Replay(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):

@@ -53,13 +53,17 @@ class Publisher:
         self._station = station
         self._outbox = outbox
         self._desk = desk or CommandDesk()
-        self._listener = Listener(outbox, self._desk, config.collector)
+        self._listener = Listener(outbox, self._desk, config.collector, str(birth.get("boot_id", "")))
         self._report = SelfReport(birth, outbox, self._listener, trouble)
         self._boot = machine_boot()
         self._unsaid: list[Answer] = []
         self._dialect = Dialect()
         self._window = IN_FLIGHT
+        self._alerted_hour = -1
         self._denied: dict[str, float] = {}
+        self._deaf_to: frozenset[str] = frozenset()
+        self._has_to_hear = {"ack", "replay"} if config.collector else set[str]()
+        self._has_to_hear |= {"cmd/+"} if self._desk.enabled else set()
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._away, self._away_since_s = "not connected yet", time.monotonic()
@@ -108,7 +112,8 @@ class Publisher:
                     self._away = ""
                     self._drain(session)
                     self._report.say_goodbye(session, _GOODBYE_S)
-            except BrokerLostError as e:
+            except BrokerLostError as error:
+                e = self._blamed_on_the_other_one(error)
                 self._away_since_s = self._away_since_s if self._away else time.monotonic()
                 self._away = str(e)
                 lasted = time.monotonic() - started_s > _LONGEST_PAUSE_S  # else it accepts only to throw us out
@@ -125,9 +130,19 @@ class Publisher:
                 log.warning("broker %s:%d: %s; next try in %.1f s with %s", *self._address, e, wait_s, version)
                 self._stop.wait(wait_s)
 
+    def _blamed_on_the_other_one(self, error: BrokerLostError) -> BrokerLostError:
+        """Not each broker says why a connection has ended. With pauses as after a take-over each has the broker for half a minute
+        in turn: the events of both arrive, and so do their alerts."""
+        has_rival, self._listener.has_rival = self._listener.has_rival, False
+        if has_rival and not isinstance(error, PoisonError):
+            return TakenOverError(f"another station was born under this one's name; {error}")
+        return error
+
     def _alert_of_the_other_one(self) -> None:
         """Once an hour: they may throw each other out for days."""
-        hour = int(time.monotonic() // 3600)
+        if (hour := int(time.monotonic() // 3600)) == self._alerted_hour:
+            return
+        self._alerted_hour = hour
         detail = f"another station calls itself {self._station} or uses {self._config.topic}: give one of them another name"
         self._outbox.alert(f"taken-over/{self._boot}/{hour}", alert("taken-over", detail))
 
@@ -154,7 +169,8 @@ class Publisher:
         self._listener.born()  # the stream may have changed while it was said
 
     def _refusals(self) -> str:
-        return f"not allowed to publish to {', '.join(sorted(self._denied))}" if self._denied else ""
+        cannot = {"publish to": self._denied, "read": self._deaf_to}
+        return "; ".join(f"not allowed to {verb} {', '.join(sorted(topics))}" for verb, topics in cannot.items() if topics)
 
     def _drain(self, session: Session) -> None:
         """Publishes events until told to stop and nothing waits; raises BrokerLostError."""
@@ -163,6 +179,7 @@ class Publisher:
         stream = self._outbox.stream
         while True:
             if self._outbox.stream != stream:
+                self._listener.has_rival = False  # who is there still is heard of again
                 raise BrokerLostError("connecting anew, to begin a new stream")
             room = 0 if self._unsaid else self._window - session.in_flight
             told = feed.next(room, max(1, self._window // 2) - len(late))
@@ -178,7 +195,11 @@ class Publisher:
                 self._settle(receipt)
             for heard in session.heard():
                 self._listener.hear(heard, feed)
+            if self._listener.has_rival:
+                self._alert_of_the_other_one()
             self._answer(session)
+            if session.not_heard is not None:
+                self._deaf_to = session.not_heard & self._has_to_hear
             self._report.say_what_is_due(session, self._refusals(), time.monotonic())
             is_idle = room > 0 and not told and not session.in_flight
             if self._stop.is_set():

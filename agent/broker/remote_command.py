@@ -144,6 +144,10 @@ class Remembered:
             raise RefusedError(Why.TOO_MANY, f"{MOST_REMEMBERED} commands were obeyed within minutes, wait", command.id)
         self.until[command.id] = command.expires
 
+    def forget(self, command: Command) -> None:
+        """It was refused after all: nothing was done, and it may be given again."""
+        del self.until[command.id]
+
 
 def understand(name: str, payload: bytes, enabled: Collection[str], now: datetime) -> Command:
     """The command in a message of the topic `cmd/{name}`. Raises RefusedError, and nothing else, whatever the message."""

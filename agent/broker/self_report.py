@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from agent.broker.error import BrokerLostError
 from agent.broker.listener import Listener
 from agent.broker.messages import Metrics, State
 from agent.broker.session import Session
@@ -66,7 +67,9 @@ class SelfReport:
             self._said = state
 
     def say_goodbye(self, session: Session, wait_s: float) -> None:
-        session.say("state", State("offline", "stopped", utc_now()), wait_s=wait_s)
+        """Raises BrokerLostError where the broker does not take it in that time: the last will says it then."""
+        if not session.say("state", State("offline", "stopped", utc_now()), wait_s=wait_s):
+            raise BrokerLostError(f"`offline` was not taken within {wait_s:.0f} s, left to the last will")
 
     def _numbers(self) -> dict[str, Any]:
         """By these a collector knows of events that it never saw, the last ones too."""

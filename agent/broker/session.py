@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import queue
+import socket
 import ssl
 import time
 from collections import deque
@@ -43,7 +44,8 @@ _OVER_A_MESSAGE = {0x81, 0x82, 0x95, 0x99}  # malformed, protocol error, too lar
 
 
 class Session:
-    """Open once constructed. Raises BrokerLostError."""
+    """Open once constructed. Raises BrokerLostError. not_heard: of the topics listened to, those that the broker does not allow,
+    where it says so (mosquitto does not); None before it has answered."""
 
     def __init__(self, config: Mqtt, station: str, protocol: MQTTProtocolVersion, listens_to: Sequence[str] = ()) -> None:
         self._protocol = protocol
@@ -57,17 +59,21 @@ class Session:
         self._heard: queue.Queue[Heard] = queue.Queue(_HEARD)
         self._replies: deque[paho.MQTTMessageInfo] = deque()
         self.unheard = 0
+        self.not_heard: frozenset[str] | None = None
         self._client = self._connect(config, station)
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Left by an error, the broker is asked for the last will (MQTT 5): the state must not stay `online`."""
-        if error is not None and self._protocol == paho.MQTTv5:
-            self._client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
-        else:
+        """Left by an error, without a good-bye that would take back the last will: the state must not stay `online`."""
+        if error is None:
             self._client.disconnect()
+        elif self._protocol == paho.MQTTv5:
+            self._client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
+        elif isinstance(connection := self._client.socket(), socket.socket):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         _end(self._client)
 
     @property
@@ -83,8 +89,8 @@ class Session:
         if trouble := self._unacknowledged.trouble(time.monotonic()):
             raise BrokerLostError(trouble)
 
-    def say(self, topic: str, content: Any, wait_s: float = 0.0, qos: int = 1, expiry_s: int | None = None) -> None:
-        """Publishes a retained message about the station itself; waits so long for the broker to take it over."""
+    def say(self, topic: str, content: Any, wait_s: float = 0.0, qos: int = 1, expiry_s: int | None = None) -> bool:
+        """Publishes a retained message about the station itself; waits so long for the broker. Whether it has taken it over."""
         properties = self._properties(PacketTypes.PUBLISH, ContentType="application/json", PayloadFormatIndicator=1)
         if properties is not None and expiry_s is not None:
             properties.MessageExpiryInterval = expiry_s
@@ -92,6 +98,7 @@ class Session:
         said = self._client.publish(f"{self._prefix}/{topic}", encoded, qos=qos, retain=True, properties=properties)
         try:
             said.wait_for_publish(wait_s)
+            return said.is_published()
         except (RuntimeError, ValueError) as e:
             self.check()  # knows better why
             raise BrokerLostError(f"{topic} was not sent: {e}") from e
@@ -165,6 +172,7 @@ class Session:
         client.on_connect = functools.partial(self._on_connect, client)
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.max_inflight_messages_set(IN_FLIGHT + 4)
         client.connect_timeout = _CONNECT_WITHIN_S
@@ -205,6 +213,9 @@ class Session:
             client.subscribe([(f"{self._prefix}/{topic}", 1) for topic in self._listens_to])
         self._connected.put(reason)
 
+    def _on_subscribe(self, client: paho.Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Any) -> None:
+        self.not_heard = frozenset(topic for topic, reason in zip(self._listens_to, reasons, strict=False) if reason.is_failure)
+
     def _on_disconnect(self, client: paho.Client, data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         self._lost = reason
         self._connected.put(None)
@@ -231,7 +242,7 @@ def _name_of(station: str, topic: str) -> str:
 def _end(client: paho.Client) -> None:
     """Nobody refers to it any more afterwards, so that its sockets are closed now and not when garbage is collected."""
     client.loop_stop()
-    client.on_connect = client.on_disconnect = client.on_publish = client.on_message = None
+    client.on_connect = client.on_disconnect = client.on_publish = client.on_subscribe = client.on_message = None
 
 
 def _is_over(reply: paho.MQTTMessageInfo) -> bool:

@@ -38,6 +38,13 @@ class _Newest(msgspec.Struct):
     newest_seq: Seq
 
 
+class _Data(msgspec.Struct):
+    """What of an event's data has a column of its own."""
+
+    outcome: str | None = None
+    cause: str | None = None
+
+
 class _Kept(msgspec.Struct):
     """What an event must have to be kept."""
 
@@ -46,7 +53,7 @@ class _Kept(msgspec.Struct):
     stream: str
     seq: Seq
     time: str
-    data: dict[str, Any]
+    data: _Data
     correctedtime: str | None = None
 
 
@@ -73,8 +80,9 @@ class Collector:
         self._config = config
         self._ledger = ledger
         self._onlookers = onlookers
-        self._told: dict[tuple[str, str], tuple[int, int]] = {}
-        self._taken: dict[str, int] = {}  # by stream, the number of the event that came last
+        self._told: dict[tuple[str, str], tuple[int, int, str]] = {}
+        self._taken: dict[str, tuple[int, str]] = {}  # by stream, number and id of the event that came last
+        self._first: dict[str, tuple[int, str]] = {}  # told instead, once: by it a station sees that its stream is another's too
         self._inquiry = Inquiry()
         self.misunderstood = 0
 
@@ -126,6 +134,7 @@ class Collector:
                 told = msgspec.json.decode(message.payload, type=_Newest)
                 self._ledger.newest(prefix, told.stream, told.newest_seq)
                 if leaf == "birth":
+                    self._first[told.stream] = self._last(told.stream)
                     self._told.pop((prefix, told.stream), None)  # it may have forgotten what it was told
                     self._inquiry.anew(told.stream)
             elif leaf == "state":
@@ -136,7 +145,9 @@ class Collector:
                 event = parse(bytes(message.payload))
                 kept, topic = msgspec.convert(event, _Kept), prefix.removesuffix("/result")
                 is_new = self._ledger.keep(topic, event)
-                self._taken[kept.stream] = kept.seq
+                self._taken[kept.stream] = kept.seq, kept.id
+                if is_new and (first := self._ledger.id_of(kept.stream, kept.seq)) != kept.id:
+                    self._first[kept.stream] = kept.seq, first
                 return (topic, event) if is_new else None
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
             self.misunderstood += 1
@@ -146,12 +157,16 @@ class Collector:
     def _tell_watermarks(self, connection: Connection) -> None:
         """Where something has changed: all up to where, and what came last."""
         for (topic, stream), seq in self._ledger.watermarks().items():
-            taken = self._taken.get(stream, 0)
-            if self._told.get((topic, stream)) != (seq, taken):
-                connection.say(
-                    f"{topic}/ack", {"collector": self._config.collector, "stream": stream, "seq": seq, "taken": taken}
-                )
-                self._told[topic, stream] = seq, taken
+            taken, id = self._first.pop(stream, self._last(stream))
+            if self._told.get((topic, stream)) != (seq, taken, id):
+                ack = {"collector": self._config.collector, "stream": stream, "seq": seq, "taken": taken, "id": id}
+                connection.say(f"{topic}/ack", ack)
+                self._told[topic, stream] = seq, taken, id
+
+    def _last(self, stream: str) -> tuple[int, str]:
+        if stream not in self._taken:
+            self._taken[stream] = self._ledger.highest(stream)
+        return self._taken[stream]
 
     def _ask_for_gaps(self, connection: Connection, now_s: float) -> None:
         gaps = self._ledger.gaps()

@@ -18,8 +18,10 @@ import msgspec
 from agent.drivers import ConfigError
 from agent.events.rows import POWER_CUT, Lost
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS event (
+_VERSION = 1
+_TABLES = f"""
+CREATE TABLE event (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
     source TEXT NOT NULL,
     id TEXT NOT NULL,
     stream TEXT NOT NULL,
@@ -29,8 +31,10 @@ CREATE TABLE IF NOT EXISTS event (
     outcome TEXT,
     cause TEXT,
     data TEXT NOT NULL,
-    PRIMARY KEY (source, id)
+    UNIQUE (source, id)
 );
+CREATE INDEX by_time ON event (time);
+CREATE INDEX by_number ON event (stream, seq);
 CREATE TABLE IF NOT EXISTS stream (id TEXT PRIMARY KEY, topic TEXT NOT NULL, newest INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS settled (
     stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (stream, first)
@@ -39,8 +43,17 @@ CREATE TABLE IF NOT EXISTS lost (
     stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER, reason TEXT NOT NULL,
     is_settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stream, first, last, reason)
 );
+PRAGMA user_version = {_VERSION};
+"""
+_FROM_VERSION_0 = f"""
+ALTER TABLE event RENAME TO before;
+{_TABLES}
+INSERT INTO event SELECT rowid, * FROM before ORDER BY rowid;
+DROP TABLE before;
 """
 
+_COLUMNS = "source, id, stream, seq, type, time, outcome, cause, data"
+_FORGOTTEN = 2000  # rows at once
 _GAPS = 100  # of a stream that are looked at: the others follow when these are closed
 
 
@@ -76,12 +89,21 @@ class Ledger:
                 unless_whole.callback(self._db.close)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(_TABLES)
+                self._open_tables()
                 unless_whole.pop_all()
         except (OSError, sqlite3.Error) as e:
             raise ConfigError(
                 f"{file}: expected a collector's SQLite file, or room for a new one: {e}; choose another --out"
             ) from e
+
+    def _open_tables(self) -> None:
+        """Made where there are none; those of an earlier checkout are written anew, which needs free room of twice their size."""
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version > _VERSION:
+            raise sqlite3.DatabaseError(f"it has version {version}, this collector writes version {_VERSION}")
+        if version < _VERSION:
+            is_old = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'event'").fetchone()[0] > 0
+            self._db.executescript(f"BEGIN; {_FROM_VERSION_0 if is_old else _TABLES} COMMIT;")
 
     def __enter__(self) -> "Ledger":
         return self
@@ -98,7 +120,9 @@ class Ledger:
         time = event.get("correctedtime") or event["time"]
         row = (event["source"], event["id"], stream, seq, event["type"], time, data.get("outcome"), data.get("cause"))
         kept = self._db.execute(
-            "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*row, json.dumps(data))
+            f"INSERT INTO event ({_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 "
+            "WHERE NOT EXISTS (SELECT 1 FROM event WHERE source = ?1 AND id = ?2)",  # a conflict would use up a number
+            (*row, json.dumps(data)),
         )
         self.newest(topic, stream, seq)
         self._settle(stream, seq, seq)
@@ -115,6 +139,22 @@ class Ledger:
             "INSERT INTO stream VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET newest = max(newest, ?3), topic = ?2",
             (stream, topic, seq),
         )
+
+    def id_of(self, stream: str, seq: int) -> str:
+        """Of the first event that came under this number; empty where none is here."""
+        query = "SELECT id FROM event WHERE stream = ? AND seq = ? ORDER BY row LIMIT 1"
+        found = self._db.execute(query, (stream, seq)).fetchone()
+        return str(found[0]) if found else ""
+
+    def highest(self, stream: str) -> tuple[int, str]:
+        """Number and id of the event with the highest number of the stream; 0 where none is here."""
+        query = "SELECT seq, id FROM event WHERE stream = ? ORDER BY seq DESC, row LIMIT 1"
+        return self._db.execute(query, (stream,)).fetchone() or (0, "")
+
+    def forget(self, before: str, last_row: int) -> None:
+        """Some events from before this time, of the rows up to this one. Their numbers stay settled."""
+        old = f"SELECT row FROM event WHERE time < ? AND row <= ? LIMIT {_FORGOTTEN}"
+        self._db.execute(f"DELETE FROM event WHERE row IN ({old})", (before, last_row))
 
     def commit(self) -> None:
         self._db.commit()

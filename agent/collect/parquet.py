@@ -1,16 +1,19 @@
 """The collector's events as Parquet files, for tools that read those: each event in exactly one, whatever was killed when.
 
 A file's name says which rows of the ledger it holds, so what is written is known without a record of it. A file appears whole or
-not at all. Rows are counted as they came into the ledger; it must not be vacuumed, which may number them anew.
+not at all. Rows are counted as they came into the ledger, and no number is given twice, whatever is deleted there.
 """
 
 import logging
 import re
 import sqlite3
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.clock import utc
+from agent.collect.ledger import Ledger
 from agent.drivers import ConfigError
 from agent.whole_file import sync
 
@@ -30,7 +33,7 @@ class ParquetFolder:
         try:
             import pyarrow.parquet
         except ModuleNotFoundError as e:
-            raise ConfigError("--parquet needs the package pyarrow, which is not installed: pip install 'kensa[collect]'") from e
+            raise ConfigError("--parquet needs the package pyarrow, which is not installed: pip install pyarrow") from e
         self._arrow, self._write = pyarrow, pyarrow.parquet.write_table
         self._folder = folder
         try:
@@ -41,25 +44,32 @@ class ParquetFolder:
             raise ConfigError(f"--parquet {folder}: expected a folder that can be written: {e.strerror or e}") from e
         self._db = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)
         self._next_s = 0.0
-        (newest,) = self._db.execute("SELECT ifnull(max(rowid), 0) FROM event").fetchone()
-        if self.written() > newest:
+        (newest,) = self._db.execute("SELECT ifnull(max(seq), 0) FROM sqlite_sequence").fetchone()
+        self._written = self._last()
+        if self._written > newest:
             raise ConfigError(
-                f"{folder}: expected files of {ledger}, which has {newest} events; found some up to row {self.written()}: "
+                f"{folder}: expected files of {ledger}, which has {newest} events; found some up to row {self._written}: "
                 "they are of another ledger, choose another folder"
             )
 
+    @property
     def written(self) -> int:
         """The last row of the ledger that is in a file."""
+        return self._written
+
+    def _last(self) -> int:
         return max((int(found[2]) for file in self._folder.iterdir() if (found := _NAME.fullmatch(file.name))), default=0)
 
     def export(self) -> None:
         """All that is in the ledger and in no file yet; what cannot be written waits there."""
         columns = ", ".join(_COLUMNS)
         of_stations = "event LEFT JOIN (SELECT id AS stream, topic FROM stream) USING (stream)"
-        query = f"SELECT event.rowid, {columns} FROM {of_stations} WHERE event.rowid > ? ORDER BY event.rowid LIMIT {_ROWS}"
+        query = f"SELECT row, {columns} FROM {of_stations} WHERE row > ? ORDER BY row LIMIT {_ROWS}"
         try:
-            while rows := self._db.execute(query, (self.written(),)).fetchall():
+            self._written = self._last()
+            while rows := self._db.execute(query, (self._written,)).fetchall():
                 self._put(rows)
+                self._written = rows[-1][0]
         except OSError as e:
             log.error("%s cannot be written: %s; its events wait in the ledger", self._folder, e)
 
@@ -96,3 +106,21 @@ class ParquetFolder:
     def _schema(self) -> Any:
         text, number = self._arrow.string(), self._arrow.int64()
         return self._arrow.schema([("row", number), *((name, number if name == "seq" else text) for name in _COLUMNS)])
+
+
+class Shortened:
+    """A ledger whose events are taken away after so many days, some each second, once they are in a Parquet file."""
+
+    def __init__(self, ledger: Ledger, files: ParquetFolder, days: int) -> None:
+        self._ledger = ledger
+        self._files = files
+        self._kept = timedelta(days=days)
+
+    def look(self, now_s: float) -> None:
+        self._ledger.forget((utc() - self._kept).isoformat(), self._files.written)
+
+    def state(self, topic: str, told: Mapping[str, Any]) -> None:
+        """Of no age."""
+
+    def event(self, topic: str, event: Mapping[str, Any]) -> None:
+        """In no file yet."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from agent.collect.collector import Collector
 from agent.collect.ledger import Ledger
 from agent.collect.live_table import LiveTable
-from agent.collect.parquet import ParquetFolder
+from agent.collect.parquet import ParquetFolder, Shortened
 from agent.drivers import ConfigError, SectionError, convert
 from agent.log import start_log
 from agent.sections import Mqtt
 from agent.stop_signal import stop_on_signal
+
+_MOST_DAYS = 36_500
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +27,15 @@ def collect_command(arguments: list[str]) -> int:
     start_log("collect")
     stop = stop_on_signal()
     with Ledger(options.out) as ledger, contextlib.ExitStack() as stack:
-        onlookers: list[LiveTable | ParquetFolder] = []
+        onlookers: list[LiveTable | ParquetFolder | Shortened] = []
         if options.parquet:
-            onlookers.append(ParquetFolder(options.parquet, options.out))
+            files = ParquetFolder(options.parquet, options.out)
+            stack.callback(files.close)
+            onlookers += [files, Shortened(ledger, files, options.keep_days)] if options.keep_days else [files]
         if options.table or sys.stdout.isatty():
-            onlookers.append(LiveTable(sys.stdout))
-        for onlooker in onlookers:
-            stack.callback(onlooker.close)
+            table = LiveTable(sys.stdout)
+            stack.callback(table.close)
+            onlookers.append(table)
         Collector(config, ledger, onlookers).run(stop)
         counts = ledger.counts
         log.info("%d events kept, %d copies left out, %d lost by stations", counts.kept, counts.copies, counts.lost)
@@ -44,6 +48,8 @@ def _config(options: argparse.Namespace) -> Mqtt:
         raise ConfigError("--certificate and --key need --ca: without it nothing is encrypted")
     if options.password_file and not options.user:
         raise ConfigError("--password-file needs --user")
+    if options.keep_days is not None and not (options.parquet and 1 <= options.keep_days <= _MOST_DAYS):
+        raise ConfigError(f"--keep-days needs --parquet (what is in no file would be gone), and 1 to {_MOST_DAYS} days")
     said = {"host": options.host, "port": options.port, "topic": options.topic, "collector": options.name}
     if options.ca:
         said["tls"] = {"ca": options.ca, "certificate": options.certificate, "key": options.key}
@@ -70,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", required=True, help="of this collector: `collector:` in the stations' configuration")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the SQLite file")
     parser.add_argument("--parquet", type=Path, metavar="DIR", help="the events as Parquet files too, written once an hour")
+    days = "what is older, and in a Parquet file, is taken out of the SQLite file"
+    parser.add_argument("--keep-days", type=int, metavar="N", help=days)
     parser.add_argument("--table", action="store_true", help="shows the stations, a line each; on a terminal it does so anyway")
     parser.add_argument("--ca", metavar="PEM", help="TLS: whose signature the broker's certificate must bear")
     parser.add_argument("--certificate", metavar="PEM", help="TLS: by which the broker knows this collector")

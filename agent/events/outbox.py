@@ -15,9 +15,9 @@ from typing import Any
 
 from agent.clock import utc_now
 from agent.error import OutageError
-from agent.events.change import Acknowledged, Mark
+from agent.events.change import Acknowledged, Disowned, Mark
 from agent.events.database import connect
-from agent.events.event import ALERT_TOPIC, lost_alert
+from agent.events.event import ALERT_TOPIC, alert, lost_alert
 from agent.events.memory import Entry, EventMemory
 from agent.events.rows import NOT_KEPT, Kind, Lost, Row
 from agent.events.salvage import open_or_replace
@@ -46,6 +46,7 @@ class Outbox:
     def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "", told_as: str = "") -> None:
         self._file = file
         self._memory = EventMemory()
+        self._disowned = ""
         self._reader: sqlite3.Connection | None = None
         opens = functools.partial(open_or_replace, file, keep or KeepAll(), machine, told_as)
         try:
@@ -107,12 +108,28 @@ class Outbox:
         """The broker has taken the event over; the collector that must have it has not said so yet."""
         self._settle(row, SENT)
 
-    def acknowledged(self, seq: int) -> None:
-        """The collector has every event of the stream up to this number.
+    def acknowledged(self, seq: int, stream: str = "") -> None:
+        """The collector has every event of the stream up to this number; those that were not sent are sent even so. stream: which
+        may have just ended; empty: this one.
 
         A number that was never given out ends the stream: this file was put back from a backup. `stream` is another then.
         """
-        self._writer.change(Acknowledged(self.stream, seq))
+        self._writer.change(Acknowledged(stream or self.stream, seq))
+
+    def is_anothers(self, seq: int, key: str) -> bool:
+        """Whether the event of this number and key, in this stream, is none of these; False too where nobody can say. For one
+        thread only."""
+        found = self._read("SELECT seq, (SELECT key FROM event WHERE seq = ?) FROM sqlite_sequence", seq)
+        return bool(found) and (seq > found[0][0] or found[0][1] not in (None, key))
+
+    def disown(self, stream: str, detail: str) -> None:
+        """Others number events in this stream too: another begins, in which all is told again that nobody has acknowledged."""
+        if stream == self._disowned:
+            return
+        self._disowned = stream
+        log.error("stream %s: %s; another begins", stream, detail)
+        self.alert(f"stream-of-another/{stream}/{self.memory_stream}", alert("stream-of-another", detail))
+        self._writer.change(Disowned(stream))
 
     def acknowledged_in_memory(self, seq: int) -> None:
         """The same of the events in memory, for which the gate's journal waits."""

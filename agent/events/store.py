@@ -25,6 +25,7 @@ _WAITING, DELIVERED, REFUSED, SENT = range(4)  # sent: the broker has it, the co
 
 _RECOGNIZED = 50_000  # newest events that are known when they come again; more than the ejector's journal holds
 _BATCH = 1000
+_UNSETTLED = "state IN (0, 3)"  # said as the index says it
 _HIGHEST = 2**63 - 1
 _ACKNOWLEDGED_AT_ONCE = 2000
 _LABEL_EVERY_S = 1.0
@@ -56,6 +57,7 @@ class EventStore:
         stream, operated_s, before, is_closed = self._db.execute("SELECT * FROM stream").fetchone()
         self.stream = str(stream)
         self._newest = int((self._db.execute("SELECT seq FROM sqlite_sequence").fetchone() or (0,))[0])
+        self._acknowledged = 0
         self._operated_from_s = float(operated_s) - self._now_s()
         if not is_closed and before != machine:
             self.lost.append(Lost(POWER_CUT, self.stream, self._newest + 1, self._newest + 1, None, detail="the last 50 ms"))
@@ -69,7 +71,7 @@ class EventStore:
         if label.told_as not in ("", self._told_as):
             self._take_over(label.told_as)
         elif label.newest > self._newest:  # a copy from a backup, whose next numbers were given out already
-            self._begin_stream()
+            self._end_stream()
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -91,25 +93,37 @@ class EventStore:
             self._used[event.kind] += on_disk(event) * inserted.rowcount
 
     def mark(self, first: int, last: int, state: int) -> None:
-        """The state of the waiting events with these numbers, both included. Not yet committed."""
-        self._db.execute("UPDATE event SET state = ? WHERE state = 0 AND seq BETWEEN ? AND ?", (state, first, last))
+        """The state of the waiting events with these numbers, both included; of those sent that the collector has said that it
+        has, DELIVERED. Not yet committed."""
+        has = self._acknowledged if state == SENT else 0
+        new = f"CASE WHEN seq <= ?4 THEN {DELIVERED} ELSE ?1 END"
+        self._db.execute(f"UPDATE event SET state = {new} WHERE state = 0 AND seq BETWEEN ?2 AND ?3", (state, first, last, has))
 
     def acknowledge(self, stream: str, last: int) -> bool:
         """The collector has the events of this stream up to a number. Not yet committed. Whether that is all noted: of very many
         only the oldest are, so that no commit takes long or makes the file grow.
 
-        A number never given out here shows that this file is a copy from a backup: what is acknowledged are other events of the
-        same numbers, so a new stream begins, in which all that was not settled before is told again.
+        What no broker has taken over from here is still to be sent: somebody else's event may have had its number. A number
+        never given out here shows that this file is a copy from a backup.
         """
         if stream != self.stream:
             return True
         if last > self._newest:
-            self._begin_stream()
-            self._db.execute("UPDATE event SET state = 0 WHERE state = 3")
+            self._end_stream()
+            self._tell_again()
             return True
-        oldest = f"SELECT seq FROM event WHERE state IN (0, 3) AND seq <= ? ORDER BY seq LIMIT {_ACKNOWLEDGED_AT_ONCE}"
-        noted = self._db.execute(f"UPDATE event SET state = 1 WHERE seq IN ({oldest})", (last,))
+        self._acknowledged = max(last, self._acknowledged)
+        sent = f"{_UNSETTLED} AND state = {SENT}"
+        oldest = f"SELECT seq FROM event WHERE {sent} AND seq <= ? ORDER BY seq LIMIT {_ACKNOWLEDGED_AT_ONCE}"
+        noted = self._db.execute(f"UPDATE event SET state = {DELIVERED} WHERE seq IN ({oldest})", (last,))
         return noted.rowcount < _ACKNOWLEDGED_AT_ONCE
+
+    def disown(self, stream: str) -> None:
+        """Events of others have numbers of this stream, which may go on without this station: in a new one all is told again
+        that nobody has said to have. Not yet committed."""
+        if stream == self.stream:
+            self._begin_stream()
+            self._tell_again()
 
     def commit(self) -> None:
         """All since the last commit, safe from a power cut; or nothing of it, and sqlite3.OperationalError."""
@@ -184,10 +198,17 @@ class EventStore:
         self._count_used()
         self._write_label()
 
+    def _tell_again(self) -> None:
+        self._db.execute(f"UPDATE event SET state = {_WAITING} WHERE {_UNSETTLED} AND state = {SENT}")
+
+    def _end_stream(self) -> None:
+        """What is missing of it will not come."""
+        self.lost.append(Lost("restored", self.stream, self._newest + 1, self._newest + 1, None, detail="numbers unknown here"))
+        self._begin_stream()
+
     def _begin_stream(self) -> None:
         """The events that are here keep their numbers; those that are not, were given up or delivered long ago, have none."""
-        self.lost.append(Lost("restored", self.stream, self._newest + 1, self._newest + 1, None, detail="numbers unknown here"))
-        self.stream = uuid.uuid4().hex
+        self.stream, self._acknowledged = uuid.uuid4().hex, 0
         first, count = self._db.execute("SELECT ifnull(min(seq), ?), count(*) FROM event", (self._newest + 1,)).fetchone()
         holes = self._newest - first + 1 - count
         for start, end, missing in ((1, first - 1, first - 1), (first, self._newest, holes)):

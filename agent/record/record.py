@@ -153,9 +153,9 @@ class Record:
                 index.produced(produced_s)
                 self.trouble = ""
             except NoRoomError as e:
-                self.drops["record budget"] += 1
                 if isinstance(e, TooLargeError):
                     self._cannot(e)
+                self.drops["record budget"] += 1
             except (OSError, sqlite3.Error) as e:
                 self.drops["record disk"] += 1
                 self._cannot(e)

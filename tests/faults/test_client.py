@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from broker import Broker, mosquitto
-from collected import events_in
+from collected import events_in, ids_in
 from forgetful_broker import forgetful_broker
 from kensa_process import running
 from proxy import Proxy, proxy
@@ -70,6 +70,58 @@ def test_n7_of_two_stations_with_one_name_the_one_thrown_out_waits_and_leaves_an
     assert thrown_out <= 4  # each once or twice, until it finds the other's birth
     assert {one["alert"] for one in told} == {"taken-over"}
     assert "another station calls itself press-3" in told[0]["detail"]
+
+
+def test_n7_two_stations_from_one_disk_with_one_name_are_told_of(tmp_path: Path, broker: Broker, notes: Notes) -> None:
+    ours, twins = copied_disk(tmp_path)
+    with (
+        subscriber(broker.host, broker.port) as heard,
+        Outbox(ours) as outbox,
+        station(broker, outbox, "one machine"),
+    ):
+        wait_until(lambda: notes.connected() == 1)
+        with Outbox(twins) as others, station(broker, others, "another machine"):
+            wait_until(lambda: max(notes.pauses_s(), default=0) >= 30, timeout_s=30)
+            wait_until(
+                lambda: {"taken-over", "stream-of-another"} <= {one["alert"] for one in [*alerts(outbox), *alerts(others)]}
+            )
+            wait_until(lambda: b"taken-over" in b"".join(message.payload for message in heard.below("alert")), timeout_s=40)
+
+            assert outbox.stream != others.stream
+
+
+def test_n7_of_two_stations_from_one_disk_that_come_one_after_the_other_no_event_is_settled_by_the_others(
+    tmp_path: Path, broker: Broker
+) -> None:
+    ours, twins = copied_disk(tmp_path)
+    collected = tmp_path / "events.db"
+    with collector(broker.port, collected, tmp_path / "collect.log"):
+        for file, numbers, boot in ((ours, range(100, 400), "one machine"), (twins, range(1000, 1400), "another machine")):
+            with Outbox(file) as outbox:
+                put(outbox, numbers)
+                wait_until(lambda outbox=outbox, numbers=numbers: outbox.newest() == 10 + len(numbers))
+                with station(broker, outbox, boot, collector="archive"):
+                    wait_until(lambda outbox=outbox: not (outbox.backlog() or outbox.unacknowledged(1)), timeout_s=30)
+                    told = alerts(outbox)
+
+        wanted = {f"part {n}" for n in (*range(10), *range(100, 400), *range(1000, 1400))}
+        wait_until(lambda: wanted <= set(ids_in(collected)), timeout_s=20)
+
+    assert [one["alert"] for one in told] == ["stream-of-another"]
+
+
+def copied_disk(folder: Path) -> tuple[Path, Path]:
+    """The outbox of a station with ten events, and that of one that was made from a copy of its disk."""
+    ours, twins = folder / "ours" / "outbox.db", folder / "twins" / "outbox.db"
+    with Outbox(ours) as outbox:
+        put(outbox, range(10))
+        wait_until(lambda: outbox.newest() == 10)
+    shutil.copytree(ours.parent, twins.parent)
+    return ours, twins
+
+
+def station(broker: Broker, outbox: Outbox, boot: str, **settings: str) -> Publisher:
+    return Publisher(Mqtt(broker.host, "plant/press-3", broker.port, **settings), "press-3", outbox, {"boot_id": boot})
 
 
 def test_n7_two_stations_with_one_name_and_topics_of_their_own_leave_each_other_alone(

@@ -1,5 +1,6 @@
 """Faults N2, N3, N5, N12, N14: the network and the broker go away, stand still, crawl, and forget what they have acknowledged."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -204,3 +205,16 @@ def resolver() -> str:
     if found is None:
         pytest.skip("needs nss_wrapper (Debian: apt install libnss-wrapper)")
     return str(found)
+
+
+def test_n5_a_station_that_is_stopped_while_the_network_hangs_does_not_stay_online(
+    network: Proxy, broker: Broker, outbox: Outbox
+) -> None:
+    with subscriber(broker.host, broker.port) as heard:
+        with publisher_to(network.port, outbox):
+            wait_until(lambda: heard.below("state"))
+            network.freeze()
+            put(outbox, range(30), size=500)
+        network.thaw()
+
+        wait_until(lambda: json.loads(heard.below("state")[-1].payload)["state"] == "offline", timeout_s=20)

@@ -228,6 +228,19 @@ def test_a_reload_of_a_wrong_file_is_refused_with_what_is_wrong(feed: Feed, tmp_
     assert not said.desk.wants_restart
 
 
+def test_a_command_that_was_refused_is_obeyed_when_it_is_given_again_and_once(said: Said) -> None:
+    said.gate_is_there = False
+    refused = said.hear("recipe", order(recipe=2))
+    said.gate_is_there = True
+
+    said.hear("recipe", order(recipe=2))
+    said.desk.wished("a1", "")
+    answers = [*refused, *said.answers(), *said.hear("recipe", order(recipe=2))]
+
+    assert [(one.result, one.why) for one in answers] == [("refused", Why.NOT_POSSIBLE), ("ok", None), ("refused", Why.REPEATED)]
+    assert said.wishes == [("a1", 2)]
+
+
 @pytest.mark.parametrize(
     ("stream", "first", "last", "result"),
     [("f00d", 1, 9, "ok"), ("other", 1, 9, "refused"), ("f00d", 9, 1, "refused")],

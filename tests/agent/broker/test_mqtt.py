@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from broker import HOST, Broker, free_port, mosquitto
+from forgetful_broker import forgetful_broker
 from kensa_process import running
+from paho.mqtt.client import MQTTv5, MQTTv311
+from paho.mqtt.enums import MQTTProtocolVersion
 from subscriber import subscriber
 from waiting import wait_until
 
 from agent.broker.mqtt import Publisher
-from agent.broker.session import BrokerLostError
+from agent.broker.session import BrokerLostError, Session
 from agent.events.memory import Entry
 from agent.events.outbox import Outbox
 from agent.events.rows import Kind
@@ -224,3 +227,27 @@ def test_why_and_for_how_long_the_broker_takes_nothing_is_known(broker: Broker, 
         wait_until(lambda: publisher.away[0] != "", timeout_s=40)
 
     assert still_s == pytest.approx(since_s, abs=0.1)
+
+
+@pytest.mark.parametrize("protocol", [MQTTv5, MQTTv311], ids=["5", "3.1.1"])
+def test_a_connection_that_is_left_by_an_error_does_not_take_back_the_last_will(
+    broker: Broker, protocol: MQTTProtocolVersion
+) -> None:
+    with subscriber(broker.host, broker.port) as heard:
+        with pytest.raises(BrokerLostError), Session(Mqtt(HOST, "plant/press-3", broker.port), "press-3", protocol):
+            raise BrokerLostError("`offline` was not taken")
+
+        wait_until(lambda: heard.below("state"))
+
+    assert json.loads(heard.below("state")[0].payload) == {"state": "offline", "reason": "connection lost"}
+
+
+@pytest.mark.parametrize(
+    ("collector", "told"), [("archive", "not allowed to read ack, replay"), (None, "")], ids=["a collector", "none"]
+)
+def test_a_broker_that_lets_the_station_hear_no_collector_is_told_of(outbox: Outbox, collector: str | None, told: str) -> None:
+    refuses_all = b"\x87\x87\x87\x87"
+    with forgetful_broker(subscribed=refuses_all) as broker:
+        config = Mqtt(HOST, "plant/press-3", broker.port, collector=collector)
+        with Publisher(config, "press-3", outbox, BIRTH) as publisher:
+            wait_until(lambda: publisher.away == (told, 0.0))

@@ -121,6 +121,48 @@ def test_a_ledger_goes_on_where_it_was(tmp_path: Path) -> None:
     assert events_in(tmp_path / "events.db") == 3
 
 
+def test_rows_are_counted_on_whatever_is_taken_away_and_numbers_stay_settled(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(seq)) for seq in (1, 1, 2, 3)]
+
+    ledger.forget("2026-11-22", last_row=2)
+    ledger.forget("2026-11-20", last_row=9)
+    ledger.keep(TOPIC, event(4))
+
+    assert ledger._db.execute("SELECT row, seq FROM event").fetchall() == [(3, 3), (4, 4)]
+    assert ledger.watermarks() == {(TOPIC, "s"): 4}
+
+
+def test_of_two_events_under_one_number_the_first_is_known_by_its_id(ledger: Ledger) -> None:
+    [ledger.keep(TOPIC, event(1, key=key)) for key in ("ours", "its twin's")]
+
+    assert (ledger.id_of("s", 1), ledger.id_of("s", 2)) == ("ours", "")
+    assert (ledger.highest("s"), ledger.highest("other")) == ((1, "ours"), (0, ""))
+
+
+def test_a_ledger_of_an_earlier_checkout_is_written_anew_with_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "events.db"
+    columns = "source TEXT, id TEXT, stream TEXT, seq INTEGER, type TEXT, time TEXT, outcome TEXT, cause TEXT, data TEXT"
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"CREATE TABLE event ({columns}, PRIMARY KEY (source, id))")
+        rows = [("urn:kensa:press-3", f"part {n}", "s", n, "kensa.part/v1", "now", "pass", "score", "{}") for n in (1, 2, 3)]
+        db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.execute("DELETE FROM event WHERE seq = 2")
+
+    with Ledger(file) as ledger:
+        is_new = [ledger.keep(TOPIC, event(seq)) for seq in (3, 4)]
+        found = ledger._db.execute("SELECT row, seq FROM event ORDER BY row").fetchall()
+
+    assert (is_new, found) == ([False, True], [(1, 1), (3, 3), (4, 4)])
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as db:
+        db.execute("PRAGMA user_version = 2")
+
+    with pytest.raises(ConfigError, match="it has version 2, this collector writes version 1"):
+        Ledger(tmp_path / "events.db")
+
+
 @given(arrivals=st.lists(st.integers(1, 30), min_size=1, max_size=60))
 def test_in_whatever_order_events_come_gaps_are_the_numbers_that_did_not(tmp_path_factory, arrivals: list[int]) -> None:
     file = tmp_path_factory.mktemp("ledger") / "events.db"

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from agent.collect.ledger import Ledger
-from agent.collect.parquet import ParquetFolder
+from agent.collect.parquet import ParquetFolder, Shortened
 from agent.drivers import ConfigError
 
 
@@ -76,6 +76,32 @@ def test_a_whole_file_that_a_kill_left_without_its_name_is_not_read_beside_the_n
 
     assert before == 0
     assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 11))
+
+
+def test_what_was_taken_from_the_ledger_costs_no_later_event_its_place_in_a_file(tmp_path: Path) -> None:
+    folder, file = tmp_path / "files", tmp_path / "events.db"
+    fill(file, range(1, 11))
+    with Ledger(file) as ledger:
+        files = ParquetFolder(folder, file)
+        shortened = Shortened(ledger, files, days=3)
+        shortened.look(0.0)  # in no file yet: nothing may go
+        before = ledger._db.execute("SELECT count(*) FROM event").fetchone()
+        files.export()
+        old = "UPDATE event SET time = '2026-01-01T00:00:00.000000Z'"
+        ledger._db.execute(f"{old} WHERE seq <= 8")
+        ledger._db.execute("UPDATE event SET time = '2999-01-01T00:00:00.000000Z' WHERE seq > 8")
+        shortened.look(1.0)
+        ledger.commit()
+        files.close()
+        after = ledger._db.execute("SELECT count(*) FROM event").fetchone()
+        ledger._db.execute("DELETE FROM event")
+        ledger.commit()
+    fill(file, range(11, 16))
+
+    export(folder, file)
+
+    assert (before, after) == ((10,), (2,))
+    assert pyarrow.parquet.read_table(folder)["seq"].to_pylist() == list(range(1, 16))
 
 
 def test_half_a_file_that_a_kill_left_behind_is_written_again_whole(tmp_path: Path) -> None:

@@ -148,18 +148,20 @@ def test_messages_that_no_station_says_are_counted_and_do_not_end_the_collector(
         ("result/pass", json.dumps({**ENVELOPE, "data": "text"})),
         ("result/pass", json.dumps({**ENVELOPE, "seq": 2**70})),
         ("result/pass", json.dumps({**ENVELOPE, "source": {}})),
+        ("result/pass", json.dumps({**ENVELOPE, "data": {"outcome": {"a": 1}}})),
+        ("alert", json.dumps({**ENVELOPE, "data": {"cause": ["x"]}})),
         ("alert", json.dumps({**ENVELOPE, "data": {**lost, "last": 2**70}})),
         ("alert", json.dumps({**ENVELOPE, "data": {**lost, "count": "many"}})),
         ("metrics", json.dumps({"stream": "s", "newest_seq": 2**70})),
         ("birth", b"[]"),
     ]
     retained = [(f"plant/press-{k}/{topic}", said, 1, True) for k, (topic, said) in enumerate(hostile)]
-    good = ("plant/press-10/result/pass", json.dumps({**ENVELOPE, "id": "good"}), 1, True)
+    good = ("plant/press-12/result/pass", json.dumps({**ENVELOPE, "id": "good"}), 1, True)
 
     paho.mqtt.publish.multiple([*retained, good], broker.host, broker.port)
 
     with collector(broker, tmp_path / "events.db", tmp_path / "collect.log") as collecting:
-        wait_until(lambda: "not understood (9 so far)" in collecting.text(), timeout_s=40)
+        wait_until(lambda: "not understood (11 so far)" in collecting.text(), timeout_s=40)
         wait_until(lambda: "good" in ids_in(tmp_path / "events.db"), timeout_s=20)
         assert collecting.terminate() == 0
 
@@ -174,9 +176,10 @@ def test_messages_that_no_station_says_are_counted_and_do_not_end_the_collector(
         (["--host", "mqtt://broker"], "--host mqtt://broker: host 'mqtt://broker': expected a name"),
         (["--certificate", "c.pem", "--key", "k.pem"], "--certificate and --key need --ca"),
         (["--ca", "ca.pem", "--certificate", "c.pem"], "--certificate c.pem: certificate and key belong together"),
+        (["--keep-days", "30"], "--keep-days needs --parquet"),
         (["--user", "archive"], "--password-file None: give either"),
     ],
-    ids=["port", "wildcard", "no-topic", "name", "url", "plain-text", "no-key", "no-password"],
+    ids=["port", "wildcard", "no-topic", "name", "url", "plain-text", "no-key", "no-file", "no-password"],
 )
 def test_a_mistake_is_named_before_anything_is_written(tmp_path: Path, words: list[str], named: str) -> None:
     with pytest.raises(ConfigError) as told:
@@ -196,3 +199,4 @@ def test_the_query_of_the_page_counts_each_part_of_a_day_once(tmp_path: Path) ->
 
     with closing(sqlite3.connect(tmp_path / "events.db")) as reader:
         assert reader.execute(query).fetchall() == [("plant/press-3", "pass", 2)]
+        assert "by_time" in str(reader.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())

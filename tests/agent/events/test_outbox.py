@@ -1,8 +1,11 @@
 """The outbox: numbered without gaps, once per part, and kept as long as it was promised."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from kensa_process import python
 from small_outbox import TIME, Durable, row, rows_in, sequence
 from waiting import wait_until
@@ -168,10 +171,67 @@ def test_delivered_events_go_before_waiting_ones_and_nobody_needs_to_know(file: 
 def test_an_acknowledgement_settles_all_before_it_and_they_are_kept_for_replay(file: Path, durable: Durable) -> None:
     with Outbox(file) as outbox:
         durable.put(outbox, range(10))
-        [outbox.sent(row) for row in outbox.waiting(0, 5)]
-        wait_until(lambda: outbox.backlog() == 5)
+        [outbox.sent(row) for row in outbox.waiting(0, 8)]
+        wait_until(lambda: outbox.backlog() == 2)
 
         outbox.acknowledged(7)
-        wait_until(lambda: sequence(outbox) == [8, 9, 10])
+        wait_until(lambda: [row.seq for row in outbox.unacknowledged(10)] == [8])
 
         assert [row.seq for row in outbox.kept(1, 10, last=3)] == [2, 3]
+
+
+def test_what_was_never_sent_is_not_settled_by_its_number_and_once_sent_at_once(file: Path, durable: Durable) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(10))
+        sixth = row(outbox, 6)
+        [outbox.sent(one) for one in outbox.waiting(0, 5)]
+        wait_until(lambda: outbox.backlog() == 5)
+
+        outbox.acknowledged(7)  # said before the broker's own answer has come, or of somebody else's events
+        wait_until(lambda: outbox.unacknowledged(10) == [])
+        before = sequence(outbox)
+        outbox.sent(sixth)
+        wait_until(lambda: outbox.backlog() == 4)
+
+        assert before == [6, 7, 8, 9, 10]
+        assert outbox.unacknowledged(10) == []
+
+
+@pytest.mark.parametrize(
+    ("seq", "key", "is_anothers"),
+    [(2, "part 1", False), (2, "part 7", True), (4, "part 3", True), (1, "part 7", False)],
+    ids=["ours", "of another key", "never given out", "gone from here"],
+)
+def test_another_ones_event_is_known_by_its_number_and_key(
+    file: Path, durable: Durable, seq: int, key: str, is_anothers: bool
+) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(3))
+        with closing(sqlite3.connect(file)) as db, db:
+            db.execute("DELETE FROM event WHERE seq = 1")
+
+        assert outbox.is_anothers(seq, key) == is_anothers
+
+
+def test_in_a_stream_that_is_anothers_too_nobody_is_told_that_it_has_ended_and_all_that_nobody_has_is_told_again(
+    file: Path, durable: Durable
+) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(4))
+        before = outbox.stream
+        [outbox.sent(one) for one in outbox.waiting(0, 3)]
+        outbox.acknowledged(1)
+        wait_until(lambda: outbox.backlog() == 1 and len(outbox.unacknowledged(10)) == 2)
+
+        [outbox.disown(before, "why") for _ in range(3)]
+        wait_until(lambda: outbox.backlog() == 4)
+        outbox.disown(before, "said before that")
+        outbox.acknowledged(4, before)
+        stream, rows = outbox.stream, outbox.waiting(0, 10)
+
+    assert stream != before
+    assert {one.stream for one in rows} == {stream}
+    assert [one.seq for one in rows] == [2, 3, 4, 5]
+    assert [json.loads(one.data)["alert"] for one in rows if one.topic == "alert"] == ["stream-of-another"]
+    with Outbox(file) as again:
+        assert again.stream == stream

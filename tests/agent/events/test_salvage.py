@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kensa_process import running
-from small_outbox import WRITES_UNTIL_KILLED, Durable, sequence
+from small_outbox import WRITES_UNTIL_KILLED, Durable, row, sequence
 from waiting import wait_until
 
 from agent.events.outbox import Outbox, OutboxError
@@ -112,8 +112,9 @@ def test_a_collector_that_has_more_than_was_given_out_shows_a_file_from_a_backup
         outbox.acknowledged(3)  # said of the stream that has just ended
         wait_until(lambda: outbox.stream != before)
         wait_until(lambda: outbox.backlog() == 5)
+        outbox.sent(row(outbox, 1))
         outbox.acknowledged(1)
-        wait_until(lambda: outbox.backlog() == 4)
+        wait_until(lambda: outbox.backlog() == 4 and outbox.unacknowledged(10) == [])
 
         (told,) = (json.loads(row.data) for row in outbox.waiting(0, 10) if row.topic == "alert")
         assert sequence(outbox) == [2, 3, 4, 5]

@@ -8,7 +8,7 @@ import pytest
 
 from agent.events.database import _TABLES
 from agent.events.rows import Kind, New, on_disk
-from agent.events.store import EventStore
+from agent.events.store import SENT, EventStore
 from agent.sections import Keep, KeepAll
 
 
@@ -35,6 +35,7 @@ def test_what_an_event_is_said_to_take_is_what_the_file_grows_by_or_a_little_mor
     told = events(2000, size)
 
     store.insert(told)
+    store.mark(1, 2000, SENT)
     store.commit()
     store.acknowledge(store.stream, 2000)
     store.commit()
@@ -47,6 +48,7 @@ def test_what_an_event_is_said_to_take_is_what_the_file_grows_by_or_a_little_mor
 
 def test_very_many_acknowledged_events_are_noted_in_several_commits_oldest_first(store: EventStore) -> None:
     store.insert(events(5000, 10))
+    store.mark(1, 5000, SENT)
     store.commit()
 
     done = [store.acknowledge(store.stream, 4800) for _ in range(3)]
