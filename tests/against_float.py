@@ -9,17 +9,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.bundle import open_bundle
 from agent.drivers import section
-from agent.preprocess import InputContract, RefusedImageError
+from agent.preprocess import InputContract, RefusedImageError, enlarge
 from agent.tiled import tiled
-from export.gate import Judged, aupro
+from export.gate import Judged
 from export.parity import answers
 from training.data import load, unseen_parts
 from training.drawings import read_mask
 from training.metrics import image_auroc
 from training.photographs import Photograph
+from training.pixel_metrics import PixelCurves, score_edges
 
 
 def _is_fit(part: Photograph, contract: InputContract) -> bool:
@@ -30,6 +32,15 @@ def _is_fit(part: Photograph, contract: InputContract) -> bool:
         print(f"left out: {part.path.name}: {e}", file=sys.stderr)
         return False
     return True
+
+
+def _aupro(judged: Judged, masks: list[NDArray[np.bool_] | None], contract: InputContract) -> float:
+    """At the size of the photographs."""
+    found = [(answer.anomaly_map, mask) for answer, mask in zip(judged.answers, masks, strict=True) if mask is not None]
+    curves = PixelCurves(score_edges([anomaly_map for anomaly_map, _ in found], limit=8192))
+    for anomaly_map, mask in found:
+        curves.add(enlarge(anomaly_map, (mask.shape[1], mask.shape[0]), contract), mask)
+    return curves.aupro()
 
 
 def main(folder: Path, data: Path, wanted: list[str]) -> None:
@@ -50,7 +61,7 @@ def main(folder: Path, data: Path, wanted: list[str]) -> None:
         area = image_auroc(judged.raws[~is_defect], judged.raws[is_defect])
         print(
             f"| {folder.name} | {artifact.name} {figures}| {100 * area:.2f} "
-            f"| {100 * aupro(judged, masks, contract):.2f} | {(judged.rejects & ~is_defect).sum()} / "
+            f"| {100 * _aupro(judged, masks, contract):.2f} | {(judged.rejects & ~is_defect).sum()} / "
             f"{(~judged.rejects & is_defect).sum()} |",
             flush=True,
         )
