@@ -57,12 +57,6 @@ class _Tries:
         else:
             self.withheld.append(result)
 
-    @property
-    def too_fine_for_bf16(self) -> tuple[str, ...]:
-        """Blocks that a shipped bfloat16 artefact had to leave in float32: in INT8 they would lose more."""
-        gates = [one.gate for one in self.shipped if one.precision == "bf16"]
-        return tuple(block for gate in gates if gate is not None for block in gate.float_layers)
-
     @contextmanager
     def costing(self, *precisions: str, runtime: str | None = None) -> Iterator[None]:
         """A converter that gives up, or a runtime that cannot open its file, costs these artefacts and not the bundle."""
@@ -125,10 +119,7 @@ def _int8(bench: Bench, tries: _Tries) -> None:
     tries.ptq = views.record
     _log.info("learning ranges from %d views", views.record.views)
     quantizer = Quantizer(bench.searching, inputs_of(views.images, views.depths), bench.scratch)
-    kinds = [
-        Int8(bench.searching, bench.run.deployed.method, bench.scratch, quantizer, runtime, tries.too_fine_for_bf16)
-        for runtime in _RUNTIMES["int8"]
-    ]
+    kinds = [Int8(bench.searching, bench.run.deployed.method, bench.scratch, quantizer, runtime) for runtime in _RUNTIMES["int8"]]
     sensitivity = Sensitivity(bench, kinds[0])
     for kind in kinds:
         with tries.costing("int8", runtime=kind.runtime):

@@ -74,23 +74,19 @@ class Int8:
     """With Q/DQ pairs; what is not in INT8 may be in bfloat16 for OpenVINO, whose IR says it, but not for ONNX Runtime.
 
     quantizer: has learned the ranges of `source`, or of a graph that differs from it only outside of the allowed layers.
-    in_float: blocks that stay in float32, whatever the others are in.
     """
 
     precision: str = "int8"
 
-    def __init__(
-        self, source: Path, method: Method, folder: Path, quantizer: Quantizer, runtime: str, in_float: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, source: Path, method: Method, folder: Path, quantizer: Quantizer, runtime: str) -> None:
         graph = onnx.load(source)
         self.source, self.runtime, self.macs = source, runtime, all_macs(graph)
         self.instead: tuple[str, ...] = ("bf16", "f32") if runtime == "openvino" else ("f32",)
         self.narrow = runtime == "openvino"
         self.network = tuple(layers(graph))
         searched = () if runtime == "openvino" else ("search",)  # ONNX Runtime has no integers where their result is not one
-        self.allowed = tuple(outside(int8_layers(self.network, method), (*searched, *in_float)))
-        beside = outside(self.network, (*method.float_islands, *in_float))
-        self.spared = tuple(one for one in beside if one not in self.allowed)
+        self.allowed = tuple(outside(int8_layers(self.network, method), searched))
+        self.spared = tuple(one for one in outside(self.network, method.float_islands) if one not in self.allowed)
         self._folder, self._quantizer = folder, quantizer
 
     def write(self, mix: Mix) -> Path:

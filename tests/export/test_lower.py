@@ -196,22 +196,6 @@ def test_a_bundle_says_which_blocks_are_in_bfloat16_beside_int8_and_which_in_flo
     assert (int(shares[1]) + int(shares[2]) in (99, 100)) is CPU_HAS_BF16  # all but the search in fifty vectors
 
 
-def test_what_bfloat16_had_to_leave_in_float_is_in_float_beside_int8_too(
-    run: Run, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_gate(monkeypatch)
-    monkeypatch.setattr("export.widen._WIDENED", (1,))
-    monkeypatch.setattr("export.widen.Sensitivity.ranked", ["backbone.network.layer2.0"])
-    monkeypatch.setattr("export.ptq_images.VIEWS", 12)
-    folder = shutil.copytree(bundle_folder, tmp_path / "bundle")
-
-    found = lower(run, folder, manifest(folder).artifacts, reference_of(run), ["bf16", "int8"])
-
-    left = {one.name: (one.gate.bf16_layers, one.gate.float_layers) for one in found.artifacts if one.gate is not None}
-    assert left["openvino-bf16"] == ((), ("backbone.network.layer2.0",))
-    assert left["openvino-int8"] == ((), ("backbone.network.layer2.0",))  # alone it would be in bfloat16: the test above
-
-
 def test_a_bundle_without_lower_precisions_says_nothing_of_them(bundle_folder: Path) -> None:
     assert manifest(bundle_folder).withheld == ()
     assert manifest(bundle_folder).ptq is None
