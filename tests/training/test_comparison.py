@@ -92,7 +92,7 @@ def test_the_command_judges_another_model_on_the_same_parts(dataset: Path, run_f
     assert evaluate_command([str(run_folder), "--data", str(dataset), "--against", str(tmp_path / "bundle")]) == 0
 
     told = capsys.readouterr().out
-    assert f"against {tmp_path / 'bundle'} (onnxruntime, f32), on the same parts:" in told
+    assert f"against {tmp_path / 'bundle'} (onnx-f32, computed in f32), on the same parts:" in told
     assert "test with more" in told
 
 

@@ -26,7 +26,7 @@ def test_its_commands_work_in_their_order(tmp_path: Path, monkeypatch: pytest.Mo
     assert ended == [0] * 5
     told = capsys.readouterr().out
     assert "what `sensitivity:` in line.yaml gives" in told
-    assert "against runs/cap (torch, f32), on the same parts:" in told
+    assert "against runs/cap (torch, computed in f32), on the same parts:" in told
     assert (tmp_path / "cap.html").is_file()
 
 
