@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from gate_line import state_of
 from kensa_process import kensa
 from small_bundle import photograph
 from small_camera import write_line
@@ -71,6 +72,7 @@ def running(line: Line) -> Iterator[Station]:
             stack.callback(thread.join, 20)
             stack.callback(stop.set)
         wait_until(lambda: arguments[0].gate.is_attached and not arguments[0]._trouble())
+        wait_until(lambda: (gate := state_of(line.file.parent)) is not None and gate.attached)  # the other end of the link
         yield arguments[0]
 
 
