@@ -20,7 +20,9 @@ from pathlib import Path
 from deploy.device import ProvisionError
 
 EXTRAS = "gpio,modbus,web"  # of all stations of a device, which share one environment: no compiler, no torch
+HOW_MADE = "`make wheelhouse` in Kensa's checkout makes it (deploy/README.md)"
 _HERE = Path(__file__).parent
+_PIP = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
 _PINS = "device.txt"
 _SETUP = "station.txt"
 _OLDEST_PIP = (22, 3)  # the first that installs into another environment
@@ -64,9 +66,6 @@ class Wheelhouse:
         return ["--no-index", "-f", str(self.folder), "-c", str(_HERE / _PINS), f"{self.kensa}[{extras}]"]
 
 
-_PIP = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
-
-
 def python_version() -> str:
     """As wheels go by it: a correction of the system's Python does not part it from them."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -95,9 +94,6 @@ def open_wheelhouse(folder: Path) -> Wheelhouse:
     if (other := _first_difference(wheel)) is not None:
         raise ProvisionError(f"{wheel}: is of another Kensa than this one ({other} differs): {_how_set_up(folder)}")
     return Wheelhouse(folder, wheel)
-
-
-HOW_MADE = "`make wheelhouse` in Kensa's checkout makes it (deploy/README.md)"
 
 
 def _how_set_up(folder: Path) -> str:
