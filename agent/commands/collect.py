@@ -9,7 +9,8 @@ from pathlib import Path
 from agent.collect.collector import Collector
 from agent.collect.ledger import Ledger
 from agent.collect.live_table import LiveTable
-from agent.collect.parquet import ParquetFolder, Shortened
+from agent.collect.parquet import ParquetFolder
+from agent.collect.shortened import Shortened
 from agent.drivers import ConfigError, SectionError, convert
 from agent.log import start_log
 from agent.sections import Mqtt

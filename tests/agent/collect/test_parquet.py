@@ -7,7 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from agent.collect.ledger import Ledger
-from agent.collect.parquet import ParquetFolder, Shortened
+from agent.collect.parquet import ParquetFolder
+from agent.collect.shortened import Shortened
 from agent.drivers import ConfigError
 
 
