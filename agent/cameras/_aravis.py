@@ -57,6 +57,7 @@ _PLAIN: dict[str, tuple[Any, list[Any]]] = {
     "arv_buffer_get_image_width": (c_int, [c_void_p]),
     "arv_buffer_get_image_height": (c_int, [c_void_p]),
     "arv_buffer_get_image_pixel_format": (c_uint32, [c_void_p]),
+    "arv_buffer_get_image_padding": (None, [c_void_p, POINTER(c_int), POINTER(c_int)]),
     "arv_buffer_get_frame_id": (c_uint64, [c_void_p]),
     "arv_buffer_get_timestamp": (c_uint64, [c_void_p]),
     "arv_stream_push_buffer": (None, [c_void_p, c_void_p]),

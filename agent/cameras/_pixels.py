@@ -32,23 +32,27 @@ LAYOUTS = {
 }
 
 
-def bytes_of(layout: str, width: int, height: int) -> int:
-    """Of one frame.
+def bytes_of(layout: str, width: int, height: int, padding: int = 0) -> int:
+    """Of one frame, each row followed by `padding` bytes.
 
-    >>> bytes_of("mono16", 4, 2)
-    16
+    >>> bytes_of("mono16", 4, 2), bytes_of("mono8", 5, 2, padding=3)
+    (16, 16)
     """
     pixel = LAYOUTS[layout]
-    return width * height * pixel.channels * np.dtype(pixel.dtype).itemsize
+    return height * (width * pixel.channels * np.dtype(pixel.dtype).itemsize + padding)
 
 
-def array_of(content: bytes | bytearray | memoryview, layout: str, width: int, height: int) -> NDArray[Any]:
-    """The frame as (H, W) or (H, W, 3), a view of `content`. Raises ValueError where it has not that many bytes."""
-    if len(content) != (expected := bytes_of(layout, width, height)):
+def array_of(content: bytes | bytearray | memoryview, layout: str, width: int, height: int, padding: int = 0) -> NDArray[Any]:
+    """The frame as (H, W) or (H, W, 3): a view of `content`, or a copy where `padding` bytes follow each row of it.
+
+    Raises ValueError where it has not that many bytes.
+    """
+    if len(content) != (expected := bytes_of(layout, width, height, padding)):
         raise ValueError(f"{len(content)} bytes, expected {expected} of {width}x{height} {layout}")
     pixel = LAYOUTS[layout]
     shape = (height, width) if pixel.channels == 1 else (height, width, pixel.channels)
-    return np.frombuffer(content, pixel.dtype).reshape(shape)
+    rows = np.frombuffer(content, np.uint8).reshape(height, -1)[:, : bytes_of(layout, width, 1)]
+    return np.ascontiguousarray(rows).view(pixel.dtype).reshape(shape)
 
 
 def to_rgb(frame: NDArray[Any], layout: str) -> Pixels:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from ctypes import byref, c_size_t, c_uint64
+from ctypes import byref, c_int, c_size_t, c_uint64
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -137,14 +137,16 @@ class GenicamSource:
         """A copy: the buffer goes back to the camera. Raises CameraLostError for another format: it is to be set anew."""
         width, height = self._library.buffer_get_image_width(buffer), self._library.buffer_get_image_height(buffer)
         code = self._library.buffer_get_image_pixel_format(buffer)
-        size = c_size_t()
+        size, padding = c_size_t(), c_int()
         start = self._library.buffer_get_image_data(buffer, byref(size))
+        self._library.buffer_get_image_padding(buffer, byref(padding), byref(c_int()))
+        expected = bytes_of(self._layout, width, height, padding.value)
         if code != self._code:
             found = f"a frame in pixel format {code:#010x}, expected {self._format} ({self._code:#010x})"
             raise CameraLostError(f"{found}: does another program set this camera?")
-        if not start or size.value < bytes_of(self._layout, width, height):
+        if not start or size.value < expected:
             return Fault(f"torn frame: {size.value} bytes for {width}x{height} {self._format}")
-        return array_of(ctypes.string_at(start, bytes_of(self._layout, width, height)), self._layout, width, height)
+        return array_of(ctypes.string_at(start, expected), self._layout, width, height, padding.value)
 
 
 @contextmanager

@@ -44,6 +44,14 @@ def test_every_layout_gives_read_only_rgb_of_its_size(layout: str) -> None:
     assert (image.shape, image.flags.writeable) == ((4, 6, 3), False)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bytes_behind_each_row_are_left_out(layout: str) -> None:
+    plain = np.arange(bytes_of(layout, 6, 4), dtype=np.uint8).reshape(4, -1)
+    padded = np.pad(plain, ((0, 0), (0, 3)), constant_values=255)
+
+    assert np.array_equal(array_of(padded.tobytes(), layout, 6, 4, padding=3), array_of(plain.tobytes(), layout, 6, 4))
+
+
 def test_a_frame_with_too_few_bytes_is_refused_with_what_was_expected() -> None:
     with pytest.raises(ValueError, match="11 bytes, expected 12 of 2x2 rgb8"):
         array_of(bytes(11), "rgb8", 2, 2)
