@@ -78,7 +78,6 @@ class Quantizer:
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_cache_path=self._ranges,
                 extra_options={
-                    "CalibMaxIntermediateOutputs": 16,
                     "OpTypesToExcludeOutputQuantization": [] if round_results else list(WEIGHTED),
                 },
             )
