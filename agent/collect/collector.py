@@ -7,9 +7,9 @@ are told by their id, gaps by their number, and a gap that does not close by its
 import logging
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from threading import Event as Stop
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
@@ -19,6 +19,7 @@ from agent.broker.messages import Seq
 from agent.collect.connection import Connection
 from agent.collect.inquiry import Inquiry
 from agent.collect.ledger import Ledger
+from agent.collect.onlooker import Onlooker
 from agent.events.event import parse
 from agent.sections import Mqtt
 
@@ -55,19 +56,6 @@ class _Kept(msgspec.Struct):
     time: str
     data: _Data
     correctedtime: str | None = None
-
-
-class Onlooker(Protocol):
-    """What is done with the events besides keeping them. topic: a station's prefix."""
-
-    def state(self, topic: str, told: Mapping[str, Any]) -> None:
-        """A station has said how it is."""
-
-    def event(self, topic: str, event: Mapping[str, Any]) -> None:
-        """One that was not there yet."""
-
-    def look(self, now_s: float) -> None:
-        """Once a second, after a commit."""
 
 
 class Collector:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from agent.collect.onlooker import Onlooker
+
 _HOME = "\x1b[H\x1b[J"  # the table stays in its place on a terminal
 _HEAD = ("station", "state", "passed", "rejected", "number", "last, UTC", "last reject")
 
@@ -21,7 +23,7 @@ class _Station:
         return (self.state, str(self.passed), str(self.rejected), str(self.number), self.last, self.last_reject)
 
 
-class LiveTable:
+class LiveTable(Onlooker):
     """Counts since it was made. out: where it is written to, again and again."""
 
     def __init__(self, out: TextIO) -> None:

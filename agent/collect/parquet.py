@@ -7,10 +7,10 @@ not at all. Rows are counted as they came into the ledger, and no number is give
 import logging
 import re
 import sqlite3
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.collect.onlooker import Onlooker
 from agent.drivers import ConfigError
 from agent.whole_file import sync
 
@@ -23,7 +23,7 @@ _UNFINISHED = ".new"
 _NAME = re.compile(r"events-(\d{12})-(\d{12})\.parquet")
 
 
-class ParquetFolder:
+class ParquetFolder(Onlooker):
     """Files of one ledger in a folder of their own. ConfigError where pyarrow is missing or they are of another ledger."""
 
     def __init__(self, folder: Path, ledger: Path) -> None:
@@ -93,12 +93,6 @@ class ParquetFolder:
         """All that came is in a file."""
         self.export()
         self._db.close()
-
-    def state(self, topic: str, told: Mapping[str, Any]) -> None:
-        """Not kept: files hold events."""
-
-    def event(self, topic: str, event: Mapping[str, Any]) -> None:
-        """Comes from the ledger, once it is there for good."""
 
     def _schema(self) -> Any:
         text, number = self._arrow.string(), self._arrow.int64()

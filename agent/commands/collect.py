@@ -6,9 +6,11 @@ import logging
 import sys
 from pathlib import Path
 
+from agent.collect.certificate_log import CertificateLog
 from agent.collect.collector import Collector
 from agent.collect.ledger import Ledger
 from agent.collect.live_table import LiveTable
+from agent.collect.onlooker import Onlooker
 from agent.collect.parquet import ParquetFolder
 from agent.collect.shortened import Shortened
 from agent.drivers import ConfigError, SectionError, convert
@@ -28,7 +30,7 @@ def collect_command(arguments: list[str]) -> int:
     start_log("collect")
     stop = stop_on_signal()
     with Ledger(options.out) as ledger, contextlib.ExitStack() as stack:
-        onlookers: list[LiveTable | ParquetFolder | Shortened] = []
+        onlookers: list[Onlooker] = [CertificateLog(config)]
         if options.parquet:
             files = ParquetFolder(options.parquet, options.out)
             stack.callback(files.close)

@@ -40,7 +40,7 @@ def check_certificates(mqtt: Mqtt, web: Web | None, now: datetime) -> dict[str, 
     if mqtt.tls is not None:
         found["certificate-authority"] = _authorities(mqtt.tls.ca, now)
         if mqtt.tls.certificate is not None and mqtt.tls.key is not None:
-            own = Shown("the station's certificate for the broker", mqtt.tls.certificate, mqtt.tls.key, to_server=True)
+            own = Shown("the certificate for the broker", mqtt.tls.certificate, mqtt.tls.key, to_server=True)
             found["certificate-station"] = check_shown(own, now)
     if web is not None and web.tls is not None:
         page = Shown("the page's certificate", web.tls.certificate, web.tls.key, to_server=False)
