@@ -14,6 +14,7 @@ from agent.drivers import SectionError, convert, section
 from agent.gate.plan import GatePlan
 from agent.recipe import Recipe, RecipeNumber, cameras_of, gate_of
 from agent.sections import KeepAll, KeepImages, Mqtt, Name, WatchDrift, Web
+from agent.wiring import used_twice
 from agent.yaml_file import located, read_yaml
 
 if TYPE_CHECKING:
@@ -179,6 +180,10 @@ def _resolved(written: _Sections, file: Path, folder: Path) -> Line:
         sensitivity=written.sensitivity,
         bundles=_bundles(written.cameras, folder),
     )
+    around = {"ejector": line.ejector, "permit": line.permit, "trigger": line.trigger, "confirm": line.confirm, "plc": line.plc}
+    if (twice := used_twice({name: section for name, section in around.items() if section is not None})) is not None:
+        one, other, place = twice
+        raise SectionError(f"{place} is that of the section {one}, too: each needs one of its own", other)
     if line.encoder is not None:
         _can_be_followed(line.encoder, line.gate)
     for name, camera in line.cameras.items():

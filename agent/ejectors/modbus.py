@@ -25,7 +25,8 @@ _DEAD_MAN_NS = 2_000_000_000
 
 
 class Config(Peer, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """coil or register: the output's address, from 0. within_ms: a switch not done by then, with all its attempts, has failed."""
+    """coil or register: the output's address, from 0. within_ms: a switch not done by then, with all its attempts, has failed;
+    nothing is waited for longer, however long timeout_ms is."""
 
     coil: Address | None = None
     register: Address | None = None
@@ -49,6 +50,7 @@ class ModbusEjector:
         self.thread: DriverThread[Switched] = DriverThread("modbus ejector", self._work, EjectorError)
         self._config = config
         self._connection = Connection(config)
+        self._within_ns = round(config.within_ms * 1e6)
         self._asked: queue.Queue[tuple[bool, int]] = queue.Queue(_MOST_ASKED)
         self._alive_ns = time.monotonic_ns()
         self._wanted = False
@@ -88,15 +90,18 @@ class ModbusEjector:
 
     def _do(self, on: bool, asked_ns: int, stop: threading.Event) -> Switched:
         """Writes until the answer is clear; what is unclear is read back. An on whose time is over is not written any more, an
-        off is tried once."""
-        until_ns = asked_ns + round(self._config.within_ms * 1e6)
+        off is tried once, in a time of its own."""
+        until_ns = asked_ns + self._within_ns
         why = ""
         while (now_ns := time.monotonic_ns()) < until_ns or (not on and not why):
+            self._connection.until_ns = until_ns = until_ns if now_ns < until_ns else now_ns + self._within_ns
             try:
                 self._write(on)
                 return self._done(on)
             except ModbusError as e:
                 why = str(e)
+            if time.monotonic_ns() >= until_ns:
+                break
             try:
                 if self._read() == on:
                     return self._done(on)
@@ -113,7 +118,9 @@ class ModbusEjector:
         return Switched(on, time.monotonic_ns())
 
     def _look(self, now_ns: int) -> None:
-        """Between pulses: whether the peer is there, its output as it should be, and the ejector process alive."""
+        """Between pulses: whether the peer is there, its output as it should be, and the ejector process alive. A switch that
+        is asked for meanwhile waits behind it."""
+        self._connection.until_ns = now_ns + self._within_ns
         if now_ns - self._alive_ns > _DEAD_MAN_NS:
             self._wanted = False
         try:

@@ -29,6 +29,10 @@ class Config(Broker, frozen=True, forbid_unknown_fields=True, kw_only=True):
     answers: Topic
     within_ms: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 300.0
 
+    def __post_init__(self) -> None:
+        if self.answers == self.topic:
+            raise ValueError(f"answers must not be topic {self.topic}: the broker would answer each order by itself")
+
     @contextmanager
     def open(self) -> Iterator["MqttEjector"]:
         ejector = MqttEjector(self)

@@ -16,7 +16,8 @@ import msgspec
 if TYPE_CHECKING:
     from pymodbus.pdu import ModbusPDU
 
-Address = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+REGISTERS = 1 << 16  # of each kind, at most
+Address = Annotated[int, msgspec.Meta(ge=0, lt=REGISTERS)]
 
 _LARGEST_BYTES = 4096
 
@@ -38,9 +39,11 @@ class Connection:
     """Requests to one peer, from one thread. Connects when asked for something; any error closes the connection.
 
     Bits are in the order of their addresses; registers are 16 bit, unsigned.
+    until_ns: nothing is waited for longer, however long `timeout_ms` is; None: as long as that says.
     """
 
     def __init__(self, peer: Peer) -> None:
+        self.until_ns: int | None = None
         self._peer = peer
         self._client: Any = None
 
@@ -94,7 +97,7 @@ class Connection:
         from pymodbus.exceptions import ModbusException
 
         client = self._connected()
-        client.until_ns = time.monotonic_ns() + round(self._peer.timeout_ms * 1e6)
+        client.until_ns = time.monotonic_ns() + self._patience_ns()
         try:
             answer = request(client, self._peer.unit)
         except (ModbusException, OSError, TimeoutError) as e:
@@ -107,20 +110,32 @@ class Connection:
 
     def _connected(self) -> Any:
         if self._client is None:
-            client = _client(self._peer)
+            client = _client(self._peer, self._patience_ns() / 1e9)
             if not client.connect():
                 raise ModbusError(f"{self._peer.host}:{self._peer.port}: cannot be reached")
             client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._client = client
         return self._client
 
+    def _patience_ns(self) -> int:
+        """For what is asked now. Raises ModbusError where there is none left."""
+        timeout_ns = round(self._peer.timeout_ms * 1e6)
+        if self.until_ns is None:
+            return timeout_ns
+        if (left_ns := self.until_ns - time.monotonic_ns()) <= 0:
+            raise ModbusError(f"{self._peer.host}:{self._peer.port} unit {self._peer.unit}: no time left to ask")
+        return min(timeout_ns, left_ns)
+
     def _lost(self, why: str) -> ModbusError:
         self.close()
         return ModbusError(f"{self._peer.host}:{self._peer.port} unit {self._peer.unit}: {why}")
 
 
-def _client(peer: Peer) -> Any:
-    """pymodbus's client, with a deadline for the whole answer on the monotonic clock; pymodbus begins anew at each byte."""
+def _client(peer: Peer, connect_s: float) -> Any:
+    """pymodbus's client, with a deadline for the whole answer on the monotonic clock; pymodbus begins anew at each byte.
+
+    connect_s: so long it may take to connect.
+    """
     from pymodbus.client import ModbusTcpClient
     from pymodbus.exceptions import ConnectionException
 
@@ -138,4 +153,4 @@ def _client(peer: Peer) -> Any:
                 raise ConnectionException("closed by the peer")
             return received
 
-    return Client(peer.host, port=peer.port, timeout=peer.timeout_ms / 1000, retries=0)
+    return Client(peer.host, port=peer.port, timeout=connect_s, retries=0)

@@ -14,9 +14,11 @@ _OFF_AGAIN_NS = 100_000_000  # after an output did not go off
 
 @dataclass(frozen=True, slots=True)
 class Ejected:
-    """The answer of the output. in_flight: the part it was for; None for other switches. error: why it may not have happened."""
+    """The answer of the output. in_flight: the part it was for; None for other switches. on: what was asked for. error: why it
+    may not have happened."""
 
     in_flight: InFlight | None
+    on: bool
     at_ns: int
     error: str
 
@@ -65,7 +67,7 @@ class Actuation:
                 self.lateness.add(answer.at_ns - asked.planned_ns)
             if answer.error and not answer.on and not self.pulse.is_on:
                 self._off_again_ns = answer.at_ns + _OFF_AGAIN_NS
-            heard.append(Ejected(asked, answer.at_ns, answer.error))
+            heard.append(Ejected(asked, answer.on, answer.at_ns, answer.error))
         return heard
 
     def has_to_end(self, now_ns: int) -> bool:

@@ -13,6 +13,8 @@ from agent.gate.schedule import InFlight
 from agent.gate.standstill import Standstill
 from agent.gate.window import Stretch, Windows, Wish
 
+INERT = "maintenance: the outputs are inert"
+
 
 class Ejection:
     """One output and the parts it is on for; len: how many of them have not gone by. `now_ns` is an argument.
@@ -69,12 +71,13 @@ class Ejection:
         if self._belt is None or self._belt.place is None:
             return
         pulse, coming = self.output.pulse, self._belt.came(round(self._plan.lead_ms * 1e6)) if len(self._windows) else 0
-        match self._windows.moved(self._belt.place, coming, pulse.is_on):
+        why_off = self._why_off()
+        match self._windows.moved(self._belt.place, coming, pulse.is_on, why_off):
             case Wish.OFF:
                 pulse.let_go()
             case Wish.ON if pulse.is_on:
                 pulse.hold_over(now_ns + pulse.width_ns)
-            case Wish.ON if not self._standstill.in_maintenance and Reason.OUTPUT_TOO_LONG not in self._standstill.held:
+            case Wish.ON if not why_off:
                 self.output.eject(None, now_ns)
 
     def lost(self) -> list[InFlight]:
@@ -114,6 +117,8 @@ class Ejection:
     def _hear(self, ejected: Ejected, now_ns: int) -> None:
         if ejected.error:
             self._standstill.hold(Reason.EJECTOR, ejected.error, now_ns)
+            if ejected.on:
+                self._windows.failed(ejected.error[:100])
         if (in_flight := ejected.in_flight) is None:
             return
         if ejected.error:
@@ -131,10 +136,20 @@ class Ejection:
         return f"pulse {late_ns / 1e6:.0f} ms late: the part may have gone by" if late_ns > self._plan.window_ms * 1e6 else ""
 
     def _cut(self, at_ns: int) -> str:
-        """By time; with a belt what goes through the gate with the output off is counted."""
+        """By time; with a belt what goes through the gate with the output off is told of as it moves."""
         if self._belt is not None or self._standstill.in_maintenance or not self.output.pulse.is_cut(at_ns):
             return ""
+        return self._never_longer
+
+    @property
+    def _never_longer(self) -> str:
         return f"its pulse is cut: the output is never on for more than {self._plan.longest_on_ms:g} ms"
+
+    def _why_off(self) -> str:
+        """Why the output does not come on again for a part that is in the gate; empty where it does."""
+        if self._standstill.in_maintenance:
+            return INERT
+        return self._never_longer if Reason.OUTPUT_TOO_LONG in self._standstill.held else ""
 
     def _place_in(self, later_ns: int, now_ns: int) -> int:
         """The time so much later, or the place of the belt then if it goes on as before."""

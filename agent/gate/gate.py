@@ -6,7 +6,7 @@ from collections import Counter
 from agent.ejectors import Ejector
 from agent.gate.alarms import Alarms
 from agent.gate.belt import Belt
-from agent.gate.ejection import Ejection
+from agent.gate.ejection import INERT, Ejection
 from agent.gate.journal import Journal, Way
 from agent.gate.line_stop import Reason
 from agent.gate.orders import OrderBook
@@ -22,7 +22,6 @@ _NOBODY = Verdict(Outcome.REJECT, Cause.MISSED, "no inspection process was attac
 _LOST = Verdict(Outcome.REJECT, Cause.MISSED, "the inspection process was lost before it gave a verdict")
 _RESTARTED = Verdict(Outcome.REJECT, Cause.MISSED, "the ejector process was restarted while the part was on the belt")
 
-_MAINTENANCE = "maintenance: the outputs are inert"
 _NO_PROCESS = "went by while no ejector process ran"
 _NO_PLACE = "nobody knows where on the belt it is: the encoder was lost"
 _LEFT_BEHIND = "still on the belt when the ejector process was told to end: no process will eject it"
@@ -217,7 +216,7 @@ class Gate:
         if in_flight.final.outcome is Outcome.PASS:
             return [self._close(in_flight, now_ns)]
         if self.in_maintenance:
-            return [self._close(in_flight, now_ns, problem=_MAINTENANCE)]
+            return [self._close(in_flight, now_ns, problem=INERT)]
         self._ejection.eject(in_flight, now_ns)
         return []
 

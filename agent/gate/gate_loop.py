@@ -8,7 +8,7 @@ from agent.gate.change_over import ChangeOver
 from agent.gate.device_watch import DeviceWatch
 from agent.gate.devices import GateDevices, error_code
 from agent.gate.gate import Gate
-from agent.gate.handshake import Station
+from agent.gate.handshake import ErrorCode, Station
 from agent.gate.inspection_side import InspectionSide
 from agent.gate.operator_side import GateState, OperatorSide, Order, PlcState
 from agent.gate.plc_side import PlcSide
@@ -152,7 +152,7 @@ class GateLoop:
             in_maintenance=gate.in_maintenance,
             is_busy=len(gate) > 0,
             may_run=not stands,
-            error=error_code(self._devices.problems(now_ns)),
+            error=(self._plc.error if self._plc else ErrorCode.NONE) or error_code(self._devices.problems(now_ns)),
             is_changing=bool(self._changes.unsettled),
             is_unable=bool(self._inspection.unable),
             recipe=self._changes.current,

@@ -19,8 +19,8 @@ _DOUBLE_WORD = 1 << 32
 
 
 class ErrorCode(IntEnum):
-    """HELD: the line has to stand until a person has looked. OVERRUN: results were not taken. EJECTOR, TRIGGER, ENCODER: cannot
-    be reached. RECIPE: the wish could not be met."""
+    """HELD: the line has to stand until a person has looked. OVERRUN: results were not taken. EJECTOR: it, `confirm` or `permit`
+    cannot be reached. TRIGGER, ENCODER: nor can this. RECIPE: the wish could not be met."""
 
     NONE = 0
     HELD = 1
@@ -102,7 +102,10 @@ class Asked:
 
 
 class Handshake:
-    """The order of the signals; `now_ns` is an argument. Opened parts and their ends come in as calls."""
+    """The order of the signals; `now_ns` is an argument. Opened parts and their ends come in as calls.
+
+    error: latched, until a reset; the station is not ready meanwhile.
+    """
 
     def __init__(self) -> None:
         self.missed = 0
@@ -114,7 +117,7 @@ class Handshake:
         self._results: deque[tuple[int, Outcome]] = deque()
         self._shown: tuple[int, Outcome] | None = None
         self._waits_for_low_ack = False
-        self._error = ErrorCode.NONE
+        self.error = ErrorCode.NONE
         self._beats = 0
         self._next_beat_ns: int | None = None
 
@@ -148,14 +151,14 @@ class Handshake:
         """A part has ended. False when eight results are held already: this one is lost to the PLC, and it is told so."""
         if len(self._results) + (self._shown is not None) >= HELD_RESULTS:
             self.overrun += 1
-            self._error = ErrorCode.OVERRUN
+            self.error = ErrorCode.OVERRUN
             return False
         self._results.append((n % _DOUBLE_WORD, outcome))
         return True
 
     def failed(self, code: ErrorCode) -> None:
         """Latched; the first error stays."""
-        self._error = self._error or code
+        self.error = self.error or code
 
     def reset(self) -> None:
         """The error is cleared; results that were not taken are forgotten, the PLC has lost count of them."""
@@ -163,14 +166,14 @@ class Handshake:
             self._results.clear()
             self._shown = None
         self.overrun = 0
-        self._error = ErrorCode.NONE
+        self.error = ErrorCode.NONE
 
     def signals(self, station: Station, now_ns: int) -> Signals:
         """What to show now."""
         self._beat(station.is_attached, now_ns)
         if self._shown is None and self._results and not self._waits_for_low_ack:
             self._shown = self._results.popleft()
-        error = self._error or station.error or (ErrorCode.HELD if station.is_held else ErrorCode.NONE)
+        error = self.error or station.error or (ErrorCode.HELD if station.is_held else ErrorCode.NONE)
         outcome = self._shown[1] if self._shown else None
         return Signals(
             ready=station.is_ready and error is ErrorCode.NONE,

@@ -61,6 +61,9 @@ class GatePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"lead_ms {self.lead_ms} must be smaller than travel_ms {self.travel_ms}")
         if self.longest_on_ms < self.pulse_ms:
             raise ValueError(f"longest_on_ms {self.longest_on_ms} must not be smaller than pulse_ms {self.pulse_ms}")
+        if self.travel_counts is not None and self.longest_on_ms < self.lead_ms:  # on until the part's front is at the gate
+            found = f"longest_on_ms {self.longest_on_ms} must not be smaller than lead_ms {self.lead_ms}"
+            raise ValueError(f"{found}: with an encoder the output is on for so long before a part is at the gate")
         if self.travel_counts == 0:
             raise ValueError("travel_counts must not be 0")
 

@@ -25,6 +25,11 @@ class PlcSide:
     def filenos(self) -> list[int]:
         return list(self._plc.filenos())
 
+    @property
+    def error(self) -> ErrorCode:
+        """What the PLC is shown until it, or a person, resets."""
+        return self._handshake.error
+
     def problem(self) -> str | None:
         return self._plc.problem()
 

@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 
 from agent.ejectors import EjectorError
-from agent.fieldbus.modbus import Address, Connection
+from agent.fieldbus.modbus import REGISTERS, Address, Connection
 from agent.fieldbus.polling import PolledPeer, Polling
 from agent.gate.handshake import Signals, Wishes
-from agent.plc._words import PLC_WORDS, wishes, words
+from agent.plc._words import PLC_WORDS, WORDS, wishes, words
 
 _MOST_KEPT = 256
 
@@ -25,6 +25,19 @@ class Config(PolledPeer, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ours: Address
     theirs: Address
     poll_ms: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 10.0
+
+    def __post_init__(self) -> None:
+        for name, first, count in (("ours", self.ours, WORDS), ("theirs", self.theirs, PLC_WORDS)):
+            if first + count > REGISTERS:
+                raise ValueError(f"{name} {first}: expected {count} registers from there, and {REGISTERS - 1} is the last one")
+        if self.ours < self.theirs + PLC_WORDS and self.theirs < self.ours + WORDS:
+            found = f"ours {self.ours} to {self.ours + WORDS - 1} and theirs {self.theirs} to {self.theirs + PLC_WORDS - 1}"
+            raise ValueError(f"{found} overlap: the station would take its own words for the PLC's")
+
+    @property
+    def registers(self) -> list[int]:
+        """All that it writes and reads."""
+        return [*range(self.ours, self.ours + WORDS), *range(self.theirs, self.theirs + PLC_WORDS)]
 
     @contextmanager
     def open(self) -> Iterator["ModbusClient"]:

@@ -117,10 +117,14 @@ def _device(server: ModbusServer) -> Any:
 
     class Device(ModbusBaseDeviceContext):
         def getValues(self, func_code: int, address: int, count: int = 1) -> Any:  # noqa: N802 - pymodbus's name
-            content = server.read(_READ.get(func_code) or _WRITE[func_code], address, count)
+            if (table := _READ.get(func_code) or _WRITE.get(func_code)) is None:
+                return ExcCodes.ILLEGAL_FUNCTION
+            content = server.read(table, address, count)
             return ExcCodes.ILLEGAL_ADDRESS if content is None else content
 
         def setValues(self, func_code: int, address: int, values: Any) -> Any:  # noqa: N802 - pymodbus's name
-            return None if server.write(_WRITE[func_code], address, values) else ExcCodes.ILLEGAL_ADDRESS
+            if (table := _WRITE.get(func_code)) is None:
+                return ExcCodes.ILLEGAL_FUNCTION
+            return None if server.write(table, address, values) else ExcCodes.ILLEGAL_ADDRESS
 
     return Device()

@@ -215,11 +215,16 @@ def test_a_plc_whose_recipe_is_refused_sees_the_error_until_it_resets(state: Pat
         [answer(line, recipe, why) for _ in [why] if why]
         wait_until(lambda: master.inputs(5, 1) == [ErrorCode.RECIPE])
         refused = (is_ready(master), master.inputs(9, 1))
+        said = line.ask()
+        line.trigger()
+        counted = line.ask()
         line.wait_for_alarm("recipe-refused" if why else "recipe-unknown")
         master.write_registers(0, [4, 0])
         wait_until(lambda: is_ready(master))
 
         assert refused == (False, [1])
+        assert (said.ready, said.plc.signals.ready, said.plc.signals.error_code) == (False, False, ErrorCode.RECIPE)
+        assert counted.plc.signals.missed - said.plc.signals.missed == 1
         assert master.inputs(9, 1) == [1]
 
 

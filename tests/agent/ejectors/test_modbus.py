@@ -127,6 +127,20 @@ def test_a_reject_that_cannot_be_written_in_time_says_so_and_does_not_come_late(
         wait_until(lambda: not server.coils[COIL])
 
 
+def test_a_switch_has_failed_within_its_time_however_long_an_answer_may_take(server: Plc) -> None:
+    with proxy(server.port) as network, ejector_at(network.port, timeout_ms=10_000, within_ms=200) as ejector:
+        wait_until(lambda: ejector.problem() is None)
+        network.freeze()
+        began_ns = time.monotonic_ns()
+
+        answer = answer_to(ejector, on=True)
+        took_ms = (time.monotonic_ns() - began_ns) / 1e6
+        network.thaw()
+
+        assert "output not switched on" in answer.error
+        assert took_ms < 2000  # 200, and the machine that runs the tests is busy
+
+
 def test_an_ejector_process_that_hangs_does_not_leave_the_output_on(server: Plc) -> None:
     with ejector_at(server.port) as ejector:
         answer_to(ejector, on=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from virtual_gate import Output, told
 
@@ -122,6 +122,23 @@ def test_no_part_to_be_rejected_goes_by_untouched_unless_its_record_says_so(
     rejected = [(closed, part) for closed, part in records if closed.verdict.outcome is Outcome.REJECT]
     assert len(rejected) == len(set(bad))
     assert [part for closed, part in rejected if part.caught_ms < CATCH_MS and not closed.problem] == []
+    assert line.gate.is_at_rest
+
+
+slow_legs = st.lists(st.tuples(st.sampled_from([1.0, 0.2, 0.05, 0.02, 0.0, -0.1]), st.integers(20, 2500)), max_size=4)
+
+
+@settings(max_examples=40)
+@given(plans, places, slow_legs, st.sampled_from([60, 100, 400, 2000]))
+@example((40.0, 30.0, 40), [200], [(1.0, 290), (0.02, 2500), (0.02, 2500)], 400)  # cut just before the front is at the gate
+def test_no_part_whose_output_was_cut_goes_by_untouched_unless_its_record_says_so(
+    widths: tuple[float, float, int], bad: list[int], legs: list[Leg], longest_on_ms: int
+) -> None:
+    lead_ms, pulse_ms, lag_ms = widths
+
+    line = Line(plan(lead_ms, pulse_ms, longest_on_ms=longest_on_ms), lag_ms, dict.fromkeys(bad, REJECT), legs)
+
+    assert [part for part in line.parts if part.caught_ms < CATCH_MS and not line.closed[part.part].problem] == []
     assert line.gate.is_at_rest
 
 

@@ -1,5 +1,6 @@
 """Pulses and their answers, in virtual time: the output is on for who is to be rejected, or what went wrong is told of."""
 
+import pytest
 from virtual_gate import BY_COUNTS, BY_TIME, DELAY_NS, MS, PASS, REJECT, Output, acted, alarms, told
 
 from agent.gate.gate import Gate
@@ -21,6 +22,61 @@ def test_a_belt_that_runs_on_while_the_ejector_process_stands_still_is_told_of(j
     (closed,) = gate.act(900 * MS)
 
     assert "500 counts through the gate with the output off" in closed.problem
+
+
+@pytest.mark.parametrize("slower", [1, 20, 30, 40, 50, 60, 80, 200])
+def test_a_part_whose_pulse_is_cut_on_a_slow_belt_is_told_of_and_no_other(journal: Journal, output: Output, slower: int) -> None:
+    """20 counts a ms, from 200 counts before the stretch on slower by so much."""
+    plan = GatePlan(travel_ms=600, travel_counts=12_000, lead_ms=40, pulse_ms=30, gap_ms=20, stop=StopRules(part_went_by=True))
+    gate = Gate("boot", plan, output, journal)
+    gate.belt_read(0, 0, 0)
+    told(gate, 0, REJECT)
+    closed = []
+    for ms in range(1, 550 + 82 * slower):
+        gate.belt_read(20 * ms if ms < 550 else 11_000 + 20 * (ms - 550) // slower, ms * MS, ms * MS)
+        closed += gate.act(ms * MS)
+
+    (record,) = closed
+    is_cut = slower > 28  # 1400 counts in longest_on_ms, 2000, at 0.7 a ms
+    assert record.problem == ("its pulse is cut: the output is never on for more than 2000 ms" if is_cut else "")
+    assert gate.incidents["maybe_not_ejected"] == is_cut
+    assert (Reason.WENT_BY in gate.held, Reason.OUTPUT_TOO_LONG in gate.held) == (is_cut, is_cut)
+
+
+def test_a_part_in_the_gate_when_maintenance_makes_the_output_inert_is_told_of(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    gate.belt_read(0, 0, 0)
+    told(gate, 0, REJECT)
+    gate.belt_read(-1000, 100 * MS, 100 * MS)
+    gate.act(100 * MS)
+    gate.belt_read(-1200, 120 * MS, 120 * MS)  # its front is at the gate
+    gate.act(120 * MS)
+
+    gate.maintain(True, 121 * MS)
+    gate.belt_read(-1320, 132 * MS, 132 * MS)
+    gate.act(132 * MS)
+    gate.maintain(False, 133 * MS)
+    gate.belt_read(-1500, 150 * MS, 150 * MS)
+    (closed,) = gate.act(150 * MS)
+
+    assert closed.problem == "maintenance: the outputs are inert"
+
+
+def test_a_part_whose_output_does_not_come_on_again_as_its_belt_goes_on_is_told_of(journal: Journal, output: Output) -> None:
+    gate = Gate("boot", BY_COUNTS, output, journal)
+    gate.belt_read(0, 0, 0)
+    told(gate, 0, REJECT)
+    gate.belt_read(-1000, 100 * MS, 100 * MS)
+    [gate.act(ms * MS) for ms in (100, 200)]  # it stands, the pulse is over
+    output.error = "coil 3 does not answer"
+
+    closed = []
+    for ms in range(900, 960, 5):
+        gate.belt_read(-1000 - 10 * (ms - 899), ms * MS, ms * MS)
+        closed += gate.act(ms * MS)
+
+    assert [one.problem for one in closed] == ["coil 3 does not answer"]
+    assert Reason.EJECTOR in gate.held
 
 
 def test_a_belt_that_stood_at_the_gate_goes_on_with_the_output_on(journal: Journal, output: Output) -> None:

@@ -68,13 +68,14 @@ def test_an_encoder_and_its_counts_belong_together(state: Path, without: str) ->
         ({"lead_ms": 600}, "lead_ms 600"),
         ({"travel_counts": 0}, "must not be 0"),
         ({"pulse_ms": 3000}, "longest_on_ms 2000.0 must not be smaller than pulse_ms 3000"),
+        ({"travel_counts": 9, "lead_ms": 150, "longest_on_ms": 100}, "longest_on_ms 100.* must not be smaller than lead_ms 150"),
         ({"stop": {"rejects": 3}}, "rejects and of_last belong together"),
         ({"stop": {"rejects": 3, "of_last": 2}}, "cannot be more than of_last"),
         ({"stop": {"in_a_row": 0}}, ">= 1"),
         ({"debounce_ms": 0}, "> 0"),
         ({"gap": 5}, "unknown key 'gap'"),
     ],
-    ids=["lead", "counts", "pulse", "half a rule", "impossible rule", "rule of none", "debounce", "typo"],
+    ids=["lead", "counts", "pulse", "cut before the gate", "half a rule", "impossible rule", "rule of none", "debounce", "typo"],
 )
 def test_a_mistake_is_named(written: dict, says: str) -> None:
     with pytest.raises(SectionError, match=says):

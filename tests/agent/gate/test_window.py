@@ -109,6 +109,59 @@ def test_a_belt_that_moved_on_with_the_output_off_is_told_of(unguarded: int, is_
     assert [bool(gone.problem) for gone in through.gone(through.place)] == [is_told]
 
 
+@pytest.mark.parametrize(("unguarded", "is_told"), [((COUNTS - LEAD) // 2, False), ((COUNTS - LEAD) // 2 + 1, True)])
+def test_behind_the_front_a_long_lead_forgives_nothing(unguarded: int, is_told: bool) -> None:
+    one = part()
+    through = Windows(COUNTS - LEAD + 500, 500)
+    through.reject(one)
+    through.answered(one, at_ns=7, problem="")
+    front = DUE + 500
+
+    through.moved(front, 0, is_on=True)
+    through.moved(front + unguarded, 0, is_on=False)
+    through.moved(front + COUNTS - LEAD, 0, is_on=True)
+
+    assert [bool(gone.problem) for gone in through.gone(through.place)] == [is_told]
+
+
+def test_a_belt_of_few_counts_that_goes_on_at_the_gate_is_not_told_of() -> None:
+    one = part()
+    through = Windows(3, 2)
+    through.reject(one)
+    through.answered(one, at_ns=7, problem="")
+
+    through.moved(DUE + 2, 0, is_on=True)
+    through.moved(DUE + 3, 0, is_on=False)
+
+    assert [gone.problem for gone in through.gone(through.place)] == [""]
+
+
+@pytest.mark.parametrize(("to", "says"), [(DUE, ""), (DUE + 1, "it is kept off"), (DUE + COUNTS, "it is kept off")])
+def test_a_part_that_moves_through_the_gate_while_the_output_is_kept_off_is_told_of(to: int, says: str) -> None:
+    one = part()
+    through = windows(one)
+
+    through.moved(DUE - 5, 0, is_on=False, why_off="it is kept off")
+    through.moved(to, 0, is_on=False, why_off="it is kept off")
+    through.moved(to, 0, is_on=True)
+    through.answered(one, at_ns=7, problem="")
+    through.moved(DUE + COUNTS, 0, is_on=True)
+
+    assert [gone.problem for gone in through.gone(through.place)] == [says]
+
+
+def test_an_output_that_fails_is_told_of_with_the_parts_in_the_gate_and_no_other() -> None:
+    gone_by, in_it, to_come = part(1, due=DUE - COUNTS), part(2), part(3, due=DUE + 10)
+    through = windows(gone_by, in_it, to_come)
+    [through.answered(one, at_ns=7, problem="") for one in (gone_by, in_it, to_come)]
+    through.moved(DUE + 5, 0, is_on=True)
+
+    through.failed("coil 3 does not answer")
+    through.moved(DUE + 10 + COUNTS, 0, is_on=True)
+
+    assert [gone.problem for gone in through.gone(through.place)] == ["", "coil 3 does not answer", ""]
+
+
 @given(st.lists(st.integers(-30, 60), max_size=60))
 def test_every_part_leaves_once_however_the_belt_moves(steps: list[int]) -> None:
     parts = [part(n, due=50 * n) for n in range(1, 6)]

@@ -34,9 +34,9 @@ BITS = [1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 0]
 
 
 @contextmanager
-def serving(silent_ms: float = 2000) -> Iterator[tuple[ModbusServer, Master]]:
+def serving(silent_ms: float = 2000, port: int = 0) -> Iterator[tuple[ModbusServer, Master]]:
     """The station as server, and libmodbus connected to it."""
-    config = modbus_server.Config(host="127.0.0.1", port=free_port(), silent_ms=silent_ms)
+    config = modbus_server.Config(host="127.0.0.1", port=port or free_port(), silent_ms=silent_ms)
     found: list[Master] = []
 
     def reached() -> bool:
@@ -119,6 +119,29 @@ def test_an_address_that_does_not_exist_is_refused_and_the_next_request_is_serve
         assert server.exchange(SIGNALS) == []
 
 
+@pytest.mark.parametrize("theirs", [3, 17], ids=["before", "behind"])
+def test_words_side_by_side_are_no_mistake(theirs: int) -> None:
+    section("agent.plc", {"type": "modbus_client", "host": "plc", "ours": 5, "theirs": theirs})
+
+
+MASK_WRITE, READ_AND_WRITE = bytes([22, 0, 0, 0, 1, 0, 1]), bytes([23, 0, 0, 0, 2, 0, 0, 0, 1, 2, 0, 1])
+ILLEGAL_FUNCTION = 1
+
+
+@pytest.mark.parametrize("request_of", [MASK_WRITE, READ_AND_WRITE], ids=["mask write", "read and write"])
+def test_a_function_that_is_not_offered_is_refused_as_such_and_does_nothing(request_of: bytes) -> None:
+    port = free_port()
+    with serving(port=port) as (server, master):
+        server.exchange(SIGNALS)
+        with socket.create_connection(("127.0.0.1", port), 10) as stranger:
+            stranger.sendall(bytes([0, 7, 0, 0, 0, 1 + len(request_of), 1]) + request_of)
+            answer = stranger.recv(64)
+
+        assert answer[-2:] == bytes([request_of[0] | 0x80, ILLEGAL_FUNCTION])
+        assert master.holding(0, 2) == [0, 0]
+        assert server.exchange(SIGNALS) == []
+
+
 def test_a_plc_that_asks_for_nothing_is_a_problem_until_it_asks_again() -> None:
     with serving(silent_ms=200) as (server, master):
         wait_until(lambda: "has asked for nothing" in (server.problem() or ""))
@@ -178,12 +201,30 @@ def test_a_plc_that_is_switched_off_is_a_problem_until_it_is_back(other_side: Pl
         ({"type": "modbus_server"}, "host"),
         ({"type": "modbus_server", "host": "127.0.0.1", "port": 0}, ">= 1"),
         ({"type": "modbus_client", "host": "plc", "ours": 0}, "theirs"),
+        ({"type": "modbus_client", "host": "plc", "ours": 0, "theirs": 0}, "ours 0 to 11 and theirs 0 to 1 overlap"),
+        ({"type": "modbus_client", "host": "plc", "ours": 5, "theirs": 16}, "ours 5 to 16 and theirs 16 to 17 overlap"),
+        ({"type": "modbus_client", "host": "plc", "ours": 5, "theirs": 4}, "ours 5 to 16 and theirs 4 to 5 overlap"),
+        ({"type": "modbus_client", "host": "plc", "ours": 65525, "theirs": 0}, "ours 65525: expected 12 registers from there"),
+        ({"type": "modbus_client", "host": "plc", "ours": 0, "theirs": 65535}, "theirs 65535: expected 2 registers from there"),
         ({"type": "digital", "outputs": {"ready": 1, "ng": 1}}, "a line of its own"),
         ({"type": "digital", "outputs": {}}, "at least one signal"),
         ({"type": "digital", "outputs": {"red": 1}}, "red"),
         ({"type": "profinet"}, "digital, modbus_client, modbus_server"),
     ],
-    ids=["no host", "port", "no registers", "one line twice", "nothing", "no such signal", "no such driver"],
+    ids=[
+        "no host",
+        "port",
+        "no registers",
+        "one for both",
+        "last",
+        "first",
+        "ours ends",
+        "theirs ends",
+        "one line twice",
+        "nothing",
+        "no such signal",
+        "no such driver",
+    ],
 )
 def test_a_mistake_in_the_section_is_named(written: dict, said: str) -> None:
     with pytest.raises(SectionError, match=said):
