@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,6 +24,10 @@ class ReviewError(ValueError):
     """A review that cannot be kept; the message is for the person."""
 
 
+class MeanwhileError(ReviewError):
+    """Somebody else has judged it meanwhile."""
+
+
 class KeptImages:
     """The record in a folder. Each call opens it anew: the record may begin, end or be made anew at any time.
 
@@ -31,6 +36,7 @@ class KeptImages:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._one_at_a_time = threading.Lock()
 
     @property
     def is_there(self) -> bool:
@@ -72,8 +78,8 @@ class KeptImages:
         with Gallery(self._folder) as gallery:
             return gallery.heat(number)
 
-    def review(self, number: int, judgment: str, defect: str, note: str, reviewer: str) -> None:
-        """Raises ReviewError."""
+    def review(self, number: int, judgment: str, defect: str, note: str, reviewer: str, seen: str) -> Review:
+        """What is kept now. seen: when the judgment was made that the person saw, empty for none. Raises ReviewError."""
         if judgment not in ("true", "false"):
             raise ReviewError("say whether it is a defect or a good part")
         if defect and not _DEFECT.fullmatch(defect):
@@ -82,9 +88,15 @@ class KeptImages:
             raise ReviewError("good is no kind of defect")
         if judgment == "false" and defect:
             raise ReviewError("a good part has no kind of defect")
-        with Gallery(self._folder) as gallery:
-            if not gallery.review(number, Review(judgment, defect, note, reviewer, utc_now())):
+        said = Review(judgment, defect, note, reviewer, utc_now())
+        with self._one_at_a_time, Gallery(self._folder) as gallery:
+            _, found = gallery.search(None, "", "", number + 1, 1, number - 1)
+            before = found[0][1] if found else None
+            if before is not None and before.time != seen:
+                raise MeanwhileError(f"{before.reviewer} has judged it meanwhile")
+            if not gallery.review(number, said):
                 raise ReviewError("this image is not kept any more")
+        return said
 
     def data_set(self) -> Iterator[bytes]:
         """A zip of all judged images in the layout that `kensa fit` takes, made as it is read.

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from agent.web.guard import json_body, text_of
-from agent.web.kept import KeptImages, ReviewError
+from agent.web.kept import KeptImages, MeanwhileError, ReviewError
 from agent.web.sessions import Session
 
 log = logging.getLogger(__name__)
@@ -56,16 +56,20 @@ class RecordDesk:
         return Response(content, media_type="image/png")
 
     async def review(self, request: Request, session: Session) -> Response:
+        """A judgment is kept. reviewed: when the one was made that the person saw; one that came since is not replaced."""
         content = await json_body(request)
         number = content.get("id")
         if type(number) is not int or not 0 < number < 1 << 62:
             raise HTTPException(400, "expected id, a number")
         judgment, defect, note = text_of(content, "judgment", 10), text_of(content, "defect", 60), text_of(content, "note")
+        seen = text_of(content, "reviewed", 40)
         try:
-            await in_record(self._kept.review, number, judgment, defect, note, session.name)
+            said = await in_record(self._kept.review, number, judgment, defect, note, session.name, seen)
+        except MeanwhileError as e:
+            raise HTTPException(409, str(e)) from e
         except ReviewError as e:
             raise HTTPException(400, str(e)) from e
-        return JSONResponse({})
+        return JSONResponse({"reviewed": said.time})
 
     async def export(self, request: Request, session: Session) -> Response:
         """The reviewed parts as a data set for the next training."""

@@ -7,35 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kensa_process import python
-from record_filler import kept
+from kept_parts import fill
 from served import Served
 from small_bundle import photograph
 
-from agent.observation.picture import lossless
-from agent.record.album import Album, open_index, place
-from agent.record.record import FOLDER
-from agent.record.table import Worth
-from agent.sections import KeepImages
-
-UTC = "2026-11-21T09:30:00.000000Z"
 GOOD, DEFECTS, NOT_JUDGED = 24, 4, 2
 
 
 @pytest.fixture(scope="module")
 def export(page: Served) -> zipfile.ZipFile:
     """Of a record in which an operator has judged all but two."""
-    folder, random = page.state / FOLDER, np.random.default_rng(3)
-    with open_index(folder) as index:
-        album = Album(folder, index, KeepImages(mb=100, leave_free_mb=0))
-        for k in range(GOOD + DEFECTS + NOT_JUDGED):
-            image = lossless(photograph(random, defect=k >= GOOD))
-            number = album.next_number()
-            file = place(number, Worth.REJECT, UTC, f"boot/{number}", "top")
-            album.add(kept(number, Worth.REJECT, album.cost(image, b""), file), image, b"")
+    random = np.random.default_rng(3)
+    fill(page, [photograph(random, defect=k >= GOOD) for k in range(GOOD + DEFECTS + NOT_JUDGED)])
     operator = page.visitor("operator")
     judged = [(k + 1, "false", "") for k in range(GOOD)] + [(GOOD + k + 1, "true", "dent") for k in range(DEFECTS)]
     for number, judgment, defect in judged:
-        review = {"id": number, "judgment": judgment, "defect": defect, "note": ""}
+        review = {"id": number, "judgment": judgment, "defect": defect, "note": "", "reviewed": ""}
         assert operator.ask("POST", "/api/review", review).status == 200
     return zipfile.ZipFile(io.BytesIO(page.visitor("engineer").ask("GET", "/api/export").body))
 
@@ -73,7 +60,7 @@ def test_kensa_fit_takes_the_export_as_it_is(export: zipfile.ZipFile, tmp_path: 
 def test_a_review_that_makes_no_sense_is_refused_with_the_reason(
     page: Served, export: zipfile.ZipFile, review: dict[str, object], says: str
 ) -> None:
-    answer = page.visitor("operator").ask("POST", "/api/review", review)
+    answer = page.visitor("operator").ask("POST", "/api/review", {"reviewed": "", **review})
 
     assert answer.status == 400
     assert says in answer.json["error"]

@@ -17,7 +17,7 @@ from line_file import write_line
 from served import Served, log_in
 from waiting import wait_until
 
-from agent.gate.handshake import Signals, Wishes
+from agent.gate.handshake import ErrorCode, Signals, Wishes
 from agent.gate.line_stop import Reason
 from agent.gate.operator_side import GateSilentError, GateState, PlcState, RecipeState, ask_gate
 
@@ -294,6 +294,54 @@ def test_a_product_that_a_person_is_choosing_stays_chosen_for_a_while_whatever_r
 
     assert chosen == "3 jar"
     tab.wait(f"{PRODUCT} === '2 lid'")
+
+
+def test_a_refusal_that_the_gate_has_forgotten_is_told_no_more(opened: Browser, page: Served, gate: FakeGate) -> None:
+    gate.state = replaced(ALL_WELL, recipe=TWO_PRODUCTS)
+    tab = at_the_gate(opened, page, "operator")
+    tab.wait("!document.getElementById('products').hidden")
+    choose(tab, 2)
+    tab.click("#gate-recipe")
+    tab.click("#confirm-yes")
+    tab.wait("!document.getElementById('confirm').open")
+    gate.end_wish("its bundle is not there; recipe 1 stays")
+    tab.wait(REFUSED)
+
+    gate.state = replaced(ALL_WELL, recipe=TWO_PRODUCTS)
+
+    tab.wait(f"!{REFUSED}")
+
+
+def test_an_error_that_the_plc_is_shown_until_a_reset_is_named_and_reset(opened: Browser, page: Served, gate: FakeGate) -> None:
+    signals = Signals(error=True, error_code=ErrorCode.RECIPE, heartbeat=True, may_run=True)
+    gate.state = replaced(ALL_WELL, ready=False, plc=PlcState(signals, Wishes(recipe=9)))
+    tab = at_the_gate(opened, page, "operator")
+    words = "The PLC is shown error 6 (recipe) until a reset: the product it wished does not run"
+    tab.wait(f"document.getElementById('gate-words').textContent === {words!r}")
+    shown = tab.run("document.getElementById('gate-word').textContent")
+
+    tab.click("#gate-reset")
+    tab.wait("document.getElementById('confirm').open")
+    asked = tab.run("document.getElementById('confirm').innerText")
+    tab.click("#confirm-yes")
+    tab.wait("!document.getElementById('confirm').open")
+    gate.state = ALL_WELL
+
+    tab.wait("document.getElementById('gate-word').textContent === 'READY' && document.getElementById('gate-reset').disabled")
+    assert shown == "NOT READY"
+    assert words in asked
+    assert gate.ordered == [("reset", "operator")]
+
+
+def test_a_line_that_is_held_in_maintenance_is_not_said_to_reject(opened: Browser, page: Served, gate: FakeGate) -> None:
+    gate.state = replaced(ALL_WELL, ready=False, maintenance=True, held={"orders-unreadable": "what was ordered cannot be read"})
+    tab = at_the_gate(opened, page, "engineer")
+
+    tab.wait("document.getElementById('gate-word').textContent === 'LINE HELD'")
+
+    words = "Nothing is ejected: end maintenance, and reset once somebody has looked"
+    assert tab.run("document.getElementById('gate-words').textContent") == words
+    assert not tab.run("document.getElementById('gate-reset').disabled")
 
 
 def test_each_reason_for_which_the_line_is_held_has_words(opened: Browser, page: Served, gate: FakeGate) -> None:

@@ -136,6 +136,50 @@ def test_where_the_gate_is_gone_no_pass_of_before_stays(opened: Browser, page: S
     assert tab.wait(f"{OUTCOME} === 'none' && {VERDICT}").endswith("The gate does not answer: no part is counted or rejected")
 
 
+def test_what_is_over_is_not_said_beside_the_verdict_any_more(opened: Browser, page: Served, gate: FakeGate) -> None:
+    waiting = "· waiting for the next part"
+    with inspecting(page.state) as inspection:
+        tab = at_the_line(opened, page)
+        fresh = tab.run(VERDICT)
+        inspection.happened += [judged("boot/1"), ended("boot/1")]
+        tab.wait(f"{OUTCOME} === 'pass'")
+        gate.state = replaced(ALL_WELL, ready=False, held={"encoder-lost": "it stands"})
+        tab.wait(f"{VERDICT}.endsWith('Line held: the encoder is lost')")
+        gate.state = replaced(ALL_WELL, ready=False, maintenance=True, held={"encoder-lost": "it stands"})
+        tab.wait(f"{VERDICT}.endsWith('Line held, and maintenance: nothing is ejected')")
+
+        gate.state = ALL_WELL
+
+        tab.wait(f"{VERDICT} === '{waiting}'")
+        assert fresh == waiting
+    tab.wait(f"{VERDICT}.endsWith('Inspection does not run: every part is rejected')")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800)], ids=["small panel", "panel"])
+def test_the_live_view_fits_a_panel_however_long_the_stations_name(
+    opened: Browser, page: Served, gate: FakeGate, width: int, height: int
+) -> None:
+    name = "building-C.hall-12.line-4.press-3.camera2"
+    photograph = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    with inspecting(page.state, name) as inspection:
+        tab = log_in(opened.tab(), page.port, "engineer", width, height)
+        tab.wait("document.getElementById('state').textContent === 'Running'")
+        inspection.happened += [judged("boot/1", "reject", photograph), ended("boot/1", "reject")]
+        tab.wait("document.querySelector('#last-rejects li') !== null")
+
+        below = "Math.max(...['#last-rejects li', '#heat-switch', '#shown-part'].map((one) =>"
+        lowest = tab.run(f"{below} document.querySelector(one).getBoundingClientRect().bottom))")
+        panel, size = tab.run(
+            "[document.querySelector('.last').getBoundingClientRect().bottom,"
+            " [document.documentElement.scrollWidth, document.documentElement.scrollHeight]]"
+        )
+
+        assert max(lowest, panel) <= height
+        assert size == [width, height]
+        assert tab.run("document.querySelector('header').offsetHeight") < 70  # px: one line
+        assert tab.run("document.getElementById('station').title") == name
+
+
 @pytest.mark.parametrize("late", ["boot/3", "before/8"], ids=["of this count", "of the count before"])
 def test_an_old_end_that_comes_late_is_counted_and_a_newer_part_stays_on_show(
     opened: Browser, page: Served, gate: FakeGate, inspection: FakeInspection, late: str

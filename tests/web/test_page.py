@@ -81,7 +81,7 @@ def test_an_engineer_exports_what_was_reviewed(line: Line) -> None:
     operator = line.visitor("operator")
     wait_until(lambda: operator.ask("GET", "/api/kept?kind=pass").json["total"])
     (sample, *_) = operator.ask("GET", "/api/kept?kind=pass").json["kept"]
-    operator.ask("POST", "/api/review", {"id": sample["id"], "judgment": "false", "defect": "", "note": "=1+1"})
+    operator.ask("POST", "/api/review", {"id": sample["id"], "judgment": "false", "defect": "", "note": "=1+1", "reviewed": ""})
     tab = line.tab("engineer")
     tab.click("#tab-rejects")
 

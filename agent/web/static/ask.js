@@ -22,7 +22,7 @@ export async function ask(path, method = "GET", body = undefined, withinMs = 300
   hear();
   if (answer.status === 401) location.assign("/login");
   const content = await answer.json();
-  if (!answer.ok) throw new Error(content.error);
+  if (!answer.ok) throw Object.assign(new Error(content.error), { status: answer.status });
   return content;
 }
 

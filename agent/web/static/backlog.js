@@ -17,7 +17,6 @@ function show(found) {
   notice.title = found.why;
   notice.dataset.kind = isShort ? "warn" : "calm";
   notice.hidden = !found.is_news;
-  document.body.classList.toggle("noticed", found.is_news);
 }
 
 const cause = (found) => (found.why ? "The broker takes no events" : "Events wait");

@@ -2,7 +2,7 @@
 import { ask, byId, define, element, lasted } from "./ask.js";
 
 export function showStation(station) {
-  byId("station").textContent = station.station ?? "Kensa";
+  byId("station").textContent = byId("station").title = station.station ?? "Kensa";
   document.title = station.station ? `${station.station} · Kensa` : "Kensa";
   define(byId("birth"), Object.entries(station).map(([key, value]) => [key.replaceAll("_", " "), value]));
 }

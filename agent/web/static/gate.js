@@ -19,8 +19,11 @@ export const REASONS = {
   "orders-unreadable": "what was held before the restart cannot be read",
 };
 const ERRORS = ["none", "held", "overrun", "ejector", "trigger", "encoder", "recipe"];
+const UNTIL_RESET = { 2: "it did not take its results", 6: "the product it wished does not run" }; // the others end by themselves, or hold the line
 const LAMPS = ["ready", "busy", "trigger_ack", "valid", "ok", "ng", "error", "overrun", "heartbeat", "may_run", "maintenance"];
 const BAD = ["ng", "error", "overrun"];
+
+const WHILE_HELD = ["Every part is rejected until somebody has looked and resets it", "Nothing is ejected: end maintenance, and reset once somebody has looked"];
 
 let gate = null; // as it was told last
 let me = null;
@@ -53,12 +56,20 @@ async function look() {
 function standing() {
   if (!gate.is_there) return ["bad", "The gate does not answer: no part is counted or rejected", "NO ANSWER"];
   const reasons = Object.keys(gate.held);
+  if (reasons.length && gate.maintenance) return ["bad", "Line held, and maintenance: nothing is ejected", "LINE HELD"];
   if (reasons.length) return ["bad", `Line held: ${REASONS[reasons[0]] ?? reasons[0]}${reasons.length > 1 ? ` and ${reasons.length - 1} more` : ""}`, "LINE HELD"];
   if (gate.maintenance) return ["warn", "Maintenance: nothing is ejected", "MAINTENANCE"];
   if (!gate.attached) return ["bad", "No inspection: every part is rejected", "NOT READY"];
   if (gate.unable) return ["bad", `Every part is rejected: ${gate.unable}`, "NOT READY"];
-  if (!gate.ready) return ["warn", Object.values(gate.problems)[0] ?? (gate.recipe?.unsettled || "not ready"), "NOT READY"];
+  const problem = Object.values(gate.problems)[0] ?? (gate.recipe?.unsettled || latched());
+  if (!gate.ready || latched()) return ["warn", problem || "not ready", "NOT READY"];
   return ["good", "The gate works", "READY"];
+}
+
+// What the PLC is shown until somebody resets it, there or here; empty where there is nothing.
+function latched() {
+  const code = gate.plc?.signals.error ? gate.plc.signals.error_code : 0;
+  return UNTIL_RESET[code] ? `The PLC is shown error ${code} (${ERRORS[code]}) until a reset: ${UNTIL_RESET[code]}` : "";
 }
 
 const rejectsAll = () => Boolean(!gate.is_there || Object.keys(gate.held).length || !gate.attached || gate.unable || gate.recipe?.unsettled);
@@ -72,10 +83,10 @@ function show(now) {
   const banner = byId("gate-state");
   if (byId("gate-word").textContent !== word) byId("gate-word").textContent = word;
   banner.dataset.kind = kind;
-  byId("gate-words").textContent = word === "LINE HELD" ? "Every part is rejected until somebody has looked and resets it" : words;
+  byId("gate-words").textContent = word === "LINE HELD" ? WHILE_HELD[Number(gate.maintenance)] : words;
   list(byId("gate-problems"), [...refused(), ...Object.values(gate.held ?? {}), ...Object.entries(gate.problems ?? {}).map(([name, detail]) => `${name}: ${detail}`)]);
   byId("gate-reset").hidden = me.role === "viewer";
-  byId("gate-reset").disabled = !gate.is_there || Object.keys(gate.held).length === 0;
+  byId("gate-reset").disabled = !gate.is_there || (Object.keys(gate.held).length === 0 && !latched());
   byId("gate-maintenance").hidden = me.role !== "engineer";
   byId("gate-maintenance").disabled = !gate.is_there;
   byId("gate-maintenance").textContent = gate.maintenance ? "End maintenance" : "Begin maintenance";
@@ -84,11 +95,12 @@ function show(now) {
   if (gate.is_there) showSignals();
 }
 
-// The gate remembers a few wishes only, and none after its restart.
+// The gate remembers a few wishes only, and none after its restart: what it has forgotten is told no more.
 function followWish() {
   if (!wish || !gate.recipe) return;
-  wish.refusal = gate.recipe.ended[wish.name] ?? wish.refusal;
-  if (wish.refusal === "" || gate.recipe.number !== wish.ran) wish = null;
+  const refusal = gate.recipe.ended[wish.name] ?? null;
+  if (refusal === "" || gate.recipe.number !== wish.ran || (refusal === null && wish.refusal !== null)) wish = null;
+  else wish.refusal = refusal;
 }
 const refused = () => (wish?.refusal ? [`Product not changed: ${wish.refusal}`] : []);
 
@@ -185,7 +197,7 @@ function order(action) {
   const body = { reset: { held: seen }, recipe: { recipe: Number(byId("product").value) } }[action] ?? {};
   byId("confirm-title").textContent = title;
   byId("confirm-words").textContent = words;
-  list(byId("confirm-reasons"), { reset: Object.values(gate.held), recipe: [byId("product").selectedOptions[0]?.textContent ?? ""] }[action] ?? []);
+  list(byId("confirm-reasons"), { reset: [...Object.values(gate.held), latched()].filter(Boolean), recipe: [byId("product").selectedOptions[0]?.textContent ?? ""] }[action] ?? []);
   byId("confirm-error").textContent = "";
   byId("confirm-yes").textContent = yes;
   byId("confirm-yes").onclick = async () => {

@@ -55,10 +55,12 @@ export function ended(end) {
   else if (wasJudged ? onShow === null : !isBefore(part, onShow)) showVerdictAlone(part, "no picture");
 }
 
-// As long as the gate rejects all that comes, nothing that passed before it did may stand there; why: empty where parts may pass.
-export function nonePasses(why) {
-  whyNonePasses = why;
-  if (why && byId("verdict").dataset.outcome === "pass") forgetVerdict(why);
+// unknown: why nothing that stands there may be taken for what is. nonePasses: why the gate rejects all that comes; nothing that
+// passed before it did may stand there. Empty where it is not so, and what is over is not said any more.
+export function doubt(unknown, nonePasses) {
+  whyNonePasses = nonePasses;
+  const { outcome } = byId("verdict").dataset;
+  if (unknown || outcome === "none" || (nonePasses && outcome === "pass")) showNoVerdict(unknown || nonePasses);
 }
 
 // None where the part was judged before.
@@ -178,7 +180,7 @@ function tellVerdict(part, camera) {
 function tellOutcome(part) {
   const { outcome, cause } = part.end ?? part;
   byId("photograph").alt = `part ${numberOf(part)}, ${outcome}`;
-  if (outcome === "pass" && whyNonePasses) return forgetVerdict(whyNonePasses);
+  if (outcome === "pass" && whyNonePasses) return showNoVerdict(whyNonePasses);
   const verdict = byId("verdict");
   verdict.dataset.outcome = outcome;
   verdict.querySelector(".mark").textContent = outcome === "pass" ? "✓" : "✕";
@@ -187,12 +189,14 @@ function tellOutcome(part) {
   byId("verdict-detail").textContent = isJudged ? `score ${number(part.score)}` : outcome === "pass" ? "" : CAUSES[cause];
 }
 
-export function forgetVerdict(words) {
+function showNoVerdict(why) {
   onShow = null;
   const verdict = byId("verdict");
+  const words = why || "for the next part";
+  if (verdict.dataset.outcome === "none" && byId("verdict-detail").textContent === words) return; // a screen reader says it once
   verdict.dataset.outcome = "none";
-  verdict.querySelector(".mark").textContent = "–";
-  byId("verdict-word").textContent = "no verdict";
+  verdict.querySelector(".mark").textContent = why ? "–" : "·";
+  byId("verdict-word").textContent = why ? "no verdict" : "waiting";
   byId("verdict-detail").textContent = words;
 }
 

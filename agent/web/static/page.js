@@ -1,6 +1,6 @@
 // The page: who looks, which view, and what the station says as it happens.
 import { ask, byId, hear, silentMs, sinceMs, stamp, whoAmI } from "./ask.js";
-import { begin, counted, ended, forgetVerdict, judged, nonePasses, redraw } from "./live.js";
+import { begin, counted, doubt, ended, judged, redraw } from "./live.js";
 import { showAlarms, loadAlerts } from "./alerts.js";
 import { watchBacklog } from "./backlog.js";
 import { showAccounts, showDoctor, showHealth, showStation } from "./device.js";
@@ -8,7 +8,7 @@ import { openGate, prepareGate } from "./gate.js";
 import { openRejects, prepareRejects, recordGrew } from "./rejects.js";
 
 const me = await whoAmI();
-byId("me").textContent = `${me.name}, ${me.role}`;
+byId("me").textContent = byId("me").title = `${me.name}, ${me.role}`;
 
 const views = ["live", "rejects", "gate", "alerts", "device"];
 const opened = { rejects: openRejects, gate: openGate, alerts: loadAlerts, device: () => Promise.all([showAccounts(me), showDoctor()]) };
@@ -19,6 +19,7 @@ function open(view) {
     byId(`tab-${name}`).setAttribute("aria-selected", String(name === view));
     byId(`tab-${name}`).tabIndex = name === view ? 0 : -1;
   }
+  document.body.dataset.view = view;
   history.replaceState(null, "", `#${view}`); // where the page is again when it is loaded anew
   opened[view]?.();
 }
@@ -80,8 +81,7 @@ function tellState() {
   const [kind, words] = worst();
   state.dataset.kind = kind;
   if (state.textContent !== words) state.textContent = state.title = words;
-  if (isAway() || !isConnected || isSilent()) forgetVerdict(words); // what stood there last must not be taken for what is
-  nonePasses(gate?.[2] ? gate[1] : "");
+  doubt(isAway() || !isConnected || isSilent() ? words : "", gate?.[2] ? gate[1] : "");
 }
 
 function take(now) {

@@ -1,6 +1,6 @@
 // What the record keeps: a list with a filter, which grows while it is looked at, and never under somebody's hand.
 import { ask, byId, element, number, when } from "./ask.js";
-import { KINDS, openPart, preparePart } from "./part.js";
+import { KINDS, openPart, preparePart, wordsOf } from "./part.js";
 
 const MOST = 240; // cards; older ones are asked for again
 const TELL_EVERY_MS = 5000;
@@ -10,6 +10,8 @@ let told = 0;
 let waiting = 0; // new parts that fit and are not in the list yet
 let untold = 0;
 let isAsking = false;
+let total = 0; // that fit, in the list or not
+let growing = 0; // the list that older ones are asked for, 0 where none are
 
 export function prepareRejects(me) {
   byId("filter").addEventListener("input", openRejects);
@@ -84,10 +86,16 @@ async function showFresh() {
 
 async function showOlder() {
   const mine = listing;
-  const found = await ask(`/api/kept?${query()}&before=${Number(byId("grid").lastChild.dataset.id)}`);
-  if (mine !== listing) return;
-  byId("grid").append(...found.kept.map(card));
-  byId("more").hidden = found.kept.length < found.page;
+  if (growing === mine) return;
+  growing = mine;
+  try {
+    const found = await ask(`/api/kept?${query()}&before=${Number(byId("grid").lastChild.dataset.id)}`);
+    if (mine !== listing) return;
+    byId("grid").append(...found.kept.map(card));
+    byId("more").hidden = found.kept.length < found.page;
+  } finally {
+    if (growing === mine) growing = 0;
+  }
 }
 
 function query() {
@@ -98,8 +106,13 @@ function query() {
 const firstNumber = () => Number(byId("grid").firstChild?.dataset.id ?? 0);
 
 function count(found) {
-  byId("found").textContent = `${found.total} kept`;
+  tellTotal(found.total);
   byId("defects").replaceChildren(...found.defects.map((defect) => element("option", "", { value: defect })));
+}
+
+function tellTotal(n) {
+  total = n;
+  byId("found").textContent = `${total} kept`;
 }
 
 function setWaiting(n, orMore = false) {
@@ -129,20 +142,28 @@ function card(kept) {
   } else button.append(element("span", "no image", { class: "no-image" }));
   const words = element("span", "", { class: "words" });
   words.append(element("strong", kept.part.split("/")[1]), element("span", kept.score === null ? KINDS[kept.kind] : `score ${number(kept.score)}`));
-  if (kept.judgment) words.append(element("span", kept.judgment === "true" ? (kept.defect ? `✓ ${kept.defect}` : "✓") : "✕ good", { class: "judged" }));
+  if (kept.judgment) words.append(element("span", markOf(kept), { class: "judged" }));
   button.append(words, element("time", when(kept.time)));
   button.addEventListener("click", () => openPart(kept));
   item.append(button);
   return item;
 }
 
-// A judgment was kept: its card says so, and leaves a list that it does not fit any more.
-function judged(kept) {
+const markOf = (kept) => [wordsOf(kept)[kept.judgment].mark, kept.defect].filter(Boolean).join(" ");
+
+// A judgment was kept: its card says so, and leaves a list that it does not fit any more. There may be more than are in the list.
+async function judged(kept) {
   const before = byId("grid").querySelector(`[data-id="${kept.id}"]`);
   const fits = { all: true, open: false }[byId("filter").review.value] ?? byId("filter").review.value === kept.judgment;
   const next = fits ? card(kept) : before?.nextElementSibling ?? before?.previousElementSibling;
   if (fits) before?.replaceWith(next);
-  else before?.remove();
+  else if (before) {
+    before.remove();
+    tellTotal(total - 1);
+  }
   next?.querySelector("button")?.focus();
-  sayIfEmpty();
+  if (byId("grid").querySelector(".card")) return;
+  byId("more").hidden = true;
+  await openRejects();
+  byId("grid").querySelector("button")?.focus();
 }
