@@ -1,25 +1,107 @@
-"""A broken SQLite file: moved out of the way with all that belongs to it, for whoever wants to know how it broke."""
+"""A broken SQLite file: out of the way with all that belongs to it, read as far as it can be, and kept for people.
+
+FILE.unsaved says by its name that nobody has saved yet what it holds; a kill leaves it there, and the next start goes on with it.
+Once that is done it is FILE.broken-N.
+"""
 
 import contextlib
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from agent.whole_file import sync
+
+# what a broken file may raise; see is_broken
+BROKEN = (sqlite3.DatabaseError, ValueError, TypeError, OverflowError, MemoryError)
 
 _KEPT = 3  # a disk that breaks one after the other must not fill with them
-_PARTS = ("", "-wal", "-shm")
+_PARTS = ("-shm", "-wal", "")  # the file itself last: as long as it is in its place, so is all
+_NOT_ITS_CONTENT = ("unable to open", "locked", "readonly", "disk I/O error", "disk is full", "locking protocol", "permission")
+_REACH = 100_000  # numbers that a broken page can hide; behind more of them it is looked in steps of a thousand
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether a file cannot be used because of what it holds, not because of the disk, a permission or another process.
+
+    By SQLite's words: before Python 3.11 there is no code, and of text that is none there never is.
+    """
+    return not (isinstance(error, sqlite3.OperationalError) and any(words in str(error) for words in _NOT_ITS_CONTENT))
+
+
+def damaged_text(text: bytes) -> str:
+    """A `text_factory`: one damaged letter keeps no row from being read."""
+    return text.decode(errors="replace")
+
+
+def take_away(file: Path) -> None:
+    """It is FILE.unsaved now. Where there is one already this file was to take its content, and holds less. Raises OSError."""
+    if unsaved(file) is None:
+        _move(file, _unsaved(file))
+    else:
+        set_aside(file)
+
+
+def unsaved(file: Path) -> Path | None:
+    """What was taken away and has not been saved yet. Ask before the file is opened. Raises OSError."""
+    away = _unsaved(file)
+    if not away.exists() and any(_part(away, part).exists() for part in _PARTS):
+        _move(file, away)  # a kill came in between
+    return away if away.exists() else None
+
+
+def is_saved(file: Path) -> Path:
+    """What was taken away is of interest to people only; gives its new place. Raises OSError."""
+    return _set_aside(_unsaved(file), file)
 
 
 def set_aside(file: Path) -> Path:
     """Gives its new place, FILE.broken-N, where none was before. Only the newest few stay. Raises OSError."""
-    before = _numbers(file)
-    away = _place(file, max(before, default=-1) + 1)
-    for part in _PARTS:
-        with contextlib.suppress(FileNotFoundError):
-            file.with_name(file.name + part).rename(away.with_name(away.name + part))
+    return _set_aside(file, file)
+
+
+def next_place(file: Path) -> Path:
+    """Of the next one that is set aside."""
+    return _place(file, max(_numbers(file), default=-1) + 1)
+
+
+def readable(db: sqlite3.Connection, query: str, last: int, most: int) -> Iterator[tuple[Any, ...]]:
+    """Rows of a broken table by ascending number, one after the other: a broken page takes only its own with it.
+
+    query: gives the first row from a number on, that number first. last: the highest one given out. most: rows in the table.
+    After months most numbers are gone, and to ask for each would take an hour: where the first of those that are left cannot be
+    read, they are looked for among the last so many.
+    """
+    number, first, in_vain = 1, last - most, 0
+    while number <= last and in_vain < 2 * _REACH:
+        try:
+            row = db.execute(query, (number,)).fetchone()
+        except BROKEN:
+            row = None
+        if row is None or not number <= row[0] <= last:  # a tree out of order gives what was there before, or nothing
+            in_vain += 1
+            number = max(number + (1 if in_vain < _REACH else 1000), first)
+            continue
+        first, number, in_vain = 1, int(row[0]) + 1, 0
+        yield row
+
+
+def _set_aside(source: Path, file: Path) -> Path:
+    before, away = _numbers(file), next_place(file)
+    _move(source, away)
     for number in before[: -_KEPT + 1]:
         for part in _PARTS:
-            old = _place(file, number)
             with contextlib.suppress(OSError):  # what cannot be deleted must not keep the new file from being made
-                old.with_name(old.name + part).unlink()
+                _part(_place(file, number), part).unlink()
     return away
+
+
+def _move(file: Path, away: Path) -> None:
+    for part in _PARTS:
+        with contextlib.suppress(FileNotFoundError):
+            _part(file, part).rename(_part(away, part))
+    with contextlib.suppress(OSError):
+        sync(file.parent)
 
 
 def _numbers(file: Path) -> list[int]:
@@ -30,3 +112,11 @@ def _numbers(file: Path) -> list[int]:
 
 def _place(file: Path, number: int) -> Path:
     return file.with_name(f"{file.name}.broken-{number}")
+
+
+def _unsaved(file: Path) -> Path:
+    return file.with_name(f"{file.name}.unsaved")
+
+
+def _part(file: Path, part: str) -> Path:
+    return file.with_name(file.name + part)

@@ -65,8 +65,11 @@ def _keep_alive(child: _Child, line_file: Path, stderr: IO[bytes] | None) -> int
         log.error("kensa %s ended with status %d, restarted in %s s", child.role, status, _RESTART_AFTER_S)
         child.restart_at_s = time.monotonic() + _RESTART_AFTER_S
     elif time.monotonic() >= child.restart_at_s:
-        fresh = _start(child.role, line_file, stderr)
-        child.process, child.restart_at_s = fresh.process, None
+        try:
+            child.process, child.restart_at_s = _start(child.role, line_file, stderr).process, None
+        except OSError as e:  # no memory for it now, or no descriptor: the others go on
+            log.error("kensa %s cannot be started, tried again in %s s: %s", child.role, _RESTART_AFTER_S, e)
+            child.restart_at_s = time.monotonic() + _RESTART_AFTER_S
     return 0
 
 

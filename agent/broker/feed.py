@@ -129,6 +129,6 @@ class Feed:
                 self._replays.appendleft((again[-1].seq, last))
         if (room := room - len(rows)) > 0:
             waiting = self._outbox.waiting(self._backlog, room, self._backlog_last)
-            self._backlog = waiting[-1].seq if waiting else self._backlog_last
+            self._backlog = waiting[-1].seq if waiting else self._backlog  # none: told all, or not read now
             rows += waiting
         return rows

@@ -104,6 +104,8 @@ class Ledger:
         if version < _VERSION:
             is_old = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'event'").fetchone()[0] > 0
             self._db.executescript(f"BEGIN; {_FROM_VERSION_0 if is_old else _TABLES} COMMIT;")
+        self._db.execute("CREATE TABLE IF NOT EXISTS forgotten (before TEXT NOT NULL)")
+        self._forgotten_before = str(self._db.execute("SELECT ifnull(max(before), '') FROM forgotten").fetchone()[0])
 
     def __enter__(self) -> "Ledger":
         return self
@@ -119,16 +121,18 @@ class Ledger:
         data, stream, seq = event["data"], str(event["stream"]), int(event["seq"])
         time = event.get("correctedtime") or event["time"]
         row = (event["source"], event["id"], stream, seq, event["type"], time, data.get("outcome"), data.get("cause"))
-        kept = self._db.execute(
-            f"INSERT INTO event ({_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 "
-            "WHERE NOT EXISTS (SELECT 1 FROM event WHERE source = ?1 AND id = ?2)",  # a conflict would use up a number
-            (*row, json.dumps(data)),
-        )
+        is_new = not self._is_forgotten(stream, seq, min(time, event["time"]))
+        if is_new:
+            kept = self._db.execute(
+                f"INSERT INTO event ({_COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 "
+                "WHERE NOT EXISTS (SELECT 1 FROM event WHERE source = ?1 AND id = ?2)",  # a conflict would use up a number
+                (*row, json.dumps(data)),
+            )
+            is_new = kept.rowcount == 1
         self.newest(topic, stream, seq)
         self._settle(stream, seq, seq)
         if data.get("alert") == "events-lost":
             self._note_lost(topic, data)
-        is_new = kept.rowcount == 1
         self.counts.kept += is_new
         self.counts.copies += not is_new
         return is_new
@@ -154,7 +158,27 @@ class Ledger:
     def forget(self, before: str, last_row: int) -> None:
         """Some events from before this time, of the rows up to this one. Their numbers stay settled."""
         old = f"SELECT row FROM event WHERE time < ? AND row <= ? LIMIT {_FORGOTTEN}"
-        self._db.execute(f"DELETE FROM event WHERE row IN ({old})", (before, last_row))
+        gone = self._db.execute(f"DELETE FROM event WHERE row IN ({old})", (before, last_row))
+        if gone.rowcount and before > self._forgotten_before:
+            self._db.execute("DELETE FROM forgotten")
+            self._db.execute("INSERT INTO forgotten VALUES (?)", (before,))
+            self._forgotten_before = before
+
+    def newest_time(self) -> str:
+        """Of all events that are here; empty where there is none."""
+        query = "SELECT time FROM event WHERE time < ':' ORDER BY time DESC LIMIT 1"  # what begins with no digit is no time
+        return str((self._db.execute(query).fetchone() or ("",))[0])
+
+    def _is_forgotten(self, stream: str, seq: int, time: str) -> bool:
+        """Whether it is a copy of an event that was here: its number is settled, and no row or loss says by what else.
+
+        Two stations with one stream give a number twice: what is newer than all that was forgotten is no copy of it.
+        """
+        if not time < self._forgotten_before or self._missing(stream, seq, seq):
+            return False
+        here = "SELECT 1 FROM event WHERE stream = ?1 AND seq = ?2"
+        lost = "SELECT 1 FROM lost WHERE stream = ?1 AND ?2 BETWEEN first AND last"
+        return self._db.execute(f"{here} UNION ALL {lost}", (stream, seq)).fetchone() is None
 
     def commit(self) -> None:
         self._db.commit()

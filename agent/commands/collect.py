@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", required=True, help="of this collector: `collector:` in the stations' configuration")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the SQLite file")
     parser.add_argument("--parquet", type=Path, metavar="DIR", help="the events as Parquet files too, written once an hour")
-    days = "what is older, and in a Parquet file, is taken out of the SQLite file"
+    days = "what is older than the newest event by more, and in a Parquet file, is taken out of the SQLite file"
     parser.add_argument("--keep-days", type=int, metavar="N", help=days)
     parser.add_argument("--table", action="store_true", help="shows the stations, a line each; on a terminal it does so anyway")
     parser.add_argument("--ca", metavar="PEM", help="TLS: whose signature the broker's certificate must bear")

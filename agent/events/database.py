@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 from agent.events.rows import PAGE_BYTES
+from agent.set_aside import damaged_text
 
 _VERSION = 2
 _WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer
@@ -28,6 +29,10 @@ CREATE INDEX unsettled ON event (seq) WHERE state IN (0, 3);
 CREATE INDEX of_kind ON event (kind, state, seq, bytes, operated_s);
 PRAGMA user_version = {_VERSION};
 """
+_COLUMNS = (
+    "SELECT id, operated_s, machine, is_closed FROM stream",
+    "SELECT seq, key, kind, topic, time, operated_s, bytes, data, state FROM event",
+)
 
 
 def open_file(file: Path, machine: str) -> sqlite3.Connection:
@@ -42,7 +47,11 @@ def open_file(file: Path, machine: str) -> sqlite3.Connection:
             db.executescript(f"BEGIN; {_TABLES}")  # all of it with its first row, or nothing
             db.execute("INSERT INTO stream VALUES (?, 0.0, ?, 1)", (uuid.uuid4().hex, machine))
             db.commit()
+        for columns in _COLUMNS:  # names that are damaged are met here, not when an event is to be written
+            db.execute(f"{columns} LIMIT 0")
         unless_whole.pop_all()
+    with contextlib.suppress(OSError):
+        suspect(file).unlink()  # found whole
     return db
 
 
@@ -51,6 +60,7 @@ def connect(file: Path) -> sqlite3.Connection:
     db = sqlite3.connect(file, timeout=1.0, check_same_thread=False)
     with contextlib.ExitStack() as unless_open:
         unless_open.callback(db.close)
+        db.text_factory = damaged_text
         db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
@@ -65,8 +75,9 @@ def suspect(file: Path) -> Path:
 
 
 def _check_pages(db: sqlite3.Connection) -> None:
-    """Reads the whole file: seconds for a large one, so only where somebody met an error in it."""
-    if (found := str(db.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
+    """Reads the whole file: seconds for a large one, so only where somebody met an error in it. Its indexes too: a row that one
+    of them lacks would never be told."""
+    if (found := str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])) != "ok":
         raise sqlite3.DatabaseError(found)
 
 

@@ -198,7 +198,10 @@ def _corrected(row: Row, now: Instant) -> str | None:
         return None
     if stamp.clock is not Clock.UNSYNCED or stamp.mono_ns is None or stamp.boot_id != now.boot_id:
         return None
-    return corrected(row.time, stamp.mono_ns, now)
+    try:
+        return corrected(row.time, stamp.mono_ns, now)
+    except (ValueError, TypeError, OverflowError):  # a time that is none, for the same reason
+        return None
 
 
 def parse(message: bytes) -> dict[str, Any]:

@@ -27,9 +27,12 @@ def read_label(file: Path) -> Label | None:
 
 
 def write_label(file: Path, label: Label) -> None:
-    """A disk that does not take it does not take commits either."""
+    """Whole or as it was, after a kill; not synced, for each sync wears the disk. One that does not take it takes no commits
+    either."""
+    part = _place(file).with_suffix(".mark-part")
     with contextlib.suppress(OSError):
-        _place(file).write_text(f"{label.stream} {label.newest} {label.told_as}".rstrip())
+        part.write_text(f"{label.stream} {label.newest} {label.told_as}".rstrip())
+        part.replace(_place(file))
 
 
 def _place(file: Path) -> Path:

@@ -19,7 +19,7 @@ from agent.events.change import Acknowledged, Disowned, Mark
 from agent.events.database import connect
 from agent.events.event import ALERT_TOPIC, alert, lost_alert
 from agent.events.memory import Entry, EventMemory
-from agent.events.rows import NOT_KEPT, Kind, Lost, Row
+from agent.events.rows import NOT_KEPT, Kind, Lost, Row, whole_row
 from agent.events.salvage import open_or_replace
 from agent.events.store import DELIVERED, REFUSED, SENT
 from agent.events.writer import Writer, mark_suspect
@@ -46,7 +46,7 @@ class Outbox:
     def __init__(self, file: Path, keep: KeepAll | None = None, machine: str = "", told_as: str = "") -> None:
         self._file = file
         self._memory = EventMemory()
-        self._disowned = ""
+        self._disowned = self._not_read = ""
         self._reader: sqlite3.Connection | None = None
         opens = functools.partial(open_or_replace, file, keep or KeepAll(), machine, told_as)
         try:
@@ -77,8 +77,8 @@ class Outbox:
 
     @property
     def trouble(self) -> str:
-        """Why the disk takes nothing now, empty where it does."""
-        return self._writer.trouble
+        """Why the disk takes or gives nothing now, empty where it does."""
+        return self._writer.trouble or self._not_read
 
     def check(self) -> None:
         """Raises what ended the writer thread, if it ended."""
@@ -139,7 +139,7 @@ class Outbox:
         """Events not yet delivered with after < seq (<= last), oldest first. For one thread only."""
         up_to = 2**63 - 1 if last is None else last
         query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE state = 0 AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-        return [Row(self.stream, *row) for row in self._read(query, after, up_to, limit)]
+        return [whole_row(self.stream, *row) for row in self._read(query, after, up_to, limit)]
 
     def kept(self, after: int, limit: int, last: int) -> Sequence[Row]:
         """Events with after < seq <= last, delivered ones too, as far as they are still kept. For one thread only.
@@ -147,7 +147,7 @@ class Outbox:
         Not the refused ones: each time they are sent the connection may end.
         """
         query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE seq > ? AND seq <= ? AND state != {REFUSED} ORDER BY seq LIMIT ?"
-        return [Row(self.stream, *row) for row in self._read(query, after, last, limit)]
+        return [whole_row(self.stream, *row) for row in self._read(query, after, last, limit)]
 
     def not_kept(self, first: int) -> Lost | None:
         """Numbers from this one on that were given out and are gone, as far as one alert can say; None where none are. For one
@@ -168,7 +168,7 @@ class Outbox:
     def unacknowledged(self, limit: int) -> Sequence[Row]:
         """Events that the broker has and the collector has not acknowledged yet, oldest first. For one thread only."""
         query = f"SELECT {_EVENT_COLUMNS} FROM event WHERE state = {SENT} ORDER BY seq LIMIT ?"
-        return [Row(self.stream, *row) for row in self._read(query, limit)]
+        return [whole_row(self.stream, *row) for row in self._read(query, limit)]
 
     def in_memory(self, after: int, limit: int) -> Sequence[Row]:
         """Events that no disk has taken, with after < seq in the memory's own stream."""
@@ -195,13 +195,16 @@ class Outbox:
         try:
             if self._reader is None:
                 self._reader = connect(self._file)
-            return self._reader.execute(query, values).fetchall()
+            rows = self._reader.execute(query, values).fetchall()
         except sqlite3.OperationalError as e:  # another one writes, or the disk is away: nothing to be read now
             log.error("%s: not read: %s", self._file, e)
+            self._not_read = f"{self._file}: not read: {e}"
             return []
         except sqlite3.DatabaseError as e:
             mark_suspect(self._file)
             raise OutboxError(f"{self._file}: broken: {e}") from e
+        self._not_read = ""
+        return rows
 
     def _settle(self, row: Row, state: int) -> None:
         if row.stream == self._memory.stream:

@@ -1,9 +1,11 @@
 """What the outbox keeps of an event, how much room that takes, and what it tells of events that are gone."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from agent.sections import Keep, KeepAll
 
@@ -12,6 +14,7 @@ Runs = tuple[tuple[int, int], ...]  # of numbers, both ends included
 POWER_CUT = "power cut"  # what was lost had no number yet
 NOT_KEPT = "not kept"  # why numbers are missing that were delivered long ago
 PAGE_BYTES = 1024  # of the file; a commit of one event writes half of what it writes with 4096
+_TOPIC = re.compile("[a-z]+(/[a-z]+)?")
 _COLUMNS_BYTES = 36  # numbers and lengths in a row; about as much in the indexes
 
 
@@ -39,6 +42,22 @@ class Row:
     topic: str
     time: str
     data: bytes
+
+
+def whole_row(stream: str, seq: int, key: Any, topic: Any, time: Any, data: Any) -> Row:
+    """PURE  An event as a file gives it, whatever has become of the file: it can be published, and keeps no other one back.
+
+    >>> whole_row("s", 7, "a1b2/7", "re\\0ult/pass", None, "{}")
+    Row(stream='s', seq=7, key='a1b2/7', topic='result/reject', time='', data=b'{}')
+    """
+    where = _text(topic) if _TOPIC.fullmatch(_text(topic)) else "result/reject"  # a broker ends the connection over some letters
+    return Row(stream, seq, _text(key), where, _text(time), data if isinstance(data, bytes) else _text(data).encode())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A broken outbox file: set aside, and what can be read of it saved into a new one."""
+"""A broken outbox file: set aside, and what can be read of it saved into a new one, however often a kill comes in between."""
 
 import contextlib
 import logging
@@ -6,36 +6,57 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.clock import utc_now
 from agent.events.database import suspect
+from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.label import Label, read_label
-from agent.events.rows import Kind, Lost, New, keep_of, on_disk
-from agent.events.store import EventStore
+from agent.events.rows import Kind, Lost, New, keep_of, on_disk, whole_row
+from agent.events.store import DELIVERED, REFUSED, EventStore
 from agent.sections import KeepAll
-from agent.set_aside import set_aside
+from agent.set_aside import BROKEN, damaged_text, is_broken, is_saved, next_place, readable, take_away, unsaved
 
 log = logging.getLogger(__name__)
 
-_REACH = 100_000  # numbers that a broken page can hide; behind more of them it is looked in steps of a thousand
+_COLUMNS = 9  # of an event (agent/events/database.py)
 
 
 def open_or_replace(file: Path, keep: KeepAll, machine: str, told_as: str = "") -> EventStore:
     """The store; where its file is broken it is set aside, and what can be read of it goes into a new one."""
+    unsaved(file)
+    label = read_label(file)
     try:
-        return EventStore(file, keep, machine, told_as=told_as)
-    except sqlite3.OperationalError:
-        raise  # not the file's content: no permission, no disk
-    except sqlite3.DatabaseError as e:
-        stream, newest = _summary(file)
-        broken = set_aside(file)
-        suspect(file).unlink(missing_ok=True)
-        log.error("%s: %s; set aside as %s, what it held is saved", file, e, broken.name)
         store = EventStore(file, keep, machine, told_as=told_as)
-        saved = list(_salvage(broken, newest, _most_kept(keep)))
-        store.insert(saved)
-        store.commit()
-        detail = f"{len(saved)} waiting events saved from {broken.name}"
-        store.lost.append(Lost("corrupt", stream, newest + 1, newest + 1, None, detail=detail))
-        return store
+    except BROKEN as e:
+        if not is_broken(e):
+            raise
+        log.error("%s: broken: %s", file, e)
+        take_away(file)
+        with contextlib.suppress(OSError):
+            suspect(file).unlink()
+        store = EventStore(file, keep, machine, told_as=told_as)
+    if (broken := unsaved(file)) is not None:
+        with contextlib.ExitStack() as unless_saved:
+            unless_saved.callback(store.close)
+            unless_saved.callback(store.rollback)
+            _save(file, broken, store, label, keep)
+            unless_saved.pop_all()
+    return store
+
+
+def _save(file: Path, broken: Path, store: EventStore, label: Label | None, keep: KeepAll) -> None:
+    """Together with what is told of it, or nothing. A second time it saves what is not there yet: nothing, as a rule."""
+    stream, newest = _summary(broken, label if label and label.stream != store.stream else Label("", 0))
+    saved = store.insert(_salvage(broken, newest, _most_kept(keep)))
+    lost = Lost(
+        "corrupt", stream, newest + 1, newest + 1, None, detail=f"{saved} waiting events saved from {next_place(file).name}"
+    )
+    store.insert([New(lost.key, Kind.ALERT, ALERT_TOPIC, utc_now(), lost_alert(lost))])
+    store.commit()
+    log.error("events lost: %s", lost)
+    try:
+        is_saved(file)
+    except OSError as e:
+        log.error("%s: saved, and will be once more at the next start: it cannot be set aside: %s", broken, e)
 
 
 def _most_kept(keep: KeepAll) -> int:
@@ -45,35 +66,33 @@ def _most_kept(keep: KeepAll) -> int:
 
 
 def _salvage(broken: Path, newest: int, most: int) -> Iterator[New]:
-    """Events not yet delivered that can still be read, one after the other: a broken page takes only its own with it.
-
-    newest: number given out. most: events in a file. After months most numbers are gone, and to ask for each would take an hour:
-    where the first of those that are left cannot be read, they are looked for among the last so many.
-    """
-    query = "SELECT seq, state, key, kind, topic, time, data FROM event NOT INDEXED WHERE seq >= ? ORDER BY seq LIMIT 1"
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(broken)) as db:
-        seq, first, in_vain = 1, newest - most, 0
-        while seq <= newest:
-            try:
-                row = db.execute(query, (seq,)).fetchone()
-            except sqlite3.DatabaseError:
-                in_vain += 1
-                seq = max(seq + (1 if in_vain < _REACH else 1000), first)
+    """Events not yet delivered that can still be read. newest: number given out. most: events in a file."""
+    query = "SELECT rowid, * FROM event NOT INDEXED WHERE rowid >= ? ORDER BY rowid LIMIT 1"  # by no name that may be damaged
+    with contextlib.closing(_opened(broken)) as db:
+        for seq, *columns in readable(db, query, newest, most):
+            if len(columns) != _COLUMNS:
                 continue
-            if row is None:
-                return
-            first, seq, in_vain = 1, int(row[0]) + 1, 0
-            if row[1] in (0, 3):
-                with contextlib.suppress(ValueError, TypeError):
-                    _, _, key, kind, topic, at, data = row
-                    yield New(str(key), Kind(kind), str(topic), str(at), bytes(data))
+            _, key, kind, topic, time, _, _, data, state = columns
+            if state not in (DELIVERED, REFUSED):
+                row = whole_row("", seq, key, topic, time, data)
+                yield New(row.key, Kind(kind) if kind in list(Kind) else Kind.REJECT, row.topic, row.time, row.data)
 
 
-def _summary(broken: Path) -> tuple[str, int]:
+def _summary(broken: Path, label: Label) -> tuple[str, int]:
     """Stream and newest number of a broken file, as far as it or its mark can be read."""
-    label = read_label(broken) or Label("", 0)
     stream, newest = label.stream, label.newest
-    with contextlib.suppress(sqlite3.Error, TypeError), contextlib.closing(sqlite3.connect(broken)) as db:
-        (stream,) = db.execute("SELECT id FROM stream").fetchone()
-        newest = max(newest, int(db.execute("SELECT seq FROM sqlite_sequence").fetchone()[0]))
-    return str(stream), newest
+    with contextlib.closing(_opened(broken)) as db:
+        with contextlib.suppress(*BROKEN):
+            stream = str(db.execute("SELECT id FROM stream").fetchone()[0])
+        with contextlib.suppress(*BROKEN):
+            newest = max(newest, int(db.execute("SELECT seq FROM sqlite_sequence").fetchone()[0]))
+        if newest == 0:
+            with contextlib.suppress(*BROKEN):
+                newest = int(db.execute("SELECT max(seq) FROM event").fetchone()[0])
+    return stream, newest
+
+
+def _opened(broken: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(broken)
+    db.text_factory = damaged_text
+    return db

@@ -9,7 +9,7 @@ import math
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from agent.clock import utc_now
@@ -80,9 +80,9 @@ class EventStore:
         self._db.close()
         self._write_label()
 
-    def insert(self, events: Sequence[New]) -> None:
-        """Not yet committed. One whose key is known is the same event and is not kept again."""
-        at_s = self._operated_s()
+    def insert(self, events: Iterable[New]) -> int:
+        """Not yet committed. One whose key is known is the same event and is not kept again. Gives how many were not."""
+        at_s, count = self._operated_s(), 0
         for event in events:
             row = (event.key, event.kind, event.topic, event.time, at_s, on_disk(event), event.data)
             inserted = self._db.execute(
@@ -91,6 +91,8 @@ class EventStore:
                 row,
             )
             self._used[event.kind] += on_disk(event) * inserted.rowcount
+            count += inserted.rowcount
+        return count
 
     def mark(self, first: int, last: int, state: int) -> None:
         """The state of the waiting events with these numbers, both included; of those sent that the collector has said that it

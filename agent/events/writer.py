@@ -24,7 +24,7 @@ _GROUP = 256  # events in one commit
 _MARKS_WAIT_S = 0.5  # a delivery is written with the next event, or after so long: each commit wears the disk
 _RETRY_S = 1.0
 _EVICT_EVERY = 500
-_OF_THE_DISK = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
+_OF_THE_DISK = ("disk I/O error", "disk is full")  # SQLite's words: Python 3.10 gives no code
 
 
 class Writer:
@@ -43,7 +43,7 @@ class Writer:
         try:
             self._store = opens()
         except sqlite3.OperationalError as e:
-            if e.sqlite_errorcode & 0xFF not in _OF_THE_DISK:
+            if not any(words in str(e) for words in _OF_THE_DISK):
                 raise
             self.trouble = f"{file}: {e}"
             log.error("%s: not opened, tried again and again, events wait in memory: %s", file, e)
@@ -95,11 +95,9 @@ class Writer:
     def _run(self) -> None:
         try:
             self._write_forever()
-        except sqlite3.DatabaseError as e:
-            self.failure = e
-            mark_suspect(self._file)
         except Exception as e:  # noqa: BLE001 - raised in the loop by check()
             self.failure = e
+            mark_suspect(self._file)  # a number that is none may be an index that lies
         finally:
             if self._store is not None:
                 self._store.close()

@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.record.index import RecordIndex
-from agent.record.table import IMAGES, INDEX, Kept, Worth
+from agent.record.table import IMAGES, INDEX, Kept, Review, Worth
 from agent.sections import KeepImages
-from agent.set_aside import set_aside
+from agent.set_aside import BROKEN, damaged_text, is_broken, is_saved, next_place, readable, take_away, unsaved
 
 log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 4096  # of a file system
 _SMALL_BYTES = 1 << 25  # read through in a tenth of a second
+_MOST_PRODUCED_S = 1e10  # three centuries
 _AT_ONCE = 200  # deletions in one transaction
 _NEW = ".new"
 
@@ -114,19 +115,28 @@ class Album:
     def _unlink(self, some: Sequence[Kept]) -> None:
         for one in some:
             if one.file:
-                file = self._images / one.file
-                file.unlink(missing_ok=True)
-                file.with_name(file.name + _NEW).unlink(missing_ok=True)
-        for folder in {(self._images / one.file).parent for one in some if one.file}:
+                self._unlink_file(one)
+        for folder in {self._folder_of(one.id) for one in some if one.file}:
             with contextlib.suppress(OSError):  # not empty yet
                 folder.rmdir()
                 folder.parent.rmdir()
         self._index.gone([one.id for one in some])
 
+    def _unlink_file(self, one: Kept) -> None:
+        """By its number where there is none of its name: it was not whole yet, or the name in its row is damaged."""
+        try:
+            (self._images / one.file).unlink()
+        except FileNotFoundError:
+            for file in self._folder_of(one.id).glob(f"{one.id}_*"):
+                file.unlink(missing_ok=True)
+
+    def _folder_of(self, number: int) -> Path:
+        return (self._images / place(number, Worth.PASS, "", "", "")).parent
+
     def _delete_strangers(self) -> None:
         """Files whose rows a power cut has lost: they can only be among the newest."""
         newest = self._index.next_id() - 1
-        folders = {(self._images / place(n, Worth.PASS, "", "", "")).parent for n in (newest, newest + 1000)}
+        folders = {self._folder_of(n) for n in (newest, newest + 1000)}
         for file in (file for folder in folders if folder.is_dir() for file in folder.iterdir()):
             number = _number_of(file)
             if number is None or not self._index.knows(number):
@@ -134,40 +144,74 @@ class Album:
 
 
 def open_index(folder: Path, is_suspect: bool = False) -> RecordIndex:
-    """The index of a folder; a broken one is set aside and made again from the names of the files. is_suspect: an error was met
-    in it, so that all of it is read, which takes half a minute for 2 GB; a small one is read anyway.
+    """The index of a folder; a broken one is set aside and made again from the names of the files, with what people said of them.
+    is_suspect: an error was met in it, so that all of it is read, which takes half a minute for 2 GB; a small one is read anyway.
 
     Raises OSError, and sqlite3.Error where that does not help.
     """
+    file = folder / INDEX
+    unsaved(file)
     try:
+        index = _opened(folder, is_suspect)
+    except BROKEN as e:
+        if not is_broken(e):
+            raise  # the disk, or another process
+        log.error("%s: broken: %s; made again from the files", file, e)
+        take_away(file)
         index = RecordIndex(folder)
-        with contextlib.ExitStack() as unless_whole:
-            unless_whole.callback(index.db.close)
-            if is_suspect or (folder / INDEX).stat().st_size < _SMALL_BYTES:
-                _check_pages(index.db)
-            unless_whole.pop_all()
-        return index
-    except sqlite3.OperationalError:
-        raise  # the disk, or another process: nothing is broken
-    except sqlite3.DatabaseError as e:
-        log.error("%s: %s; set aside, made again from the files", folder / INDEX, e)
-    set_aside(folder / INDEX)
-    index = RecordIndex(folder)
-    index.found_again(_found_again(folder / IMAGES))
+    if (broken := unsaved(file)) is not None:
+        with contextlib.ExitStack() as unless_made:
+            unless_made.callback(index.db.close)
+            _make_again(index, folder, broken)
+            unless_made.pop_all()
     return index
 
 
-def _check_pages(db: sqlite3.Connection) -> None:
-    if (found := str(db.execute("PRAGMA quick_check(1)").fetchone()[0])) != "ok":
-        raise sqlite3.DatabaseError(found)
+def _opened(folder: Path, is_suspect: bool) -> RecordIndex:
+    index = RecordIndex(folder)
+    with contextlib.ExitStack() as unless_whole:
+        unless_whole.callback(index.db.close)
+        if is_suspect or (folder / INDEX).stat().st_size < _SMALL_BYTES:
+            index.check()
+        unless_whole.pop_all()
+    return index
 
 
-def _found_again(images: Path) -> Iterator[Kept]:
+def _make_again(index: RecordIndex, folder: Path, broken: Path) -> None:
+    """All of it or nothing; a second time it finds what is not there yet."""
+    with contextlib.closing(sqlite3.connect(broken)) as db:
+        db.text_factory = damaged_text
+        produced_s = _produced_s(db)
+        images, reviews = index.found_again(_found_again(folder / IMAGES, produced_s), _reviews(db, folder / IMAGES))
+    index.produced(max(produced_s, index.total()[2]))
+    found = f"{images} images found again, {reviews} reviews saved; of the images only kind, time, part and camera are known"
+    log.error("%s: %s; the broken file is %s", folder / INDEX, found, next_place(folder / INDEX).name)
+    is_saved(folder / INDEX)
+
+
+def _produced_s(db: sqlite3.Connection) -> float:
+    """Of production, as far as a broken index can say."""
+    with contextlib.suppress(*BROKEN):
+        if 0 <= (found := float(db.execute("SELECT produced_s FROM total").fetchone()[0])) < _MOST_PRODUCED_S:
+            return found
+    return 0.0
+
+
+def _reviews(db: sqlite3.Connection, images: Path) -> Iterator[tuple[int, Review]]:
+    """What people said, as far as it can be read."""
+    query = "SELECT id, judgment, defect, note, reviewer, time FROM review WHERE id >= ? ORDER BY id LIMIT 1"
+    newest = max((_number_of(file) or 0 for file in images.glob("*/*/*.png")), default=0)
+    for number, *said in readable(db, query, newest, newest):
+        if said[0] in ("true", "false") and all(isinstance(text, str) for text in said):
+            yield number, Review(*said)
+
+
+def _found_again(images: Path, produced_s: float) -> Iterator[Kept]:
     """Pictures of one part are numbered one after the other, the deciding one first."""
     deciding, of_part = 0, ""
     for file in sorted(images.glob("*/*/*.png"), key=lambda file: _number_of(file) or 0):
         number, fields = _number_of(file), file.stem.split("_", 4)
-        if number is None or len(fields) != 5 or fields[1].upper() not in Worth.__members__:
+        if number is None or not file.name.isprintable() or len(fields) != 5 or fields[1].upper() not in Worth.__members__:
             continue
         _, worth, stamp, part, camera = fields
         boot, _, n = part.rpartition("-")
@@ -176,7 +220,7 @@ def _found_again(images: Path) -> Iterator[Kept]:
         detail = "found again after the index was lost"
         about = (number, f"{boot}/{n}", camera, time, Worth[worth.upper()], "", detail, None, None)
         deciding, of_part = (deciding, part) if part == of_part else (number, part)
-        yield Kept(*about, "", 0.0, str(file.relative_to(images)), size, 0 if deciding == number else deciding)
+        yield Kept(*about, "", produced_s, str(file.relative_to(images)), size, 0 if deciding == number else deciding)
 
 
 def _number_of(file: Path) -> int | None:

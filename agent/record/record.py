@@ -22,6 +22,7 @@ from agent.record.album import Album, NoRoomError, TooLargeError, open_index, pl
 from agent.record.index import RecordIndex
 from agent.record.table import Kept, Worth
 from agent.sections import KeepImages
+from agent.set_aside import is_broken
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _WAITING = 8  # images in memory
 _WAITING_PASSES = 4  # a sample must not take the place of a reject
 _PAUSE_NS = 60_000_000_000  # a longer gap between two parts is no production
 _LOOK_EVERY_S = 0.5
+_TROUBLES = (OSError, sqlite3.Error, ValueError, TypeError, OverflowError)  # of an image, the disk or the index: the line goes on
 
 
 class RecordError(Exception):
@@ -125,7 +127,7 @@ class Record:
                         is_suspect = False
                         self._write(index)
                     return
-                except (OSError, sqlite3.Error) as e:
+                except _TROUBLES as e:
                     is_suspect |= _is_of_the_index(e)
                     self._cannot(e)
                 if self._stop.wait(1.0):
@@ -139,7 +141,7 @@ class Record:
         self._images, self._bytes, known_s = index.total()
         self._newest = album.next_number() - 1
         self.trouble = ""  # what it cannot write is told with the next image
-        if self._before_s is None:
+        if self._before_s is None or known_s < self._before_s:  # less: it was made again, and nothing in it is older
             self._before_s = known_s
         while not (self._stop.is_set() and self._offers.empty()):
             try:
@@ -156,7 +158,7 @@ class Record:
                 if isinstance(e, TooLargeError):
                     self._cannot(e)
                 self.drops["record budget"] += 1
-            except (OSError, sqlite3.Error) as e:
+            except _TROUBLES as e:
                 self.drops["record disk"] += 1
                 self._cannot(e)
                 with contextlib.suppress(OSError, sqlite3.Error):
@@ -202,4 +204,4 @@ class Record:
 
 def _is_of_the_index(error: Exception) -> bool:
     """A broken file, not a disk that is full or another process: it is opened anew, and made again."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    return isinstance(error, sqlite3.DatabaseError) and is_broken(error)

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from agent.set_aside import damaged_text
+
 INDEX = "index.db"
 IMAGES = "images"
 
@@ -125,12 +127,13 @@ class Table:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.db = sqlite3.connect(folder / INDEX, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+        self.db.text_factory = damaged_text
         try:
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last rows, never the file
-            version = int(self.db.execute("PRAGMA user_version").fetchone()[0])
+            version = self._version()
             if version == 0:
-                self.db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+                self._make()
             elif version == 1:
                 self.db.executescript(_FROM_VERSION_1)
             elif version != _VERSION:
@@ -138,6 +141,18 @@ class Table:
         except BaseException:
             self.db.close()
             raise
+
+    def _make(self) -> None:
+        try:
+            self.db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        except sqlite3.OperationalError:
+            if self.db.in_transaction:
+                self.db.rollback()
+            if self._version() != _VERSION:  # else the other process has just made it
+                raise
+
+    def _version(self) -> int:
+        return int(self.db.execute("PRAGMA user_version").fetchone()[0])
 
     def __enter__(self: _Self) -> _Self:
         return self

@@ -4,13 +4,17 @@ import contextlib
 import enum
 import hashlib
 import hmac
+import logging
 import secrets
 import threading
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
 from agent.whole_file import write_whole
+
+log = logging.getLogger(__name__)
 
 _N, _R, _P = 1 << 14, 8, 1  # 16 MB and about 40 ms for each guess
 _SHORTEST, _LONGEST = 10, 200
@@ -30,10 +34,13 @@ class AccountError(ValueError):
     """An account that cannot be made or changed so; the message is for the person who asked."""
 
 
+_Hex = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})+$")]
+
+
 class _Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    role: str
-    salt: str
-    hash: str
+    role: Literal["VIEWER", "OPERATOR", "ENGINEER"]
+    salt: _Hex
+    hash: _Hex
 
 
 class Accounts:
@@ -50,15 +57,16 @@ class Accounts:
         self._guessing = threading.Lock()
         self._of: dict[str, _Account] = {}
         if self._file.exists():
-            self._of = msgspec.json.decode(self._file.read_bytes(), type=dict[str, _Account])
+            try:
+                self._of = msgspec.json.decode(self._file.read_bytes(), type=dict[str, _Account])
+            except UnicodeDecodeError as e:
+                raise msgspec.DecodeError(str(e)) from e
         if self._of:
             with contextlib.suppress(OSError):  # on a read-only disk not even one that is not there; it opens nothing any more
                 self.token_file.unlink()
-        elif not self.token_file.exists():
-            write_whole(self.token_file, f"{secrets.token_urlsafe(24)}\n".encode(), private=True)
-        if not self.metrics_token_file.exists():
-            write_whole(self.metrics_token_file, f"{secrets.token_urlsafe(32)}\n".encode(), private=True)
-        self._metrics_token = self.metrics_token_file.read_text().strip()
+        else:
+            _token_in(self.token_file)
+        self._metrics_token = _token_in(self.metrics_token_file)
 
     @property
     def is_first_run(self) -> bool:
@@ -81,10 +89,10 @@ class Accounts:
         """Whether it is the token in the file, as long as there is no account."""
         if not self.is_first_run:
             return False
-        return hmac.compare_digest(given.strip().encode(), self.token_file.read_text().strip().encode())
+        return _is_token(given.strip(), _read_token(self.token_file))
 
     def may_read_metrics(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._metrics_token.encode())
+        return _is_token(given, self._metrics_token)
 
     def role_of(self, name: str, password: str) -> Role | None:
         """None for a wrong password and for a name that is not there, after the same time. One guess at a time."""
@@ -109,8 +117,8 @@ class Accounts:
         if self.names.get(name) is Role.ENGINEER and role is not Role.ENGINEER:
             self._keep_an_engineer(name)
         salt = secrets.token_bytes(16)
-        account = _Account(role.name, salt.hex(), _hash(password, salt).hex())
-        self._write({**self._of, name: account})
+        told = {"role": role.name, "salt": salt.hex(), "hash": _hash(password, salt).hex()}
+        self._write({**self._of, name: msgspec.convert(told, _Account)})
         self.token_file.unlink(missing_ok=True)
 
     def remove(self, name: str) -> None:
@@ -135,3 +143,25 @@ class Accounts:
 
 def _hash(password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, maxmem=64 << 20)
+
+
+def _token_in(file: Path) -> str:
+    """A new one where the file is not there or holds none: an empty one would open the door to anybody. Raises OSError."""
+    if not (token := _read_token(file)):
+        if file.exists():
+            log.error("%s: there was no token in it, a new one is", file)
+        token = secrets.token_urlsafe(32)
+        write_whole(file, f"{token}\n".encode(), private=True)
+    return token
+
+
+def _read_token(file: Path) -> str:
+    """Empty where there is none that can be read. Raises OSError where the disk does not give it."""
+    try:
+        return file.read_text().strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+
+
+def _is_token(given: str, token: str) -> bool:
+    return bool(token) and hmac.compare_digest(given.encode(), token.encode())

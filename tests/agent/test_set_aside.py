@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent.set_aside import set_aside
+from agent.set_aside import is_saved, set_aside, take_away, unsaved
 
 
 def broken(folder: Path, content: str) -> Path:
@@ -44,3 +44,28 @@ def test_s4_an_old_one_that_cannot_be_deleted_is_in_nobodys_way(tmp_path: Path) 
 
     assert {"a.db.broken-0", "a.db.broken-2", "a.db.broken-3", "a.db.broken-4"} <= set(names(tmp_path))
     assert not (tmp_path / "a.db").exists()
+
+
+def test_s4_a_kill_while_a_broken_file_is_taken_away_parts_it_from_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("broken")
+    (tmp_path / "a.db.unsaved-wal").write_text("its journal, moved already")
+
+    away = unsaved(tmp_path / "a.db")
+
+    assert away == tmp_path / "a.db.unsaved"
+    assert names(tmp_path) == ["a.db.unsaved", "a.db.unsaved-wal"]
+
+
+def test_s4_a_broken_file_is_unsaved_until_somebody_says_that_it_is_saved(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("broken")
+
+    take_away(tmp_path / "a.db")
+    (tmp_path / "a.db").write_text("the new one, broken before all was in it")
+    take_away(tmp_path / "a.db")
+    waits = unsaved(tmp_path / "a.db")
+    saved = is_saved(tmp_path / "a.db")
+
+    assert waits == tmp_path / "a.db.unsaved"
+    assert (saved.name, saved.read_text()) == ("a.db.broken-1", "broken")
+    assert unsaved(tmp_path / "a.db") is None
+    assert names(tmp_path) == ["a.db.broken-0", "a.db.broken-1"]

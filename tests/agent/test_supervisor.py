@@ -1,8 +1,11 @@
 """`kensa run`: both processes up, kept up, and ended in the order that loses nothing."""
 
+import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kensa_process import running
 from line_file import write_line
 from waiting import wait_until
@@ -121,3 +125,32 @@ def test_a_child_that_finds_its_configuration_wrong_ends_the_line(state: Path, t
     assert "kensa inspect: " in line.text()
     assert line.said("eject", "ejector ready") <= 1
     assert time.monotonic() - before_s < 30
+
+
+def test_s8_a_child_that_cannot_be_started_for_a_moment_is_started_later_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    refusals = [OSError(errno.ENOMEM, "Cannot allocate memory")]
+    start = subprocess.Popen
+
+    def popen(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        if len(started) == 3 and refusals:
+            raise refusals.pop()
+        started.append(start([sys.executable, "-c", "import time; time.sleep(100)"], start_new_session=True))
+        return started[-1]
+
+    monkeypatch.setattr("agent.supervisor.subprocess.Popen", popen)
+    stop = threading.Event()
+    statuses: list[int] = []
+    line = threading.Thread(target=lambda: statuses.append(run_both(tmp_path / "line.yaml", 10, stop, beside=("web",))))
+    line.start()
+    wait_until(lambda: len(started) == 3)
+    started[2].kill()
+    wait_until(lambda: len(started) == 4, timeout_s=30)
+    others = [child.poll() for child in started[:2]]
+    stop.set()
+    line.join(timeout=40)
+
+    assert (others, statuses) == ([None, None], [0])
+    assert "kensa web cannot be started, tried again in 1.0 s: [Errno 12] Cannot allocate memory" in caplog.text

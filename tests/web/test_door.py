@@ -374,9 +374,38 @@ def test_s10_the_page_is_there_though_the_lines_file_is_wrong(
     assert alive == 200
 
 
-def test_accounts_that_cannot_be_read_let_nobody_in_and_say_what_to_do(folder: Path, small_bundle: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xb0abc\n"], ids=["empty", "a line of nothing", "no text"])
+def test_o1_a_token_file_without_a_token_opens_nothing_and_has_a_new_one(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [tmp_path / "first-run-token", tmp_path / "metrics-token"]
+    [file.write_bytes(content) for file in files]
+
+    accounts = Accounts(tmp_path)
+    first_run, metrics = (file.read_text().strip() for file in files)
+
+    assert len(first_run) == len(metrics) == 43
+    assert accounts.is_first_run_token(first_run)
+    assert accounts.may_read_metrics(metrics)
+    assert not accounts.may_read_metrics("")
+    assert caplog.text.count("there was no token in it, a new one is") == 2
+    files[0].write_bytes(content)  # by whatever breaks disks, while the page runs
+    assert not accounts.is_first_run_token("")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"Ada": {"role": "ENGINEER"',
+        b'{"Ada": {"role": "ENGINEES", "salt": "ab", "hash": "ab"}}',
+        b'{"Ada": {"role": "ENGINEER", "salt": "zz", "hash": "ab"}}',
+        b'{"Ad\xff": {"role": "ENGINEER", "salt": "ab", "hash": "ab"}}',
+    ],
+    ids=["cut off", "a role that is none", "a salt that is none", "a name that is no text"],
+)
+def test_accounts_that_cannot_be_read_let_nobody_in_and_say_what_to_do(folder: Path, small_bundle: Path, content: bytes) -> None:
     (folder / "state" / "web").mkdir(parents=True)
-    (folder / "state" / "web" / "accounts.json").write_text('{"Ada": {"role": "ENGINEER"')
+    (folder / "state" / "web" / "accounts.json").write_bytes(content)
     line = write_line(folder, small_bundle)
 
     finished = kensa("web", str(line))

@@ -158,3 +158,19 @@ def test_a_collector_that_is_away_keeps_the_backlog_from_nobody() -> None:
     pace.sent(range(500))
 
     assert [pace.room(now_s) for now_s in (14.0, 16.0)] == [0, 500]
+
+
+def test_a_backlog_that_could_not_be_read_for_a_moment_is_told_afterwards_and_the_trouble_is_shown(outbox: Outbox) -> None:
+    put(outbox, range(1, 31))
+    feed = Feed(outbox)
+    before = told(feed, times=1)
+    assert outbox._reader is not None
+    outbox._reader.set_progress_handler(lambda: 1, 1)  # ends each statement
+
+    meanwhile, trouble = told(feed, times=3), outbox.trouble
+    outbox._reader.set_progress_handler(None, 0)
+
+    assert (before, meanwhile) == (list(range(1, 21)), [])
+    assert "not read: interrupted" in trouble
+    assert told(feed, times=2) == list(range(21, 31))
+    assert outbox.trouble == ""

@@ -1,5 +1,6 @@
 """Events as Parquet files: each in one file, also after a kill while one is written."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,58 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="files: expected a folder that can be written: File exists"):
         ParquetFolder(tmp_path / "files", tmp_path / "events.db")
+
+
+def test_a_copy_of_an_event_that_was_taken_out_is_a_copy_and_in_one_file_only(tmp_path: Path) -> None:
+    folder, file = tmp_path / "files", tmp_path / "events.db"
+    fill(file, range(1, 11))
+    with Ledger(file) as ledger:
+        files = ParquetFolder(folder, file)
+        files.export()
+        ledger.keep("plant/press-3", {**event(11), "time": "2026-11-25T09:30:00.000000Z"})
+        Shortened(ledger, files, days=3).look(0.0)
+        ledger.commit()
+        files.close()
+
+    with Ledger(file) as ledger:  # it knows after a restart, too
+        again = [ledger.keep("plant/press-3", event(n)) for n in range(1, 11)]
+        of_another = ledger.keep("plant/press-3", {**event(5), "id": "new", "time": "2026-11-24T09:30:00.000000Z"})
+        ledger.commit()
+        counts = ledger.counts
+    export(folder, file)
+
+    assert again == [False] * 10
+    assert of_another  # of a number that two stations have given out
+    assert (counts.kept, counts.copies) == (1, 10)
+    assert sorted(pyarrow.parquet.read_table(folder)["seq"].to_pylist()) == sorted([*range(1, 12), 5])
+
+
+@pytest.mark.parametrize(
+    ("shown", "newest", "kept"),
+    [
+        ("2036-11-21", "2026-11-21", 11),
+        ("2026-11-21", "2036-11-21", 11),
+        ("1970-01-01", "2026-11-21", 11),
+        ("2026-11-30", "2026-11-29", 1),
+        ("2026-11-30", "soon", 11),
+    ],
+    ids=["the collector's leaps ahead", "a station's leaps ahead", "the collector's was never set", "none", "one that is none"],
+)
+def test_a_clock_that_leaps_takes_no_event_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, newest: str, kept: int
+) -> None:
+    folder, file = tmp_path / "files", tmp_path / "events.db"
+    fill(file, range(1, 11))
+    monkeypatch.setattr("agent.collect.shortened.utc", lambda: datetime.fromisoformat(f"{shown}T12:00:00+00:00"))
+    with Ledger(file) as ledger:
+        ledger.keep("plant/press-3", {**event(11), "time": f"{newest}T09:30:00.000000Z"})
+        ledger.commit()
+        files = ParquetFolder(folder, file)
+        files.export()
+
+        Shortened(ledger, files, days=3).look(0.0)
+        ledger.commit()
+
+        files.close()
+        left = ledger._db.execute("SELECT count(*) FROM event").fetchone()[0]
+    assert left == kept

@@ -157,3 +157,13 @@ def test_what_was_saved_from_a_broken_file_is_published_as_it_is() -> None:
 def test_what_is_none_of_ours_is_refused(message: bytes) -> None:
     with pytest.raises(ValueError, match=r"expected a CloudEvents|Expecting value|codec can't decode"):
         parse(message)
+
+
+@pytest.mark.parametrize("time", ["19?0-01-01T00:00:05.000000Z", "1970-01-01T00:00:05.000000", ""])
+def test_a_time_that_a_broken_file_has_damaged_is_published_as_it_is(time: str) -> None:
+    now = Instant("2026-11-21T09:30:10.000000Z", Clock.SYNCED, 15_000_000_000, "machine")
+    row = replace(unsynced(payload(event(), "machine", Clock.UNSYNCED, 5_000_000_000)), time=time)
+
+    message = parse(envelope("press-3", row, now=now))
+
+    assert (message["time"], message.get("correctedtime")) == (time, None)

@@ -235,3 +235,28 @@ def test_in_a_stream_that_is_anothers_too_nobody_is_told_that_it_has_ended_and_a
     assert [json.loads(one.data)["alert"] for one in rows if one.topic == "alert"] == ["stream-of-another"]
     with Outbox(file) as again:
         assert again.stream == stream
+
+
+@pytest.mark.parametrize(
+    ("column", "damaged", "is_told"),
+    [
+        ("time", "CAST(x'ad' AS TEXT)", ("result/pass", "\ufffd", b"{}")),
+        ("topic", "CAST(x'ad' AS TEXT)", ("result/reject", TIME, b"{}")),
+        ("topic", "'result/pa' || char(0) || 's'", ("result/reject", TIME, b"{}")),
+        ("data", "5", ("result/pass", TIME, b"5")),
+        ("time", "x'00'", ("result/pass", "\0", b"{}")),
+    ],
+    ids=["a time", "a topic", "a topic that ends a connection", "data of another type", "a time of another type"],
+)
+def test_s4_one_damaged_letter_keeps_no_other_event_back(
+    file: Path, durable: Durable, column: str, damaged: str, is_told: tuple[str, str, bytes]
+) -> None:
+    with Outbox(file) as outbox:
+        durable.put(outbox, range(9))
+        with closing(sqlite3.connect(file)) as db, db:
+            db.execute(f"UPDATE event SET {column} = {damaged} WHERE seq = 3")
+
+        rows = outbox.waiting(0, 10)
+
+    assert [one.seq for one in rows] == list(range(1, 10))
+    assert (rows[2].topic, rows[2].time, rows[2].data) == is_told

@@ -10,7 +10,10 @@ from kensa_process import running
 from small_outbox import WRITES_UNTIL_KILLED, Durable, row, sequence
 from waiting import wait_until
 
+from agent.events import salvage
+from agent.events.database import suspect
 from agent.events.outbox import Outbox, OutboxError
+from agent.sections import KeepAll
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\1" * 5000], ids=["text", "damaged"])
@@ -200,3 +203,94 @@ def test_a_station_keeps_its_stream_from_start_to_start(file: Path, durable: Dur
     with Outbox(file, told_as=after) as outbox:
         assert outbox.stream == stream
         assert sequence(outbox) == [1, 2, 3, 4, 5]
+
+
+PAGE = 1024
+
+
+@pytest.fixture
+def thirty(file: Path, durable: Durable) -> Path:
+    """An outbox with thirty events that wait, all of it in its file."""
+    with Outbox(file) as outbox:
+        [outbox.put(durable.entry(n, data=b"y" * 150)) for n in range(30)]
+        wait_until(lambda: len(durable.keys) == 30)
+    return file
+
+
+def root(file: Path, name: str) -> int:
+    """Where the first page of a table or an index begins."""
+    with closing(sqlite3.connect(file)) as db:
+        return (db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0] - 1) * PAGE
+
+
+def damage(file: Path, at: int, content: bytes) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(content)
+
+
+def saved(outbox: Outbox) -> list[str]:
+    return [row.key for row in outbox.waiting(0, 9000) if row.topic != "alert"]
+
+
+def test_s4_a_tree_out_of_order_keeps_no_start_busy_for_ever(thirty: Path) -> None:
+    page, content = root(thirty, "event"), thirty.read_bytes()
+    first = page + int.from_bytes(content[page + 12 : page + 14], "big")
+    assert content[page] == 5  # it leads to others; its first cell: four bytes of a page's number, then of a row's
+    damage(thirty, first + 4, bytes([content[first + 4] | 0x40]))
+
+    with Outbox(thirty) as outbox:
+        assert len(saved(outbox)) > 15
+        assert outbox.waiting(0, 9000)[-1].topic == "alert"
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"), [(b"event", None), (b"data BLOB", b"da4a BLOB"), (b"TABLE stream (id", b"TABLE stream (ie")]
+)
+def test_s4_a_file_that_cannot_be_used_is_set_aside_at_the_first_start_and_the_next_one_is_whole(
+    thirty: Path, name: bytes, damaged: bytes | None
+) -> None:
+    page, content = root(thirty, "of_kind"), thirty.read_bytes()
+    cell = page + int.from_bytes(content[page + 8 : page + 10], "big")
+    kind = cell + 1 + content[cell + 1]  # of an event, in the index that counts them
+    damage(thirty, *((content.index(name), damaged) if damaged else (kind, b"\x12")))
+
+    for _ in range(2):
+        with Outbox(thirty) as outbox:
+            assert len(saved(outbox)) == 30
+
+    assert [other.name for other in thirty.parent.glob("*.broken-*") if not other.name.endswith(("-wal", "-shm"))] == [
+        "outbox.db.broken-0"
+    ]
+
+
+@pytest.mark.parametrize("step", ["suspect", "_save", "is_saved"], ids=["before the new file", "before it is saved", "after"])
+def test_s4_what_a_kill_kept_from_being_saved_is_saved_at_the_next_start_once(
+    thirty: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    damage(thirty, root(thirty, "of_kind"), b"\xff" * PAGE)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr(salvage, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            salvage.open_or_replace(thirty, KeepAll(), "machine")
+
+    with Outbox(thirty) as outbox:
+        keys = saved(outbox)
+        (told,) = (json.loads(row.data) for row in outbox.waiting(0, 9000) if row.topic == "alert")
+
+    assert keys == [f"part {n}" for n in range(30)]
+    assert (told["reason"], told["detail"]) == ("corrupt", "30 waiting events saved from outbox.db.broken-0")
+    assert not list(thirty.parent.glob("*.unsaved*"))
+
+
+def test_s4_a_file_in_which_an_error_was_met_and_that_is_whole_is_under_suspicion_no_more(thirty: Path) -> None:
+    suspect(thirty).touch()
+
+    with Outbox(thirty) as outbox:
+        assert len(saved(outbox)) == 30
+
+    assert not suspect(thirty).exists()

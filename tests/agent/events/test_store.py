@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.events.database import _TABLES
+from agent.events.label import Label, read_label, write_label
 from agent.events.rows import Kind, New, on_disk
 from agent.events.store import SENT, EventStore
 from agent.sections import Keep, KeepAll
@@ -102,3 +103,14 @@ def test_a_file_whose_making_was_cut_off_is_made_anew(file: Path, monkeypatch: p
 
     assert file.stat().st_size > 0
     assert store.lost == []
+
+
+def test_a_mark_is_never_half_written_however_often_it_is_read_meanwhile(file: Path) -> None:
+    write_label(file, Label("stream", 7, "press-3 at plant"))
+    with file.with_suffix(".mark").open("rb") as reader:
+        write_label(file, Label("stream", 123456, "press-3 at plant"))  # into another file, which takes its place
+        before = reader.read()
+
+    assert before == b"stream 7 press-3 at plant"
+    assert read_label(file) == Label("stream", 123456, "press-3 at plant")
+    assert [other.name for other in file.parent.iterdir()] == ["outbox.mark"]

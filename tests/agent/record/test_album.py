@@ -25,7 +25,7 @@ from small_record import (
 )
 from waiting import wait_until
 
-from agent.record.album import NoRoomError, TooLargeError, place
+from agent.record.album import NoRoomError, TooLargeError, open_index, place
 from agent.record.gallery import Gallery
 from agent.record.index import RecordIndex
 from agent.record.record import Record
@@ -153,11 +153,7 @@ def test_s4_a_damaged_page_of_the_index_costs_no_later_image(
     monkeypatch.setattr("agent.record.album._SMALL_BYTES", small_bytes)
     with album(tmp_path) as (one, _):
         [add(one, Worth.REJECT) for _ in range(300)]
-    with closing(sqlite3.connect(tmp_path / INDEX)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        ((size,), (root,)) = (db.execute("PRAGMA page_size").fetchone(), db.execute(ROOT_OF_BY_WORTH).fetchone())
-    content = (tmp_path / INDEX).read_bytes()
-    (tmp_path / INDEX).write_bytes(content[: (root - 1) * size] + b"\xa5" * size + content[root * size :])
+    break_by_worth(tmp_path)
 
     with Record(tmp_path, KEEP) as record:
         offer(record, 1000, reading(2.0))  # what finds the damage in a large one
@@ -168,6 +164,15 @@ def test_s4_a_damaged_page_of_the_index_costs_no_later_image(
     assert record.trouble == ""
     assert listed(tmp_path)[0] == ("REJECT", "boot/1001")
     assert len(listed(tmp_path)) >= 301
+
+
+def break_by_worth(folder: Path) -> None:
+    """A page of an index of the table."""
+    with closing(sqlite3.connect(folder / INDEX)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((size,), (root,)) = (db.execute("PRAGMA page_size").fetchone(), db.execute(ROOT_OF_BY_WORTH).fetchone())
+    content = (folder / INDEX).read_bytes()
+    (folder / INDEX).write_bytes(content[: (root - 1) * size] + b"\xa5" * size + content[root * size :])
 
 
 def test_s5_a_thousand_files_lie_in_one_folder_and_a_hundred_folders_in_one() -> None:
@@ -225,3 +230,118 @@ def test_reviews_may_be_written_while_images_are(tmp_path: Path) -> None:
         wait_until(done.is_set)
 
     assert len(listed(tmp_path)) == 31
+
+
+def damage(folder: Path, statement: str) -> None:
+    """What a flipped bit may make of it, where no page looks broken."""
+    with closing(sqlite3.connect(folder / INDEX)) as db, db:
+        db.execute(statement)
+
+
+DAMAGES = {
+    "a name with a zero byte": "UPDATE kept SET file = '00000/00/2_' || char(0) || 'eject.png' WHERE id = 2",
+    "a name of another image": "UPDATE kept SET file = replace(file, '/2_', '/3_') WHERE id = 2",
+    "a name that is no text": "UPDATE kept SET file = CAST(x'30ff' AS TEXT) WHERE id = 2",
+    "a part that is no text": "UPDATE kept SET part = CAST(x'612fff' AS TEXT) WHERE id = 2",
+    "a worth that is none": "UPDATE kept SET worth = 64 WHERE id = 2",
+    "a sum that is none": "UPDATE total SET produced_s = 'x', n = 'x'",
+    "a newest number too low": "UPDATE sqlite_sequence SET seq = 1",
+}
+
+
+@pytest.mark.parametrize("statement", DAMAGES.values(), ids=DAMAGES.keys())
+def test_s4_a_damaged_row_of_the_index_ends_nothing_costs_no_image_and_is_mended(tmp_path: Path, statement: str) -> None:
+    with album(tmp_path) as (one, _):
+        [add(one, Worth.REJECT) for _ in range(3)]
+    damage(tmp_path, statement)
+
+    with Record(tmp_path, KEEP) as record:
+        wait_until(lambda: (tmp_path / f"{INDEX}.broken-0").exists())
+        offer(record, 1000, reading(2.0))
+        wait_until(lambda: listed(tmp_path)[:1] == [("REJECT", "boot/1000")])
+        record.check()
+
+    assert listed(tmp_path)[1:] == [("REJECT", f"boot/{n}") for n in (3, 2, 1)]
+    assert len(files(tmp_path)) == 4
+
+
+def test_s4_damaged_counts_that_would_empty_the_record_are_set_right(tmp_path: Path) -> None:
+    with album(tmp_path) as (one, _):
+        [add(one, Worth.REJECT) for _ in range(3)]
+    damage(tmp_path, "UPDATE total SET bytes = 1 << 50")
+
+    with album(tmp_path) as (one, index):
+        add(one, Worth.REJECT)
+        total = index.total()
+
+    assert total[:2] == (4, 4 * COST)
+    assert len(files(tmp_path)) == 4
+
+
+def test_s4_an_image_whose_name_in_the_index_is_another_goes_by_its_number(tmp_path: Path) -> None:
+    with album(tmp_path) as (one, index):
+        [add(one, Worth.REJECT) for _ in range(2)]
+        damage(tmp_path, "UPDATE kept SET file = replace(file, 'reject', 'rejebt') WHERE id = 1")
+
+        one.make_room_by_age(1e9)
+
+        assert index.total()[:2] == (0, 0)
+    assert files(tmp_path) == []
+
+
+def test_s4_what_people_said_is_saved_from_a_broken_index_with_the_hours_of_production(tmp_path: Path) -> None:
+    with album(tmp_path) as (one, index):
+        [add(one, worth) for worth in (Worth.PASS, Worth.REJECT, Worth.REJECT)]
+        index.produced(3600.0)
+    judge(tmp_path, 1, "false")
+    judge(tmp_path, 3, "true", "dent")
+    break_by_worth(tmp_path)
+
+    with album(tmp_path) as (one, index), Gallery(tmp_path) as gallery:
+        reviews = [(kept.id, review.judgment, review.defect, review.reviewer) for kept, review in gallery.reviewed()]
+        least = [kept.id for kept in index.least_worth(3, at_most=Worth.REJECT)]
+        produced_s = index.total()[2]
+
+    assert reviews == [(1, "false", "", "Ada"), (3, "true", "dent", "Ada")]
+    assert least == [2]  # what a person has judged goes last
+    assert produced_s == 3600.0
+
+
+@pytest.mark.parametrize("step", ["_make_again", "is_saved"], ids=["before it is made again", "after"])
+def test_s4_an_index_whose_mending_was_cut_off_by_a_kill_is_mended_at_the_next_start(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with album(tmp_path) as (one, _):
+        [add(one, Worth.REJECT) for _ in range(300)]
+    judge(tmp_path, 7, "true", "dent")
+    break_by_worth(tmp_path)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr(f"agent.record.album.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_index(tmp_path)
+    with album(tmp_path) as (one, index):
+        total = index.total()
+    with Gallery(tmp_path) as gallery:
+        judged = [kept.id for kept, _ in gallery.reviewed()]
+
+    assert (total[0], len(files(tmp_path)), judged) == (300, 300, [7])
+    assert not list(tmp_path.glob("*.unsaved*"))
+
+
+def test_s4_an_index_made_again_while_running_makes_no_image_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.record.album._SMALL_BYTES", 0)
+    with album(tmp_path) as (one, index):
+        [add(one, Worth.REJECT, 36_000.0) for _ in range(300)]
+        index.produced(36_000.0)
+    damage(tmp_path, "UPDATE kept SET part = CAST(x'ff' AS TEXT) WHERE id = 1")
+
+    with Record(tmp_path, replace(KEEP, hours=1, mb=300 * COST / 1e6)) as record:
+        offer(record, 1000, reading(2.0))  # finds the damage as it looks for room
+        wait_until(lambda: (tmp_path / f"{INDEX}.broken-0").exists())
+        offer(record, 1002, reading(2.0))
+
+    assert len(listed(tmp_path)) > 270
