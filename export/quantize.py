@@ -1,7 +1,6 @@
 """A float graph to INT8: ONNX with Q/DQ pairs, of which OpenVINO's IR is a conversion. Only what is named is quantized."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from agent.inspection import Depth, Image
 from export.layers import WEIGHTED, Layer, between
+from export.ranges import learn_ranges, quietly
 from export.rounding import MOST, MOST_NARROW, Rounding
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -26,15 +26,15 @@ def inputs_of(images: Sequence[Image], depths: Sequence[Depth] | None) -> list[I
 
 
 class Quantizer:
-    """Learns once the range of each value between the layers of a float ONNX graph, then writes it with any of them in INT8.
+    """Learns once how far each value between the layers of a float ONNX graph goes, then writes it with any of them in INT8.
 
-    Ranges are the least and the greatest value seen, not quantiles of them: what is strange lies at the ends. folder: for what
-    it keeps meanwhile.
+    folder: for what it keeps meanwhile.
     """
 
     def __init__(self, float_file: Path, views: Sequence[Inputs], folder: Path) -> None:
         self._folder, self._ranges = folder, folder / "ranges.json"
-        prepared = self._write(float_file, folder / "learned.onnx", [], _Reader(views), round_results=True)
+        prepared = self._prepared(float_file)
+        learn_ranges(prepared, views, self._ranges)
         self._rounding = Rounding(prepared, views)
 
     def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], round_results: bool, narrow: bool = False) -> None:
@@ -46,29 +46,11 @@ class Quantizer:
         narrow: weights of 7 bits.
         """
         nodes = [layer.node for layer in chosen] + between(onnx.load(float_file), chosen, chosen)
-        self._write(float_file, file, nodes, None, round_results, narrow)
-        self._rounding.refine(file, {layer.node for layer in chosen}, MOST_NARROW if narrow else MOST)
-
-    def _write(
-        self,
-        float_file: Path,
-        file: Path,
-        nodes: list[str],
-        reader: "_Reader | None",
-        round_results: bool,
-        narrow: bool = False,
-    ) -> Path:
-        """The float graph that it started from."""
-        prepared = self._folder / f"prepared-{float_file.name}"
-        before = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-        try:
-            if not prepared.exists():
-                quant_pre_process(float_file, prepared, skip_optimization=True, skip_symbolic_shape=True)
+        with quietly():
             quantize_static(
-                prepared,
+                self._prepared(float_file),
                 file,
-                reader,
+                None,
                 quant_format=QuantFormat.QDQ,
                 nodes_to_quantize=nodes or ["none of them"],
                 per_channel=True,
@@ -77,20 +59,14 @@ class Quantizer:
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_cache_path=self._ranges,
-                extra_options={
-                    "OpTypesToExcludeOutputQuantization": [] if round_results else list(WEIGHTED),
-                },
+                extra_options={"OpTypesToExcludeOutputQuantization": [] if round_results else list(WEIGHTED)},
             )
-        finally:
-            logging.getLogger().setLevel(before)
+        self._rounding.refine(file, {layer.node for layer in chosen}, MOST_NARROW if narrow else MOST)
+
+    def _prepared(self, float_file: Path) -> Path:
+        """With the shape of each value in it."""
+        prepared = self._folder / f"prepared-{float_file.name}"
+        if not prepared.exists():
+            with quietly():
+                quant_pre_process(float_file, prepared, skip_optimization=True, skip_symbolic_shape=True)
         return prepared
-
-
-class _Reader:
-    """Gives the views to ONNX Runtime, one by one."""
-
-    def __init__(self, views: Sequence[Inputs]) -> None:
-        self._left: Iterator[Inputs] = iter(views)
-
-    def get_next(self) -> Inputs | None:
-        return next(self._left, None)
