@@ -42,7 +42,7 @@ def ptq_images(run: Run) -> PtqImages:
     if not root.is_dir():
         raise DataError(f"{root}: the photographs that the model was trained on are not there; quantization needs them")
     parts = good_parts(root, record.seed)
-    if parts.data_sha256 != record.data_sha256:
+    if parts.data_sha256(record.input.depth) != record.data_sha256:
         raise DataError(f"{root}: not the photographs that the model was trained on; fit again, or bring them back")
     random, contract, inside = default_rng(record.seed), record.input, inspected(record.input)
     order = random.permutation(len(parts.train))

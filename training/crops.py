@@ -11,8 +11,9 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
-from agent.preprocess import IMAGE_SUFFIXES, RefusedImageError, read_image, to_8_bit
-from training.layouts.listing import DataError, refuse
+from agent.preprocess import IMAGE_SUFFIXES, RefusedImageError, read_image, to_8_bit, white_level
+from training.layouts.listing import DataError
+from training.photographs import read_photographs
 from training.progress import UNWATCHED, Progress
 from training.textures import Picture, draw_texture
 
@@ -20,7 +21,6 @@ PROCEDURAL = "procedural"  # the value of --images that asks for drawn textures
 _WINDOW = 48  # drawn textures in use at once; one is replaced at each step
 _SHORT_SIDE_PX = 288  # to which photographs are shrunk in memory
 _KEPT = 1200  # photographs kept decoded: about 400 MB
-_WHITE_LEVEL = 65535
 
 
 class Source(Protocol):
@@ -55,20 +55,10 @@ class Photographs:
         if not self._files:
             raise DataError(f"{folder}: no photographs, expected a folder with some, or `{PROCEDURAL}`")
         self.name = f"{len(self._files)} photographs of {folder.resolve().name}"
-        digests = sorted(hashlib.sha256(p.read_bytes()).hexdigest() for p in self._files)
-        self.sha256 = hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        self._read = lru_cache(maxsize=_KEPT)(_read)
-        self._refuse_unreadable(progress)
-
-    def _refuse_unreadable(self, progress: Progress) -> None:
-        """Now, not after days of learning; the last ones read are kept."""
-        bad = []
-        for file in progress.track(self._files, "photographs"):
-            try:
-                self._read(file)
-            except DataError as e:
-                bad.append(str(e))
-        refuse(bad)
+        read = read_photographs(self._files, progress)  # now, not after days of learning
+        self.sha256 = hashlib.sha256("\n".join(sorted(p.sha256 for p in read)).encode()).hexdigest()
+        white = white_level(max(p.brightest for p in read))
+        self._read = lru_cache(maxsize=_KEPT)(lambda file: _read(file, white))
 
     def pick(self, rng: Generator, step: int) -> Picture:
         del step
@@ -121,9 +111,9 @@ def _relit(seen: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     return np.asarray((seen - 0.5) * contrast + 0.5 + brightness, np.float32)
 
 
-def _read(file: Path) -> Picture:
+def _read(file: Path, white: int) -> Picture:
     try:
-        picture = to_8_bit(read_image(file), _WHITE_LEVEL)
+        picture = to_8_bit(read_image(file), white)
     except RefusedImageError as e:
         raise DataError(str(e)) from e
     scale = _SHORT_SIDE_PX / min(picture.shape[:2])

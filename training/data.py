@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from agent.bundle import sha256
 from agent.inspection import Depth, Image
 from agent.preprocess import (
     InputContract,
@@ -45,11 +46,19 @@ class GoodParts:
     calibration: tuple[Photograph, ...]
     duplicates: tuple[tuple[Path, Path], ...]
 
-    @property
-    def data_sha256(self) -> str:
-        """Of what was used and for what, independent of the order and the place of the files."""
-        used = [f"train {p.sha256}" for p in self.train] + [f"calibration {p.sha256}" for p in self.calibration]
+    def data_sha256(self, depth: bool = False) -> str:
+        """Of what was used and for what, independent of the order and the place of the files. depth: that was used, too.
+
+        Raises DataError where a part has no depth that can be read.
+        """
+        used = [f"{role} {p.sha256}" for role, parts in self.by_role for p in parts]
+        if depth:
+            used += [f"depth of {p.sha256} {_depth_sha256(p)}" for _, parts in self.by_role for p in parts]
         return hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest()
+
+    @property
+    def by_role(self) -> tuple[tuple[Literal["train", "calibration"], tuple[Photograph, ...]], ...]:
+        return ("train", self.train), ("calibration", self.calibration)
 
 
 def good_parts(root: Path, seed: int, progress: Progress = UNWATCHED) -> GoodParts:
@@ -203,13 +212,35 @@ def load_original_depth(photograph: Photograph, contract: InputContract) -> Dept
     return _read_depth(photograph)
 
 
+def refuse_bad_depth(parts: Sequence[Photograph], contract: InputContract, progress: Progress) -> None:
+    """Before hours of learning: raises DataError, which names each part whose depth is missing, broken or of another size."""
+    bad = []
+    for part in progress.track(parts, "depth") if contract.depth else ():
+        try:
+            load_depth(part, contract)
+        except DataError as e:
+            bad.append(str(e))
+    refuse(bad)
+
+
 def _read_depth(photograph: Photograph) -> Depth:
-    if photograph.depth is None:
-        raise DataError(f"{photograph.path}: no depth beside it, expected the MVTec 3D-AD layout (rgb/ and xyz/)")
     try:
-        return read_depth(photograph.depth)
+        return read_depth(_depth_of(photograph))
     except RefusedImageError as e:
         raise DataError(str(e)) from e
+
+
+def _depth_sha256(photograph: Photograph) -> str:
+    try:
+        return sha256(_depth_of(photograph))
+    except OSError as e:
+        raise DataError(f"{photograph.depth}: {e.strerror or e}") from e
+
+
+def _depth_of(photograph: Photograph) -> Path:
+    if photograph.depth is None:
+        raise DataError(f"{photograph.path}: no depth beside it, expected the MVTec 3D-AD layout (rgb/ and xyz/)")
+    return photograph.depth
 
 
 def load_depth(photograph: Photograph, contract: InputContract) -> Depth:

@@ -114,11 +114,15 @@ def _open(splits: dict[str, list[Listed]], progress: Progress) -> tuple[list[See
         try:
             photograph, pixels = read_photograph(entry.path)
             seen.append(look(split, as_listed(photograph, entry), pixels))
+            size = pixels.shape[:2]
         except RefusedImageError as e:
             bad.append((entry.path, str(e)))
+            size = None
         if entry.depth is not None:
             try:
-                read_depth(entry.depth)
+                found = read_depth(entry.depth).shape
+                if size is not None and found != size:
+                    bad.append((entry.depth, f"{entry.depth}: depth is {found[1]}x{found[0]} px, its image {size[1]}x{size[0]}"))
             except RefusedImageError as e:
                 bad.append((entry.depth, str(e)))
     return as_the_fit_sees(seen), bad

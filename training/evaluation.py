@@ -79,7 +79,10 @@ class Loco(msgspec.Struct, frozen=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Photograph in memory to score and map, one at a time, on the machine and the runtime of the evaluation."""
+    """Photograph in memory to score and map, one at a time, on the machine and the runtime of the evaluation.
+
+    images: those that were inspected; where there are none, the times are 0.
+    """
 
     median_ms: float
     p95_ms: float

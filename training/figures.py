@@ -49,7 +49,7 @@ def figures(
     defect = np.array([p.defect or "" for p in parts])
     good = defect == ""
     interval = bootstrap_interval(raw[good], raw[~good], seed)
-    median, p95 = np.percentile(latencies_ms, [50, 95])
+    median, p95 = np.percentile(latencies_ms, [50, 95]) if latencies_ms else (0.0, 0.0)
     kinds = [str(name) for name in np.unique(defect[~good])]
     return Evaluation(
         image_auroc=image_auroc(raw[good], raw[~good]),

@@ -14,7 +14,7 @@ from agent.preprocess import InputContract, prepare
 from agent.tiled import tiled
 from agent.watch import WHOLE, Usual, look_of, usual_of
 from training.checkpoints import checkpoints_of
-from training.data import GoodParts, good_parts, input_contract, load_depth, load_original, load_original_depth
+from training.data import GoodParts, good_parts, input_contract, load_depth, load_original, load_original_depth, refuse_bad_depth
 from training.golden import write_golden
 from training.graph import Deployed, TorchRuntime
 from training.methods import CPU, MethodConfig, Parts
@@ -58,8 +58,10 @@ def fit(recipe: Recipe, progress: Progress, overwrite: bool = False, resume: boo
     if recipe.roi is not None:
         contract = msgspec.structs.replace(contract, roi=region(recipe.roi, used))
         check_region(contract)
+    refuse_bad_depth(used, contract, progress)
+    data_sha256 = parts.data_sha256(contract.depth)
     deployed = Deployed(config.build(backbone, recipe.seed), provenance.mean, provenance.std, contract)
-    with checkpoints_of(out, _decides(recipe, config, provenance, parts, contract), resume) as checkpoints:
+    with checkpoints_of(out, _decides(recipe, config, provenance, data_sha256, contract), resume) as checkpoints:
         wait_for_all()  # nobody goes on from a checkpoint that the first process has not approved
         device = best_device()
         deployed.to(device)
@@ -74,16 +76,16 @@ def fit(recipe: Recipe, progress: Progress, overwrite: bool = False, resume: boo
             golden_depths = [load_original_depth(p, contract) for p in golden]
             write_golden(folder, [load_original(p, contract) for p in golden], golden_depths, recipe.seed)
             write_model(folder, deployed)
-            record = seal(folder, _record(recipe, provenance, contract, parts, scores, usual))
+            record = seal(folder, _record(recipe, provenance, contract, parts, data_sha256, scores, usual))
         wait_for_all()
         return record
 
 
-def _decides(recipe: Recipe, config: MethodConfig, provenance: Provenance, parts: GoodParts, contract: InputContract) -> bytes:
+def _decides(recipe: Recipe, config: MethodConfig, provenance: Provenance, data_sha256: str, contract: InputContract) -> bytes:
     """All that decides the result, by content: the same however the fit was typed and wherever its files lie."""
     of_recipe = (recipe.method, config, recipe.seed, recipe.false_reject_rate)
     of_weights = (provenance.network, provenance.options, provenance.sha256, provenance.mean, provenance.std)
-    return msgspec.json.encode((of_recipe, of_weights, parts.data_sha256, contract), order="sorted")
+    return msgspec.json.encode((of_recipe, of_weights, data_sha256, contract), order="sorted")
 
 
 def _held_out(
@@ -121,11 +123,16 @@ def _refuse_tiles(recipe: Recipe, tileable: bool, size: int) -> None:
 
 
 def _record(
-    recipe: Recipe, provenance: Provenance, contract: InputContract, parts: GoodParts, scores: list[float], usual: Usual
+    recipe: Recipe,
+    provenance: Provenance,
+    contract: InputContract,
+    parts: GoodParts,
+    data_sha256: str,
+    scores: list[float],
+    usual: Usual,
 ) -> Record:
     data = Path(recipe.data)
-    train = [UsedFile("train", p.path.relative_to(data).as_posix(), p.sha256) for p in parts.train]
-    calibration = [UsedFile("calibration", p.path.relative_to(data).as_posix(), p.sha256) for p in parts.calibration]
+    used = [UsedFile(role, p.path.relative_to(data).as_posix(), p.sha256) for role, of_role in parts.by_role for p in of_role]
     return Record(
         method=recipe.method,
         settings=recipe.settings,
@@ -137,8 +144,8 @@ def _record(
         input=contract,
         seed=recipe.seed,
         data=str(data.resolve()),
-        data_sha256=parts.data_sha256,
-        files=(*train, *calibration),
+        data_sha256=data_sha256,
+        files=tuple(used),
         calibration=calibrate(scores, recipe.false_reject_rate),
         versions=_versions(),
         backbone_options=provenance.options,

@@ -102,17 +102,22 @@ def _outlined(image: Image, mask: "NDArray[np.bool_] | None") -> Image:
 def galleries(e: Evaluation, shown: Pictures) -> str:
     """All of them as HTML, the JPEGs inside."""
     low, high = (escaped(f"{100 * share:g} %") for share in HEAT_SHARES)
+    passed, found = ([p for p in e.parts if p.defect and p.rejected is is_found] for is_found in (False, True))
+    false_rejects = [p for p in e.parts if not p.defect and p.rejected]
     return (
         '<p class="muted">Left the photograph, right the heat map: coloured where the picture is stranger than '
         f"{low} of the good parts' pixels, brightest beyond {high}. The cyan line surrounds the defect as people drew it.</p>"
-        + _gallery("Defects that passed", shown.escapes, e.escapes.count, "lowest")
-        + _gallery("Good parts that were rejected", shown.false_rejects, e.false_rejects.count, "highest")
-        + _gallery("Defects just found", shown.weakest_found, e.confusion.defects_rejected, "lowest")
+        + _gallery("Defects that passed", shown.escapes, passed, "lowest")
+        + _gallery("Good parts that were rejected", shown.false_rejects, false_rejects, "highest")
+        + _gallery("Defects just found", shown.weakest_found, found, "lowest")
     )
 
 
-def _gallery(title: str, pictures: Sequence[Picture], count: int, order: str) -> str:
-    which = f"{len(pictures)} of {count}, {order} score first" if pictures else "none"
+def _gallery(title: str, pictures: Sequence[Picture], parts: Sequence[PartResult], order: str) -> str:
+    """parts: of which the pictures are; those that could not be inspected have none."""
+    unseen = sum(part.fault is not None for part in parts)
+    which = f"{len(pictures)} of {len(parts) - unseen}, {order} score first" if pictures else "none"
+    which += f"; besides, {unseen} that could not be inspected" if unseen else ""
     return f'<h3>{title}: {which}</h3><div class="gallery">{"".join(map(_shown, pictures))}</div>'
 
 

@@ -99,7 +99,8 @@ def _same_options(out: Path, options: dict[str, Any]) -> None:
 def _cell(data: Path, run: Path, method: str, shared: dict[str, Any], progress: Progress) -> dict[str, float]:
     """The figures of one method on one category, percent; only what is not there yet is computed.
 
-    Of raw scores: no picture is refused as unlike the usual ones, published protocols know nothing of that.
+    Of raw scores: no picture is refused as unlike the usual ones, published protocols know nothing of that. Nor of one that the
+    network cannot take: raises DataError.
     """
     figures_file = run.with_name(f"{run.name}.json")
     if not figures_file.is_file():
@@ -112,6 +113,9 @@ def _cell(data: Path, run: Path, method: str, shared: dict[str, Any], progress: 
             photographs = unseen_parts(data)
             refuse_seen(photographs, trained.seen)
             found = evaluate(trained.model, photographs, progress)
+            if found.refused:
+                n = f"{len(found.refused)} of {len(found.parts)}"
+                raise DataError(f"{data}: {n} test pictures could not be inspected, such as {found.refused[0]}")
             origin = origin_of(trained, run, data, photographs)
             write_json(figures_file, msgspec.structs.replace(found, origin=origin))
     try:
@@ -119,6 +123,8 @@ def _cell(data: Path, run: Path, method: str, shared: dict[str, Any], progress: 
         measured = {metric: found_figures[metric] for metric in _METRICS}
         if found_figures["loco"] and "mean" in found_figures["loco"]["image_auroc"]:
             measured["image_auroc"] = found_figures["loco"]["image_auroc"]["mean"]  # MVTec LOCO's own convention
+        if refused := found_figures["refused"]:  # by an earlier version
+            raise DataError(f"{figures_file}: of pictures that could not be inspected, such as {refused[0]}; remove it")
     except (msgspec.DecodeError, KeyError, TypeError) as e:
         raise DataError(f"{figures_file}: no evaluation of this version ({e}); remove it, it will be made again") from e
     return {metric: 100 * value for metric, value in measured.items() if value is not None}

@@ -99,7 +99,7 @@ def bench_command(arguments: list[str]) -> int:
         best = min(figures, key=lambda one: one.p50_ms)
         choice = Choice(bundle.manifest.bundle_id, best.artifact, best.runtime, best.p50_ms, utc_now())
         print(f"chosen: {best.artifact} on {best.executed_on}, in {keep(chosen.state, choice)}")
-        print("a line of `runtime: {type: auto}` that runs takes this up when it is started again or told to `reload`")
+        print("a line of `runtime: {type: auto}` that runs takes this up when its model is next opened, at a start for instance")
     if chosen.json is not None:
         chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))
     return 0

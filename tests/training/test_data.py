@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from small_dataset import plate, save, save_dataset
+from small_layouts import save_mvtec3d
 
 from training.data import (
     DataError,
@@ -298,9 +299,23 @@ def test_a_data_set_without_a_test_folder_cannot_be_evaluated(tmp_path: Path) ->
         unseen_parts(plain_folder(tmp_path))
 
 
+def test_depth_is_part_of_the_hash_where_it_was_used(tmp_path: Path) -> None:
+    data = save_mvtec3d(tmp_path)
+    before = good_parts(data, seed=0)
+    plain, with_depth = before.data_sha256(), before.data_sha256(depth=True)
+
+    file = before.calibration[0].depth
+    assert file is not None
+    file.write_bytes(before.train[0].path.read_bytes())
+
+    after = good_parts(data, seed=0)
+    assert after.data_sha256() == plain != with_depth
+    assert after.data_sha256(depth=True) != with_depth
+
+
 def test_the_hash_of_the_data_depends_on_what_is_used_for_what(dataset: Path) -> None:
-    assert good_parts(dataset, seed=0).data_sha256 == good_parts(dataset, seed=0).data_sha256
-    assert good_parts(dataset, seed=0).data_sha256 != good_parts(dataset, seed=1).data_sha256
+    assert good_parts(dataset, seed=0).data_sha256() == good_parts(dataset, seed=0).data_sha256()
+    assert good_parts(dataset, seed=0).data_sha256() != good_parts(dataset, seed=1).data_sha256()
     assert (
         good_parts(dataset, seed=0).train[0].sha256
         == hashlib.sha256((dataset / "train/good" / good_parts(dataset, seed=0).train[0].path.name).read_bytes()).hexdigest()

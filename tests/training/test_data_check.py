@@ -342,6 +342,16 @@ def test_depth_that_is_cut_off_is_an_error_that_names_its_file(tmp_path: Path) -
     assert str(file) in explain(found)
 
 
+def test_depth_of_another_size_than_its_photograph_is_an_error_that_names_its_file(tmp_path: Path) -> None:
+    file = save_mvtec3d(tmp_path) / "train" / "good" / "xyz" / "003.tiff"
+    save_grey(file, np.ones((79, 96, 3), np.float32))
+
+    found = check(tmp_path)
+
+    assert [(f.weight, f.kind, f.files) for f in found.findings] == [("error", "unreadable", (str(file),))]
+    assert f"{file}: depth is 96x79 px, its image 96x80" in explain(found)
+
+
 def test_spaces_and_letters_of_any_language_are_fit_for_a_name(tmp_path: Path) -> None:
     name = "Prüfling Größe 2\N{NARROW NO-BREAK SPACE}検査.png"  # as a Mac names its screenshots
     save_dataset(tmp_path)

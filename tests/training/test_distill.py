@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -18,6 +19,7 @@ from told import Cut, Told, quiet
 
 from kensa import main
 from training.checkpoints import DescentError
+from training.crops import open_source
 from training.data import DataError
 from training.distill import distill
 from training.plan import DistillError, Plan, Teacher
@@ -206,3 +208,12 @@ def test_sigterm_keeps_the_checkpoint_and_says_how_to_go_on(teacher: Path, photo
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors.checkpoint"]
     with safe_open(tmp_path / "s.safetensors.checkpoint" / "student.safetensors", framework="pt") as checkpoint:
         assert int(checkpoint.metadata()["steps"]) >= 1
+
+
+def test_photographs_of_a_camera_of_12_bits_are_as_light_as_in_8(tmp_path: Path) -> None:
+    for name, picture in (("8", plate(0)), ("12", plate(0).astype(np.uint16) * 16)):
+        save(tmp_path / name / "a.png", picture)
+
+    pictures = [open_source(str(tmp_path / name), 0).pick(np.random.default_rng(0), 0) for name in ("8", "12")]
+
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1  # of rounding: 4095 is 255, 16 x 255 is 4080

@@ -394,6 +394,7 @@ def test_a_photograph_that_the_device_takes_for_a_fault_is_rejected_with_the_rea
         f"{data}/test/scratch/000.png: too dark",
     ]
     assert [p["rejected"] for p in parts if p["fault"]] == [True, True]
+    assert json.loads(file.read_text())["latency"]["images"] == 7
     assert "note: 2 of 9 pictures could not be inspected, they count as rejected, above every score" in capsys.readouterr().out
 
 

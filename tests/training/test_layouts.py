@@ -142,6 +142,12 @@ def loco_with_a_negative_threshold(root: Path) -> Path:
     return root
 
 
+def loco_with_more_than_a_whole_region(root: Path) -> Path:
+    file = save_loco(root) / "defects_config.json"
+    file.write_text(file.read_text().replace("0.5", "1.5"))
+    return root
+
+
 def empty_class(root: Path) -> Path:
     (save_dataset(root) / "test" / "dent").mkdir()
     return root
@@ -174,6 +180,7 @@ def empty_class_3d(root: Path) -> Path:
         (loco_of_another_category, r"002\.png: pixel value 7, defects_config\.json knows 254, 255"),
         (loco_without_config, r"defects_config\.json: cannot be read"),
         (loco_with_a_negative_threshold, r"defects_config\.json: Expected `float` > 0"),
+        (loco_with_more_than_a_whole_region, "relative saturation_threshold 1.5 of .*: expected at most 1"),
         (empty_class, "test/dent: no photographs in this class"),
         (class_in_sub_folders, "test/dent: no photographs in this class; .* found 1 in its sub-folders"),
         (class_of_a_telephone, r"test/dent: no photographs in this class; .* found 1 \.HEIC, which is not read"),
@@ -189,6 +196,7 @@ def empty_class_3d(root: Path) -> Path:
         "value",
         "no-config",
         "threshold",
+        "relative-threshold",
         "class",
         "class-deeper",
         "class-heic",

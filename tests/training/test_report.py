@@ -21,7 +21,7 @@ from training.chart import curve, histogram, whisker
 from training.data import unseen_parts
 from training.evaluate import Trained, evaluate, evaluate_command, origin_of
 from training.evaluation import rate_of
-from training.picture import MOST_PICTURES, Picture, Pictures, pictures
+from training.picture import MOST_PICTURES, Picture, Pictures, galleries, pictures
 from training.report import LARGEST_PAGE_BYTES, page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -218,6 +218,16 @@ def test_the_worst_come_first(mixed: Path) -> None:
     escapes = pictures(evaluation, photographs, judge).escapes
 
     assert [Path(p.part.path).name for p in escapes] == ["001.png", "000.png"]
+
+
+def test_parts_that_could_not_be_inspected_are_told_apart_from_those_that_are_shown(mixed: Path) -> None:
+    save(mixed / "test" / "good" / "huge.png", plate(0, 400, 300))
+    judge, photographs = bright_model(Brightest()), unseen_parts(mixed)
+    evaluation = evaluate(judge, photographs, Quiet())
+
+    text = galleries(evaluation, pictures(evaluation, photographs, judge))
+
+    assert "Good parts that were rejected: 1 of 1, highest score first; besides, 1 that could not be inspected" in text
 
 
 def test_the_page_is_bounded_even_where_every_picture_is_noise(mixed: Path, provenance) -> None:

@@ -35,7 +35,8 @@ def test_the_table_has_ours_and_theirs_for_each_category(done: Path) -> None:
     measured = json.loads((done / "patchcore" / "bottle.json").read_text())
     assert rows[0]["figures"]["bottle"]["image_auroc"] == pytest.approx(100 * measured["image_auroc"])
     assert rows[0]["figures"].keys() == {"bottle", "cable", "mean"}
-    assert "| patchcore | anomalib, WRN50, 256 px, bank 10 % | repo:anomalib | 100.0 / 98.4 / - | 99.0 / 98.8 / - |" in text
+    theirs = "anomalib, WRN50, 256 px, bank 10 % | repository open-edge-platform/anomalib"
+    assert f"| patchcore | {theirs} | 100.0 / 98.4 / - | 99.0 / 98.8 / - |" in text
     assert {row["data"] for row in rows} == {"MVTec AD"}
     assert {row["method"] for row in rows} == {"patchcore"}
 
@@ -74,6 +75,17 @@ def test_no_picture_is_left_out_as_unlike_the_usual_ones(dataset: Path, tmp_path
 
     measured = json.loads((out / "patchcore" / "bottle.json").read_text())
     assert (measured["n_good"], measured["refused"]) == (5, [])
+
+
+def test_figures_of_pictures_that_the_network_did_not_see_are_none(dataset: Path, tmp_path: Path) -> None:
+    data, out = shutil.copytree(dataset, tmp_path / "data" / "bottle"), tmp_path / "out"
+    save(data / "test" / "good" / "large.png", plate(7).repeat(2, axis=0).repeat(2, axis=1))
+
+    assert reproduce_command(["--data", str(data.parent), "--out", str(out), *SMALL]) == 1
+
+    failures = json.loads((out / "table.json").read_text())["failures"]
+    assert "1 of 9 test pictures could not be inspected, such as" in failures["patchcore/bottle"]
+    assert not (out / "patchcore" / "bottle.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ class _Defect(msgspec.Struct, frozen=True):
     saturation_threshold: Annotated[float, msgspec.Meta(gt=0)]
     relative_saturation: bool
 
+    def __post_init__(self) -> None:
+        if self.relative_saturation and self.saturation_threshold > 1:
+            found = f"relative saturation_threshold {self.saturation_threshold:g} of {self.defect_name}"
+            raise ValueError(f"{found}: expected at most 1, which is the whole region")
+
 
 def _defects(file: Path) -> dict[int, _Defect]:
     """By pixel value."""

@@ -49,7 +49,7 @@ def test_each_artefact_is_measured_and_the_fastest_is_chosen(
     assert (choice["artifact"], choice["runtime"]["type"]) == (best["artifact"], best["runtime"]["type"])
     told = capsys.readouterr().out
     assert f"chosen: {best['artifact']}" in told
-    assert "takes this up when it is started again or told to `reload`" in told
+    assert "takes this up when its model is next opened" in told
 
 
 def test_figures_that_cannot_be_written_do_not_cost_the_choice(small_bundle: Path, tmp_path: Path) -> None:
