@@ -25,7 +25,7 @@ from agent.gate.orders import OrderBook
 from agent.gate.recipe_book import recipe_of
 from agent.gate.recipe_side import RecipeSide
 from agent.health import ALIVE, notify
-from agent.link import Listener
+from agent.link import Listener, digest_of
 from agent.only_one import only_one
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def eject_forever(line: Line, stop: Stop, opened: Callable[[], None] = lambda: N
         if recipe_trouble:
             gate.hold(Reason.RECIPE, recipe_trouble, time.monotonic_ns())
         changes = ChangeOver({number: one.product for number, one in line.recipes.items()}, recipe)
-        inspection = stack.enter_context(closing(InspectionSide(Listener(line.socket), gate, journal, changes)))
+        inspection = stack.enter_context(closing(InspectionSide(Listener(line.socket), gate, journal, changes, digest_of(line))))
         operator = stack.enter_context(closing(OperatorSide(line.state / OPERATOR_SOCKET)))
         recipes = RecipeSide(boot, line, changes, gate, inspection)
         loop = GateLoop(line, gate, devices, inspection, operator, changes, recipes)

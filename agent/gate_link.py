@@ -60,11 +60,12 @@ class GateLink:
     """One thread that attaches to the ejector process, listens, and attaches again for ever when it is gone.
 
     recipe: by which parts are judged; said with each verdict. why_unable: why no part that comes now can be inspected, empty
-    where it can; asked by that thread again and again.
+    where it can; asked by that thread again and again. recipes: as in Attach.
     """
 
-    def __init__(self, socket: Path, ears: Ears, recipe: int = 0, why_unable: Callable[[], str] = str) -> None:
+    def __init__(self, socket: Path, ears: Ears, recipe: int = 0, why_unable: Callable[[], str] = str, recipes: str = "") -> None:
         self.recipe = recipe
+        self._recipes = recipes
         self.held = ""  # why the line stands, as the gate says
         self._gate_trouble = ""
         self._alone_since_s = time.monotonic()
@@ -186,7 +187,7 @@ class GateLink:
             return
         try:
             told = self._why_unable()
-            channel.send(Attach(os.getpid(), self.recipe, told))
+            channel.send(Attach(os.getpid(), self.recipe, told, self._recipes))
             self._channel, self._is_left = channel, False
             log.info("attached to the ejector process")
             while not self._stop.is_set():

@@ -1,12 +1,15 @@
 """What the ejector and the inspection process say to each other, and the socket they say it over."""
 
 import errno
+import hashlib
 import select
 import socket
 from pathlib import Path
 
 import msgspec
 
+from agent.config import Line
+from agent.gate.plan import GatePlan
 from agent.inspection import Closed, Part, Verdict
 
 _LARGEST_BYTES = 150_000  # a full report whose details (500 characters, problems 100) need six bytes a character in JSON
@@ -40,10 +43,14 @@ class Alarm(msgspec.Struct, frozen=True, tag="alarm"):
 
 
 class ChangeTo(msgspec.Struct, frozen=True, tag="change-to"):
-    """Ejector to inspection: no part is to be judged now; judge by this recipe from now on, and answer. asked_by: for people."""
+    """Ejector to inspection: no part is to be judged now; judge by this recipe from now on, and answer. asked_by: for people.
+
+    until_ns: when the gate gives it up, on CLOCK_MONOTONIC; 0 where it does not.
+    """
 
     recipe: int
     asked_by: str
+    until_ns: int = 0
 
 
 class Wished(msgspec.Struct, frozen=True, tag="wished"):
@@ -54,11 +61,13 @@ class Wished(msgspec.Struct, frozen=True, tag="wished"):
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
-    """Inspection to ejector: there from now on. recipe: by which it judges, 0 where the line has none. unable: as in Unable."""
+    """Inspection to ejector: there from now on. recipe: by which it judges, 0 where the line has none. unable: as in Unable.
+    recipes: digest of what its file says of them, as `digest_of` has it."""
 
     pid: int
     recipe: int = 0
     unable: str = ""
+    recipes: str = ""
 
 
 class Unable(msgspec.Struct, frozen=True, tag="unable"):
@@ -112,6 +121,17 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
 
 Message = Triggered | Report | Alarm | ChangeTo | Wished | Held | Leaving | Attach | Unable | Tell | Changed | Wish | Confirm
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+def known_to_both(line: Line) -> dict[int, tuple[str, GatePlan]]:
+    """What both processes have to know alike of the recipes: the product of each number, and its way to the gate."""
+    return {number: (one.product, one.gate) for number, one in line.recipes.items()}
+
+
+def digest_of(line: Line) -> str:
+    """The same for two files that say the same of it; empty where the line has no recipes."""
+    known = sorted(known_to_both(line).items())
+    return hashlib.sha256(msgspec.json.encode(known)).hexdigest() if known else ""
 
 
 class Channel:

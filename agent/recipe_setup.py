@@ -28,7 +28,7 @@ _LOOK_EVERY_S = 0.02
 
 
 class SetupError(Exception):
-    """The thread that opens another recipe's model has stopped."""
+    """The thread that opens another recipe's model has stopped, or a camera that was closed for one does not come back."""
 
 
 class Cameras:
@@ -56,7 +56,8 @@ class Cameras:
             stack.close()
 
     def change(self, configs: Mapping[str, CameraConfig], progress: Callable[[], None]) -> None:
-        """Closes and opens those whose settings differ. Raises CameraLostError, with the settings as they were before.
+        """Closes and opens those whose settings differ. Raises CameraLostError, with the settings as they were before; SetupError
+        where those cannot be had back.
 
         progress: called while a camera is waited for.
         """
@@ -65,12 +66,14 @@ class Cameras:
             return
         self._at_work.close()
         try:
+            self._exchange({name: configs[name] for name in before})
             for name in before:
-                self._open(name, configs[name])
                 self._wait_for(name, progress)
         except CameraLostError:
-            for name, config in before.items():
-                self._open(name, config)
+            try:
+                self._exchange(before)
+            except CameraLostError as e:
+                raise SetupError("a camera did not come back with its settings before") from e
             raise
         finally:
             self.photographer = self._begin()
@@ -78,9 +81,14 @@ class Cameras:
     def _begin(self) -> Photographer:
         return self._at_work.enter_context(Photographer({name: camera for name, (camera, _) in self._opened.items()}))
 
-    def _open(self, name: str, config: CameraConfig) -> None:
-        if name in self._opened:
+    def _exchange(self, configs: Mapping[str, CameraConfig]) -> None:
+        """All are closed before the first is opened: one may need the device that another one had."""
+        for name in configs:
             self._opened[name][1].close()
+        for name, config in configs.items():
+            self._open(name, config)
+
+    def _open(self, name: str, config: CameraConfig) -> None:
         with ExitStack() as stack:
             camera = stack.enter_context(config.open())
             self._configs[name], self._opened[name] = config, (camera, stack.pop_all())
@@ -101,7 +109,7 @@ class _Preparation:
     def __init__(self, order: ChangeTo, line: Line, over: Callable[[], None], now_s: float) -> None:
         self.order = order
         self.line = line
-        self.until_s = now_s + WITHIN_NS / 1e9  # the gate waits no longer
+        self.until_s = order.until_ns / 1e9 or now_s + WITHIN_NS / 1e9  # the gate waits no longer
         self.models: Future[Models] = Future()
         self._over = over
         self._thread = threading.Thread(target=self._run, name="recipe", daemon=True)
@@ -117,7 +125,7 @@ class _Preparation:
 
     def _run(self) -> None:
         try:
-            self.models.set_result(Models(self.line))
+            self.models.set_result(Models(self.line, may_go_back=False))
         except Exception as e:  # noqa: BLE001 - raised in the loop by finished()
             self.models.set_exception(e)
         self._over()
@@ -139,6 +147,7 @@ class RecipeSetup:
         self._root = line
         self._over = over
         self._next: _Preparation | None = None
+        self._refused: Changed | None = None
         self.asked_by = ""
         with ExitStack() as stack:
             self.line, self.models = _first_that_opens(line, wanted)
@@ -160,23 +169,33 @@ class RecipeSetup:
 
     @property
     def is_preparing(self) -> bool:
-        return self._next is not None
+        return self._next is not None or self._refused is not None
 
     def begin(self, order: ChangeTo, now_s: float) -> None:
         """One at a time; `finished` gives the answer."""
+        line = self._root.recipes.get(order.recipe)
+        if line is None:
+            why = f"{self._root.file} has no recipe {order.recipe}: restart both processes"
+            log.error("asked for by %s: %s", order.asked_by, why)
+            self._refused = Changed(order.recipe, self.line.recipe, why[:1000])
+            self._over()
+            return
         log.warning("recipe %d is prepared, asked for by %s", order.recipe, order.asked_by)
-        self._next = _Preparation(order, self._root.by(order.recipe), self._over, now_s)
+        self._next = _Preparation(order, line, self._over, now_s)
 
     def finished(self, progress: Callable[[], None], now_s: float) -> Changed | None:
         """The answer, once there is one: the recipe is set up, or everything is as before. For the loop, between two parts.
 
-        Raises CameraLostError where a camera did not even come back with its settings before.
+        Raises SetupError where a camera did not even come back with its settings before.
         """
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            return refused
         if self._next is None or not (self._next.models.done() or now_s > self._next.until_s):
             return None
         done, self._next = self._next, None
         wanted = done.order.recipe
-        if not done.models.done():
+        if now_s > done.until_s:  # also where it is open by now: the gate has given up, and runs another
             done.give_up()
             why = f"its model was not open after {WITHIN_NS / 1e9:.0f} s"
             log.error("recipe %d: %s; given up", wanted, why)
@@ -214,7 +233,7 @@ def _first_that_opens(line: Line, wanted: int) -> tuple[Line, Models]:
     except (BundleError, InferenceError) as e:
         for other in (one for one in line.recipes.values() if one is not first):
             try:
-                models = Models(other)
+                models = Models(other, may_go_back=False)
             except (BundleError, InferenceError):
                 continue
             log.error("recipe %d cannot be opened, recipe %d stands in and no part is judged: %s", wanted, other.recipe, e)

@@ -19,7 +19,7 @@ from agent.gate.recipe_book import recipe_of
 from agent.gate_link import Ears, GateLink
 from agent.health import ALIVE, notify
 from agent.inspection import Closed, Fault, Shot
-from agent.link import Alarm, Triggered, Wished
+from agent.link import Alarm, Triggered, Wished, digest_of
 from agent.model import self_test
 from agent.observation.around import around_station
 from agent.observation.observer import open_observer
@@ -81,7 +81,7 @@ class Station:
                 wish=lambda id, recipe: self.gate.wish(id, recipe),
             )
             ears = Ears(self._closed, self._alarm, self._wished, self._photograph)
-            self.gate = GateLink(line.socket, ears, running.recipe, self._why_unable)
+            self.gate = GateLink(line.socket, ears, running.recipe, self._why_unable, digest_of(line))
             self._publisher = devices.enter_context(
                 Publisher(line.mqtt, line.station, self._outbox, birth | _bundles(models), self._trouble, self._desk)
             )

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _NO_TIME = "no time for it before it expired"
 _NOT_KNOWN = "the change-over was not done before the command expired: `birth` says which recipe runs"
+_RESTARTS = "not done before the inspection process is started anew: `birth` says which recipe runs"
 _LOG_EVERY = 100  # refusals, after the first
 
 
@@ -165,7 +166,7 @@ class CommandDesk:
         command = errand.command
         match command:
             case Capture() | SelfTest():
-                self._errands.add(errand)
+                self._await(errand)
                 return
             case Recipe(recipe=recipe):
                 self._ask_for(errand, recipe)
@@ -183,6 +184,7 @@ class CommandDesk:
                 if trouble := self._why_no_reload():
                     raise RefusedError(Why.NOT_POSSIBLE, trouble, command.id)
                 self.wants_restart = True
+                self._errands.say(*(one.answer("failed", _RESTARTS) for one in self._errands.take(lambda one: True)))
             case Replay(first=first, last=last):
                 if command.stream != stream or first > last:
                     expected = f"expected the stream {stream} and `from` not above `to`, got {command.stream}, {first}, {last}"
@@ -208,12 +210,18 @@ class CommandDesk:
         if (times := self.refused[refused.why.value]) == 1 or times % _LOG_EVERY == 0:
             log.warning("command %.40r refused, %s (%d so far): %s", name, refused.why.value, times, refused)
 
+    def _await(self, errand: Errand) -> None:
+        """Raises RefusedError."""
+        if self.wants_restart:
+            raise RefusedError(Why.NOT_POSSIBLE, "the inspection process is started anew, say it again then", errand.command.id)
+        self._errands.add(errand)
+
     def _ask_for(self, errand: Errand, recipe: int) -> None:
         id = errand.command.id
         if recipe not in self._products:
             known = ", ".join(f"{number} ({name})" for number, name in self._products.items()) or "none"
             raise RefusedError(Why.NOT_POSSIBLE, f"there is no recipe {recipe}, this line has {known}"[:500], id)
-        self._errands.add(errand)  # before it is asked: the answer may come at once
+        self._await(errand)  # before it is asked: the answer may come at once
         if not self._wish(id, recipe):
             self._errands.take(lambda one: one is errand)
             raise RefusedError(Why.NOT_POSSIBLE, "the ejector process is not there, it cannot be asked", id)

@@ -64,7 +64,7 @@ def calibrate_command(arguments: list[str]) -> int:
             print(explain(table.calibration))
             made += 1
     if made:
-        print("a line that runs takes this up when it is started again or told to `reload`")
+        print("a line that runs takes this up when its model is next opened: at a start, by another recipe, after a failure")
     if refused:
         raise BundleError("; ".join([*refused, *absent]))
     if absent and (not made or chosen.runtime is not None):

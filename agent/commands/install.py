@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.bundle import Bundle, BundleError, depth_of, open_bundle
+from agent.calibration import CalibrationError
 from agent.config import Line, load_line
 from agent.model import Here, Model
 from agent.owner import become_owner
@@ -64,11 +65,15 @@ def needed_ms(bundle: Bundle, model: Model) -> float:
 
 def trial_on(line: Line, measure: Measure = needed_ms) -> Trial:
     """Golden images through the line's runtime: each must score as at export, and the images of all cameras be judged, one after
-    the other, in the time that a part has. measure: ms for one image.
+    the other, in the time that a part has. It must allow the sensitivity of each recipe that runs it. measure: ms for one image.
     """
 
     def trial(bundle: Bundle) -> None:
-        opened = open_from(bundle.folder, line.runtime_name, line.runtime, Here(line.state, line.sensitivity))
+        would_run = [one for one in line.each if {one.bundle, *one.bundles.values()} & {line.bundle, pointer(line.state)}]
+        for one in would_run:
+            _refuse_sensitivity(one, bundle)
+        sensitivity = would_run[0].sensitivity if would_run else line.sensitivity
+        opened = open_from(bundle.folder, line.runtime_name, line.runtime, Here(line.state, sensitivity))
         try:
             needs_ms = measure(bundle, opened.model)
         finally:
@@ -79,7 +84,7 @@ def trial_on(line: Line, measure: Measure = needed_ms) -> Trial:
             n, others, budget_ms = len(one.cameras), _others(one, line), one.gate.delay_ns / 1e6
             part_ms = (n - len(others)) * needs_ms + sum(beside[folder] for folder in others)
             if part_ms > budget_ms:
-                recipe = f" of recipe {one.recipe}" if one.recipe else ""
+                recipe = _of_recipe(one)
                 all_of_them = f", {part_ms:.2f} ms for those of {n} cameras, one after the other" if n > 1 else ""
                 raise BundleError(
                     f"{bundle.folder}: {opened.artifact.name} needs {needs_ms:.2f} ms for an image here{all_of_them}; a part of "
@@ -88,6 +93,18 @@ def trial_on(line: Line, measure: Measure = needed_ms) -> Trial:
                 )
 
     return trial
+
+
+def _refuse_sensitivity(one: Line, bundle: Bundle) -> None:
+    artifact, _ = choice_of(bundle, one.runtime_name, one.runtime, one.state)
+    try:
+        artifact.calibration.moved(one.sensitivity, bundle.manifest.sensitivity_limits)
+    except CalibrationError as e:
+        raise BundleError(f"{bundle.folder}: {one.station}{_of_recipe(one)}: {e}: refused") from e
+
+
+def _of_recipe(one: Line) -> str:
+    return f" of recipe {one.recipe}" if one.recipe else ""
 
 
 def _others(one: Line, line: Line) -> list[Path]:

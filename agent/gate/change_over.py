@@ -3,7 +3,7 @@
 A wish drops `ready` at once. Parts of the recipe before are seen out of the gate; then the inspection process is told, opens the
 other model and answers; then the number is kept on the disk; then it runs. Whatever goes wrong before that leaves the recipe
 before. The number is the gate's alone: an inspection process that judges by another one is told again and again, and no part is
-judged meanwhile.
+judged meanwhile. One whose file says something else of the recipes can be told nothing: a number means another product there.
 """
 
 from collections import deque
@@ -14,6 +14,7 @@ from enum import Enum
 WITHIN_NS = 120_000_000_000  # from the wish to the answer of the inspection process
 _AGAIN_NS = 10_000_000_000  # an inspection process that could not judge by the running recipe is told again
 _ALARMS = 16
+_OTHER_FILE = "the inspection process has another file than the gate: restart both"
 
 
 class Phase(Enum):
@@ -62,6 +63,7 @@ class ChangeOver:
         self.alarms: deque[tuple[str, str]] = deque(maxlen=_ALARMS)
         self._wish: _Wish | None = None
         self._judges_by: int | None = None
+        self._knows_the_same = True
         self._is_told = False
         self._again_ns = 0
         self._why_not = ""
@@ -70,6 +72,11 @@ class ChangeOver:
     def wanted(self) -> int:
         """The recipe that a change-over leads to; 0 where there is none."""
         return self._wish.recipe if self._wish else 0
+
+    @property
+    def until_ns(self) -> int:
+        """When the change-over that is under way is given up; 0 where there is none."""
+        return self._wish.since_ns + WITHIN_NS if self._wish else 0
 
     @property
     def of_new_part(self) -> int | None:
@@ -81,6 +88,8 @@ class ChangeOver:
         """Why no part may be judged now; empty where it may. Without an inspection process that is not said here."""
         if self._wish is not None:
             return f"change-over to recipe {self._wish.recipe} ({self.names[self._wish.recipe]}): {_DOING[self.phase]}"
+        if not self._knows_the_same:
+            return _OTHER_FILE
         if self._judges_by in (None, self.current):
             return ""
         return f"recipe {self.current} is not there yet: {self._why_not or 'the inspection process is told'}"
@@ -93,20 +102,27 @@ class ChangeOver:
         elif self._wish is not None:
             why = f"a change-over to recipe {self._wish.recipe} is under way, asked for by {self._wish.asked_by}"
             self._refuse(recipe, asked_by, why, done)
+        elif not self._knows_the_same:
+            self._refuse(recipe, asked_by, _OTHER_FILE, done)
         elif recipe == self.current:
-            done("")
+            done(self.unsettled)
         else:
             self._wish = _Wish(recipe, asked_by, done, now_ns)
             self.phase = Phase.DRAINS
 
-    def attached(self, judges_by: int) -> None:
-        """An inspection process is there, which judges by this recipe."""
+    def attached(self, judges_by: int, knows_the_same: bool = True) -> None:
+        """An inspection process is there, which judges by this recipe. knows_the_same: of the recipes, as the gate."""
         self.lost()
-        self._judges_by = judges_by
+        self._judges_by, self._knows_the_same = judges_by, knows_the_same
+        if not knows_the_same:
+            self.alarms.append(("recipe-refused", f"recipe {self.current} should run, parts are rejected: {_OTHER_FILE}"))
+            if self._wish is not None and self.phase is not Phase.KEEPS:  # what is being written runs after a restart
+                self._fail(_OTHER_FILE)
 
     def lost(self) -> None:
         """The inspection process is gone. If it was preparing, it may have died of it: it is not asked a second time."""
         self._judges_by, self._is_told, self._again_ns, self._why_not = None, False, 0, ""
+        self._knows_the_same = True
         if self._wish and self.phase is Phase.PREPARES:
             self._fail(f"the inspection process was lost while it prepared recipe {self._wish.recipe}")
 
@@ -146,7 +162,7 @@ class ChangeOver:
     def step(self, of_a_recipe: int, now_ns: int) -> Tell | Keep | None:
         """What is to be done next. of_a_recipe: parts in flight but those that came during the change-over."""
         if self._wish is None:
-            must = self._judges_by is not None and self._judges_by != self.current
+            must = self._knows_the_same and self._judges_by is not None and self._judges_by != self.current
             return Tell(self.current, "the gate") if must and not self._is_told and now_ns >= self._again_ns else None
         if self.phase is Phase.KEEPS:
             return Keep(self._wish.recipe)

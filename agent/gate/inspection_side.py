@@ -44,14 +44,15 @@ class InspectionSide:
 
     unable: why no part that comes now can be inspected though somebody is there; empty where it can. trouble: what is wrong at
     the gate and holds no line, for the station's published state.
-    changes: told of who is there and by which recipe it judges.
+    changes: told of who is there and by which recipe it judges. recipes: as in Attach, of the gate's own file.
     """
 
-    def __init__(self, listener: Listener, gate: Gate, journal: Journal, changes: ChangeOver) -> None:
+    def __init__(self, listener: Listener, gate: Gate, journal: Journal, changes: ChangeOver, recipes: str = "") -> None:
         self._listener = listener
         self._gate = gate
         self._journal = journal
         self._changes = changes
+        self._recipes = recipes
         self._wishes: deque[Wish] = deque(maxlen=_WISHES)
         self._channel: Channel | None = None
         self._to_report: deque[Part] = deque()
@@ -73,7 +74,7 @@ class InspectionSide:
 
     def change_to(self, recipe: int, asked_by: str) -> bool:
         """Whether it could be told."""
-        return self._send(ChangeTo(recipe, asked_by[:200]))
+        return self._send(ChangeTo(recipe, asked_by[:200], self._changes.until_ns))
 
     def wishes(self) -> list[Wish]:
         """For another recipe, by commands, since the last call."""
@@ -125,10 +126,10 @@ class InspectionSide:
 
     def _hear(self, message: object, now_ns: int) -> None:
         match message:
-            case Attach(pid=pid, recipe=recipe, unable=unable):
+            case Attach(pid=pid, recipe=recipe, unable=unable, recipes=recipes):
                 log.info("inspection process %d attached", pid)
                 self.is_attached, self.unable = True, unable
-                self._changes.attached(recipe)
+                self._changes.attached(recipe, knows_the_same=recipes == self._recipes)
                 if not self._has_left:
                     self._count_restart(now_ns)
                 self._has_left = False

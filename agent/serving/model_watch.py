@@ -20,7 +20,7 @@ from agent.readings import Judge
 from agent.runtimes import InferenceError, RuntimeConfig
 from agent.serving.choice import chosen
 from agent.serving.ladder import Ladder
-from agent.serving.slots import active_slot, roll_back
+from agent.serving.slots import Slot, active_slot, roll_back
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +70,14 @@ def open_from(folder: Path, runtime_name: str, runtime: RuntimeConfig, here: Her
 
 
 class ModelWatch:
-    """named: the line's bundle, looked at once a second where it is the pointer of `kensa install`. Raises BundleError,
+    """named: the line's bundle, looked at once a second where it is the pointer of `kensa install`. may_go_back: at the start, to
+    the bundle before, where that one opens; a recipe that is only being prepared moves no pointer. Raises BundleError,
     InferenceError where there is nothing that can run."""
 
-    def __init__(self, named: Path, runtime_name: str, runtime: RuntimeConfig, here: Here = PLAIN) -> None:
-        self._named = named
+    def __init__(
+        self, named: Path, runtime_name: str, runtime: RuntimeConfig, here: Here = PLAIN, may_go_back: bool = True
+    ) -> None:
+        self._named, self._may_go_back = named, may_go_back
         self._runtime_name, self._here = runtime_name, here
         self.ladder = Ladder(runtime)
         self.refusals: deque[str] = deque(maxlen=16)
@@ -127,16 +130,28 @@ class ModelWatch:
         return self.now
 
     def _first(self) -> Opened:
-        def first(runtime: RuntimeConfig) -> Opened:
-            return open_from(self._named, self._runtime_name, runtime, self._here)
-
         tried = self._named.resolve()
         try:
-            return self.ladder.open_first(first)
+            return self._open_first(self._named)
         except (BundleError, InferenceError) as e:
-            if not self._go_back(str(e), tried) and self._named.resolve() == tried:
+            if self._named.resolve() != tried:  # another one was installed meanwhile
+                return self._open_first(self._named)
+            slot = active_slot(self._named) if self._may_go_back else None
+            try:
+                before = slot.previous if slot is not None else None
+            except OSError:
+                before = None
+            if before is None:
                 raise
-            return self.ladder.open_first(first)
+            try:
+                opened = self._open_first(before.bundle)
+            except (BundleError, InferenceError):
+                raise e from None  # neither runs: the file, the runtime or the device is wrong, not the bundle
+            self._go_back(str(e), tried)
+            return opened
+
+    def _open_first(self, folder: Path) -> Opened:
+        return self.ladder.open_first(lambda runtime: open_from(folder, self._runtime_name, runtime, self._here))
 
     def _run(self) -> None:
         try:
@@ -158,20 +173,23 @@ class ModelWatch:
         try:
             fresh = open_from(named, self._runtime_name, self.ladder.runtime, self._here)
         except (BundleError, InferenceError) as e:
-            if self._go_back(str(e), named):
+            if self._go_back(str(e), named, Slot(self.now.bundle.folder.parent)):
                 self._tried = self.now.bundle.folder
             return
         with self._lock:
             self._fresh = fresh
 
-    def _go_back(self, why: str, tried: Path) -> bool:
+    def _go_back(self, why: str, tried: Path, to: Slot | None = None) -> bool:
         """Whether there is a bundle from before, which the pointer names again now. tried: the pointer may name another
-        one by now, which nobody has opened yet."""
+        one by now, which nobody has opened yet. to: the slot that runs; the one before `tried` where nothing runs yet."""
         slot = active_slot(self._named)
+        if to is not None and slot is not None:  # by the pointer's own path, which a link may be part of
+            is_installed = to.folder.parent == slot.folder.parent.resolve()
+            to = Slot(slot.folder.with_name(to.folder.name)) if is_installed else None
         went = False
         if slot is not None and slot.bundle.resolve() == tried:
             try:
-                roll_back(slot.state, bad=slot)
+                roll_back(slot.state, bad=slot, to=to)
                 went = True
             except (BundleError, AlreadyRunningError, OSError) as e:
                 why = f"{why}; and the pointer could not be put back: {e}"

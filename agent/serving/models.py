@@ -9,15 +9,15 @@ from agent.serving.model_watch import ModelWatch, Opened
 
 
 class Models:
-    """Open, warm and proved. Raises BundleError, InferenceError where one of them cannot run."""
+    """Open, warm and proved. may_go_back: as in ModelWatch. Raises BundleError, InferenceError where one of them cannot run."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, may_go_back: bool = True) -> None:
         self._own = line.bundle
         self._bundle_of = {camera: line.bundle_of(camera) for camera in line.cameras}
         here = Here(line.state, line.sensitivity)
         with ExitStack() as stack:
             self._watches = {
-                bundle: stack.enter_context(ModelWatch(bundle, line.runtime_name, line.runtime, here))
+                bundle: stack.enter_context(ModelWatch(bundle, line.runtime_name, line.runtime, here, may_go_back))
                 for bundle in dict.fromkeys((line.bundle, *self._bundle_of.values()))
             }
             self._opened = stack.pop_all()

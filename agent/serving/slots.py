@@ -82,8 +82,9 @@ def install(source: Path, state: Path, trial: Trial, done: Done = lambda step: N
             shutil.rmtree(state / BUNDLES / STAGING, ignore_errors=True)
 
 
-def roll_back(state: Path, bad: Slot | None = None) -> Slot:
-    """Makes the bundle active again that ran before. bad: only if this slot is still the active one.
+def roll_back(state: Path, bad: Slot | None = None, to: Slot | None = None) -> Slot:
+    """Makes the bundle active again that ran before. bad: only if this slot is still the active one. to: another than the one
+    before it.
 
     Raises BundleError where there is none, or the pointer cannot be moved.
     """
@@ -94,7 +95,7 @@ def roll_back(state: Path, bad: Slot | None = None) -> Slot:
         if bad is not None and now != bad:
             return now
         try:
-            before = now.previous
+            before = to or now.previous
             if before is None:
                 raise BundleError(f"{now.folder}: the first bundle of this device, there is none to go back to")
             open_bundle(before.bundle)

@@ -27,12 +27,12 @@ from agent.link import (
 
 
 class Inspector:
-    """The inspection's end of the link, held by a test; attached once constructed."""
+    """The inspection's end of the link, held by a test; attached once constructed. recipes: as in Attach."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, recipes: str = "") -> None:
         self.heard: list[Message] = []
         self._channel = self._reach(socket)
-        self._channel.send(Attach(1))
+        self._channel.send(Attach(1, recipes=recipes))
 
     def close(self) -> None:
         self._channel.close()

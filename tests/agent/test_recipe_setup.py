@@ -19,12 +19,13 @@ from photographed import photographed
 from small_bundle import edit_manifest, photograph
 from waiting import wait_until
 
-from agent.bundle import BundleError
+from agent.bundle import BundleError, open_bundle
 from agent.cameras import CameraLostError
 from agent.config import Line, load_line
 from agent.inspection import Cause, Closed, Image, Part
 from agent.link import Attach, Changed, ChangeTo, Tell, Triggered
-from agent.recipe_setup import Cameras, RecipeSetup
+from agent.recipe_setup import Cameras, RecipeSetup, SetupError
+from agent.serving.slots import install, pointer
 from agent.station import Station
 
 NOW_S = 1000.0
@@ -157,6 +158,85 @@ def test_a_model_that_does_not_open_in_the_time_the_gate_waits_is_given_up_and_t
         assert (still, given_up) == (None, Changed(2, 1, "its model was not open after 120 s"))
         assert (next_answer.wanted, next_answer.recipe) == (3, 1)
         assert setup.models.own.judge.model == "small"
+
+
+def test_a_model_that_is_open_only_after_the_gate_has_given_up_is_not_taken(line: Line) -> None:
+    over = threading.Event()
+    with RecipeSetup(line, 1, over.set) as setup:
+        setup.begin(ChangeTo(2, "the PLC", until_ns=int((NOW_S + 60) * 1e9)), NOW_S)
+        assert over.wait(20)
+        answer = setup.finished(lambda: None, NOW_S + 70)
+
+        assert answer == Changed(2, 1, "its model was not open after 120 s")
+        assert (setup.line.recipe, setup.models.own.judge.model) == (1, "small")
+
+
+def test_a_number_that_its_file_does_not_have_is_answered_with_the_reason(line: Line) -> None:
+    over = threading.Event()
+    with RecipeSetup(line, 1, over.set) as setup:
+        answer = changed_to(setup, 9, over)
+
+        assert (answer.wanted, answer.recipe, setup.is_preparing) == (9, 1, False)
+        assert "has no recipe 9: restart both processes" in answer.why
+
+
+def test_a_recipe_that_is_refused_leaves_the_installed_bundle_and_the_model_that_runs(state: Path, small_bundle: Path) -> None:
+    """The bundle before would allow what the recipe asks for, which is no reason to go back to it."""
+    file = write_line(state, pointer(state / "state"))
+    file.write_text(f"{file.read_text()}recipes: {{1: {{name: cap}}, 2: {{name: lid, sensitivity: 0.6}}}}\n")
+    line, over = load_line(file), threading.Event()
+    for name, highest in (("v1", 0.7), ("v2", 0.5)):
+        folder = shutil.copytree(small_bundle, state / name)
+        edit_manifest(folder, lambda m, name=name, highest=highest: m.update(name=name, sensitivity_limits=[-0.2, highest]))
+        install(folder, line.state, lambda bundle: None)
+    with RecipeSetup(line, 1, over.set) as setup:
+        answer = changed_to(setup, 2, over)
+
+        assert (answer.recipe, "sensitivity 0.6" in answer.why) == (1, True)
+        assert (setup.models.own.judge.model, open_bundle(pointer(line.state)).manifest.name) == ("v2", "v2")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A camera's section whose device one at a time may have."""
+
+    device: str
+    in_use: set[str]
+
+    @contextmanager
+    def open(self) -> Iterator[Lamp]:
+        is_free = self.device not in self.in_use
+        self.in_use.add(self.device)
+        yield Lamp(self.device, [], trouble="" if is_free else f"{self.device} is busy")
+        self.in_use.discard(self.device)
+
+
+def test_two_cameras_exchange_their_devices_and_have_their_own_again() -> None:
+    in_use: set[str] = set()
+    one, other = Taken("/dev/video0", in_use), Taken("/dev/video1", in_use)
+    with closing(Cameras({"top": one, "side": other}, within_s=0.1)) as cameras:
+        cameras.change({"top": other, "side": one}, lambda: None)
+        cameras.change({"top": one, "side": other}, lambda: None)
+
+        assert in_use == {"/dev/video0", "/dev/video1"}
+    assert in_use == set()
+
+
+def test_a_camera_that_does_not_even_come_back_ends_the_process() -> None:
+    opened: list[str] = []
+    may_open = [True]
+
+    @dataclass(frozen=True)
+    class Once:
+        @contextmanager
+        def open(self) -> Iterator[Lamp]:
+            if not may_open:
+                raise CameraLostError("dark is not there")
+            may_open.pop()
+            yield Lamp("dark", opened)
+
+    with closing(Cameras({"top": Once()})) as cameras, pytest.raises(SetupError, match="did not come back"):
+        cameras.change({"top": Lamp("bright", opened, is_there=False)}, lambda: None)
 
 
 def test_a_recipe_that_does_not_open_at_the_start_lets_another_stand_in(line: Line) -> None:

@@ -18,8 +18,9 @@ from agent.reload import why_no_reload
         ("station: press-3", "station: press-4", "changed: station: that needs"),
         ("lead_ms: 20", "lead: 20", "unknown key 'lead'"),
         ("bundle: ", "bundle: nothing", "nothing"),
+        ("station: ", "sensitivity: 0.6\nstation: ", "sensitivity 0.6, this bundle allows"),
     ],
-    ids=["nothing of the gate", "the gate's times", "the trigger", "the name", "a mistake", "no bundle"],
+    ids=["nothing of the gate", "the gate's times", "the trigger", "the name", "a mistake", "no bundle", "a sensitivity too far"],
 )
 def test_a_reload_is_refused_for_a_mistake_and_for_what_the_ejector_process_uses(
     tmp_path: Path, small_bundle: Path, now: str, then: str, why: str

@@ -15,7 +15,7 @@ from agent.config import load_line
 from agent.ejector_process import eject_forever
 from agent.gate.operator_side import Action, GateSilentError, GateState, ask_gate
 from agent.inspection import Cause, Closed, Outcome, Part, Verdict
-from agent.link import Tell
+from agent.link import Tell, digest_of
 
 PASS = Verdict(Outcome.PASS, Cause.SCORE, "good")
 REJECT = Verdict(Outcome.REJECT, Cause.SCORE, "defect")
@@ -129,7 +129,7 @@ def ejecting(file: Path) -> Iterator[None]:
 def gate_line(folder: Path, plc: Plc, gate: str = "", more: str = "", **others: object) -> Iterator[GateLine]:
     """The gate running, inspection attached. others: as `write_gate_line` has them."""
     file = write_gate_line(folder, plc.port, gate, more, **others)
-    with ejecting(file), closing(Inspector(folder / "state" / "gate.sock")) as inspector:
+    with ejecting(file), closing(Inspector(folder / "state" / "gate.sock", digest_of(load_line(file)))) as inspector:
         wait_until(lambda: (state := state_of(folder)) and state.attached)
         yield GateLine(folder, inspector)
 

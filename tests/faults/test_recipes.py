@@ -123,6 +123,31 @@ def test_a_recipe_that_is_gone_from_the_file_holds_the_line_until_a_person_has_c
     assert said == (0, "recipe 2 runs\n")
 
 
+def test_an_inspection_process_started_alone_with_another_file_judges_no_part(state: Path) -> None:
+    file = write_products(state)
+    before = file.read_text()
+    with two_processes(file) as line:
+        line.wait_until_judging(1)
+        file.write_text(
+            before.replace("1: {name: cap}", "1: {name: lid, bundle: lid}").replace("2: {name: lid, bun", "2: {name: cap, bun")
+        )
+        line.kill("inspect")
+        line.start("inspect")
+        wait_until(lambda: (found := line.state()) and "another file than the gate: restart both" in found.recipe.unsettled, 30)
+        ready, said = line.state().ready, line.command(2)
+        file.write_text(before)
+        line.kill("inspect")
+        line.start("inspect")
+        line.wait_until_judging(1)
+        line.leave()
+
+    found = events(file)
+    by_a_process_that_lived = [one for one in found if one["readings"]]
+    assert (ready, said[0], "another file" in said[1]) == (False, 1, True)
+    assert any("another file than the gate" in json.dumps(one) for one in found if one["outcome"] == "reject")
+    assert (judged_otherwise(by_a_process_that_lived), twice(found), missing(found)) == ([], [], [])
+
+
 def test_a_recipe_is_changed_by_mqtt_acknowledged_and_told_in_birth_and_state(state: Path, broker: Broker) -> None:
     file = write_products(state, broker.port)
     with (
@@ -202,6 +227,8 @@ def test_a_plc_wishes_a_recipe_and_sees_it_run_and_no_part_is_ready_for_meanwhil
         line.inspector.send(Tell(of_lid, PASS, recipe=2))
         (closed_lid,) = line.closed([of_lid])
 
+    told = next(message for message in line.inspector.heard if isinstance(message, ChangeTo) and message.recipe == 2)
+    assert told.until_ns > closed.planned_ns
     assert (before, after) == ([1], [2])
     assert (closed.verdict, closed.recipe, closed_lid.verdict, closed_lid.recipe) == (PASS, 1, PASS, 2)
     way_ms = [round((one.planned_ns - one.triggered_ns) / 1e6) for one in (closed, closed_lid)]

@@ -219,6 +219,19 @@ def test_a_reload_is_wanted_when_nothing_is_wrong(said: Said) -> None:
     assert (answer.result, said.desk.wants_restart) == ("ok", True)
 
 
+@pytest.mark.parametrize("name", ["recipe", "capture", "self-test"])
+def test_what_waits_is_answered_before_a_reload_and_what_comes_then_is_refused(said: Said, name: str) -> None:
+    content = {"recipe": 2} if name == "recipe" else {}
+    said.hear(name, order("a1", **content))
+
+    waited, reloaded = said.hear("reload", order("a2"))
+    (later,) = said.hear(name, order("a3", **content))
+
+    assert (waited.id, waited.result, "`birth` says" in waited.reason) == ("a1", "failed", True)
+    assert (reloaded.id, reloaded.result) == ("a2", "ok")
+    assert (later.id, later.result, later.why) == ("a3", "refused", Why.NOT_POSSIBLE)
+
+
 def test_a_reload_of_a_wrong_file_is_refused_with_what_is_wrong(feed: Feed, tmp_path: Path) -> None:
     said = Said(feed, tmp_path / "commands.json", wrong="line.yaml:7: gate: unknown key 'travel'")
 

@@ -143,6 +143,15 @@ def test_a_recipe_with_another_bundle_has_its_own_time(state: Path, small_bundle
         trial(open_bundle(state / "slow"))
 
 
+def test_a_bundle_that_does_not_allow_the_sensitivity_of_a_recipe_is_refused(file: Path, newer: Path) -> None:
+    file.write_text(f"{file.read_text()}recipes: {{1: {{name: cap}}, 2: {{name: lid, sensitivity: 0.4}}}}\n")
+    edit_manifest(newer, lambda manifest: manifest.update(sensitivity_limits=[-0.2, 0.3]))
+    trial = trial_on(load_line(file))
+
+    with pytest.raises(BundleError, match=r"of recipe 2: sensitivity 0\.4, this bundle allows"):
+        trial(open_bundle(newer))
+
+
 @pytest.mark.parametrize(
     ("runtime", "is_chosen", "remedy"),
     [

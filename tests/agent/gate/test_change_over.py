@@ -93,6 +93,52 @@ def test_the_recipe_that_runs_already_is_acknowledged_and_nothing_changes() -> N
     assert (asker.heard, changes.unsettled) == ([""], "")
 
 
+def test_the_recipe_that_should_run_and_is_not_there_is_answered_with_the_reason() -> None:
+    changes, asker = attached_line(), Asker()
+    changes.attached(2)
+    changes.step(0, 0)
+    changes.was_told(True)
+    changes.answered(1, 2, "manifest.json is missing", 1)
+
+    changes.ask(1, "a person", asker, 2)
+
+    assert asker.heard == ["recipe 1 is not there yet: manifest.json is missing"]
+
+
+def test_an_inspection_process_with_another_file_is_told_nothing_and_no_part_is_judged() -> None:
+    changes, asker = attached_line(), Asker()
+
+    changes.attached(2, knows_the_same=False)
+    changes.ask(2, "the PLC", asker, 0)
+
+    assert changes.unsettled == "the inspection process has another file than the gate: restart both"
+    assert changes.step(0, 10**12) is None
+    assert (changes.current, asker.heard) == (1, [changes.unsettled])
+    assert [name for name, _ in changes.alarms] == ["recipe-refused", "recipe-refused"]
+    changes.attached(1)
+    assert changes.unsettled == ""
+
+
+def test_a_wish_ends_where_the_inspection_process_comes_with_another_file() -> None:
+    changes, asker = ChangeOver(NAMES, 1), Asker()
+    changes.ask(2, "the PLC", asker, 0)
+
+    changes.attached(1, knows_the_same=False)
+
+    assert asker.heard == ["the inspection process has another file than the gate: restart both; recipe 1 stays"]
+    assert (changes.wanted, changes.until_ns) == (0, 0)
+
+
+def test_a_change_over_is_given_up_so_long_after_the_wish_and_not_after_inspection_was_told() -> None:
+    changes = ChangeOver(NAMES, 1)
+    changes.ask(2, "the PLC", Asker(), 5 * S)
+
+    changes.attached(1)
+    changes.step(0, 60 * S)
+
+    assert changes.until_ns == 5 * S + WITHIN_NS
+
+
 def test_a_second_wish_during_a_change_over_is_refused_and_the_first_one_goes_on() -> None:
     first, second = Asker(), Asker()
     changes = preparing(first)

@@ -62,7 +62,7 @@ def test_each_artefact_gets_a_table_and_one_runtime_alone_can_be_asked_for(
     assert len(list((tmp_path / "one" / FOLDER).iterdir())) == 1
     told = capsys.readouterr().out
     assert "openvino-f32 on cpu, in f32" in told
-    assert told.endswith("a line that runs takes this up when it is started again or told to `reload`\n")
+    assert told.endswith("takes this up when its model is next opened: at a start, by another recipe, after a failure\n")
 
 
 def test_an_artefact_that_computes_something_else_here_does_not_cost_the_others_theirs(

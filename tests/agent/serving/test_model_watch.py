@@ -10,10 +10,11 @@ from small_bundle import edit_manifest
 from waiting import wait_until
 
 from agent.bundle import BundleError, open_bundle
-from agent.runtimes import Runtime
+from agent.model import Here
+from agent.runtimes import InferenceError, Runtime
 from agent.runtimes.onnxruntime import Config
 from agent.serving.model_watch import ModelWatch
-from agent.serving.slots import install, pointer
+from agent.serving.slots import install, pointer, roll_back
 
 
 @pytest.fixture
@@ -143,3 +144,70 @@ def test_a_first_bundle_that_does_not_run_is_an_error(wrong: Path, state: Path) 
 def test_a_folder_that_is_not_the_pointer_is_never_rolled_back(wrong: Path) -> None:
     with pytest.raises(BundleError, match="at export"):
         ModelWatch(wrong, "onnxruntime", Config(threads=1))
+
+
+def put_versions(small_bundle: Path, state: Path, *limits: tuple[float, float]) -> None:
+    """v1, v2 ..., each with its own limits of the sensitivity; the last one is active."""
+    for n, (low, high) in enumerate(limits, start=1):
+        folder = shutil.copytree(small_bundle, state / f"v{n}")
+        edit_manifest(
+            folder, lambda manifest, n=n, low=low, high=high: manifest.update(name=f"v{n}", sensitivity_limits=[low, high])
+        )
+        put(folder, state)
+
+
+def active(state: Path) -> str:
+    return open_bundle(pointer(state)).manifest.name
+
+
+NARROW, WIDE = (-0.2, 0.5), (-0.2, 0.7)
+
+
+def test_a_sensitivity_that_no_bundle_allows_is_an_error_and_the_pointer_stays(small_bundle: Path, state: Path) -> None:
+    put_versions(small_bundle, state, NARROW, NARROW, NARROW)
+
+    with pytest.raises(BundleError, match=r"v3|0003.*sensitivity 0\.6"):
+        ModelWatch(pointer(state), "onnxruntime", Config(threads=1), Here(state, 0.6))
+
+    assert active(state) == "v3"
+
+
+class Away:
+    """A runtime's section; its device is not there."""
+
+    def open(self, file: Path, cache: Path | None = None) -> AbstractContextManager[Runtime]:
+        raise InferenceError("the device is not there")
+
+    def on_cpu(self) -> None:
+        return None
+
+
+def test_a_device_that_is_away_is_an_error_and_the_pointer_stays(small_bundle: Path, state: Path) -> None:
+    put_versions(small_bundle, state, NARROW, NARROW)
+
+    with pytest.raises(InferenceError, match="is not there"):
+        ModelWatch(pointer(state), "onnxruntime", Away())
+
+    assert active(state) == "v2"
+
+
+def test_a_roll_back_to_a_bundle_that_is_refused_leads_to_the_one_that_runs(small_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    state = tmp_path / "linked"
+    state.symlink_to(tmp_path / "disk")
+    put_versions(small_bundle, state, WIDE, NARROW, WIDE)
+    with ModelWatch(pointer(state), "onnxruntime", Config(threads=1), Here(state, 0.6)) as watch:
+        roll_back(state)
+        wait_until(lambda: watch.refusals, 20)
+        wait_until(lambda: active(state) != "v2")
+
+        assert (active(state), watch.now.judge.model, watch.take()) == ("v3", "v3", None)
+
+
+def test_what_may_not_go_back_is_an_error_and_the_pointer_stays(small_bundle: Path, state: Path) -> None:
+    put_versions(small_bundle, state, WIDE, NARROW)
+
+    with pytest.raises(BundleError, match="sensitivity"):
+        ModelWatch(pointer(state), "onnxruntime", Config(threads=1), Here(state, 0.6), may_go_back=False)
+
+    assert active(state) == "v2"
