@@ -5,8 +5,8 @@ import sqlite3
 import uuid
 from pathlib import Path
 
+from agent.damaged import damaged_text
 from agent.events.rows import PAGE_BYTES
-from agent.set_aside import damaged_text
 
 _VERSION = 2
 _WAL_BYTES = 1 << 22  # that the journal beside the file keeps when it was longer

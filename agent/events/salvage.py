@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.clock import utc_now
+from agent.damaged import BROKEN, damaged_text, is_broken, readable
 from agent.events.database import suspect
 from agent.events.event import ALERT_TOPIC, lost_alert
 from agent.events.label import Label, read_label
 from agent.events.rows import Kind, Lost, New, keep_of, on_disk, whole_row
 from agent.events.store import DELIVERED, REFUSED, EventStore
 from agent.sections import KeepAll
-from agent.set_aside import BROKEN, damaged_text, is_broken, is_saved, next_place, readable, take_away, unsaved
+from agent.set_aside import is_saved, next_place, take_away, unsaved
 
 log = logging.getLogger(__name__)
 

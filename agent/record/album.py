@@ -9,10 +9,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from agent.damaged import BROKEN, damaged_text, is_broken, readable
 from agent.record.index import RecordIndex
 from agent.record.table import IMAGES, INDEX, Kept, Review, Worth
 from agent.sections import KeepImages
-from agent.set_aside import BROKEN, damaged_text, is_broken, is_saved, next_place, readable, take_away, unsaved
+from agent.set_aside import is_saved, next_place, take_away, unsaved
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from agent.clock import utc_now
+from agent.damaged import is_broken
 from agent.give_way import this_thread_gives_way
 from agent.inspection import Fault, Outcome, Prediction, Reading, Verdict
 from agent.observation.picture import heat_over, lossless
@@ -22,7 +23,6 @@ from agent.record.album import Album, NoRoomError, TooLargeError, open_index, pl
 from agent.record.index import RecordIndex
 from agent.record.table import Kept, Worth
 from agent.sections import KeepImages
-from agent.set_aside import is_broken
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from agent.set_aside import damaged_text
+from agent.damaged import damaged_text
 
 INDEX = "index.db"
 IMAGES = "images"
