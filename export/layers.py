@@ -8,8 +8,9 @@ import onnx
 from onnx import ModelProto, NodeProto, shape_inference
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
+AVERAGE = "AveragePool"
 _METHOD = "method."  # where training/graph.py keeps it
-_HARMLESS = frozenset({"Add", "AveragePool", "Clip", "Concat", "HardSwish", "MaxPool", "Relu", "Resize"})
+_HARMLESS = frozenset({"Add", AVERAGE, "Clip", "Concat", "HardSwish", "MaxPool", "Relu", "Resize"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,12 @@ def between(model: ModelProto, givers: Iterable[Layer], takers: Iterable[Layer])
     after = _reached(nodes, {layer.node for layer in givers})
     before = _reached([_turned(node) for node in reversed(nodes)], {layer.node for layer in takers})
     return [node.name for node in nodes if node.op_type in _HARMLESS and node.name in after and node.name in before]
+
+
+def is_averaged(model: ModelProto, chosen: Sequence[Layer]) -> bool:
+    """Whether what one of the chosen layers gives another is averaged over places between them."""
+    among = set(between(model, chosen, chosen))
+    return any(node.op_type == AVERAGE and node.name in among for node in model.graph.node)
 
 
 def maxima(model: ModelProto, chosen: Iterable[Layer]) -> list[str]:

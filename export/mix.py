@@ -1,14 +1,14 @@
 """Which layers of a network compute in what precision, and the files for a runtime that say so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import onnx
 
-from export.layers import Layer, all_macs, between, layers, maxima, outside
-from export.quantize import Quantizer
+from export.layers import Layer, all_macs, between, is_averaged, layers, maxima, outside
+from export.quantize import Quantizer, Rounds
 from export.to_openvino import to_openvino_bf16
 from training.methods import Method
 
@@ -17,19 +17,20 @@ from training.methods import Method
 class Mix:
     """low: layers in an artefact's precision. bf16: those that are in bfloat16 instead. All others are in float32.
 
-    narrow: weights of 7 bits instead of 8, so that the sum of two products stays below 2^15 (docs/decisions.md).
+    narrow: weights of 7 bits instead of 8, so that the sum of two products stays below 2^15. averaged: what is averaged over
+    places between layers is rounded before, too (docs/decisions.md has both).
     """
 
     low: tuple[Layer, ...]
     bf16: tuple[Layer, ...] = ()
     narrow: bool = False
+    averaged: bool = False
 
 
 class Kind(Protocol):
     """Files of one precision for one runtime, made from the float ONNX graph `source`; each may have another mix.
 
-    instead: in what layers compute that are not in low precision, in the order of trial. narrow: whether narrow weights are tried
-    first. network: all trained layers; of them
+    instead: in what layers compute that are not in low precision, in the order of trial. network: all trained layers; of them
     `allowed` may be in low precision, `spared` not, but in bfloat16. macs: of the whole graph, per image.
     """
 
@@ -37,11 +38,14 @@ class Kind(Protocol):
     runtime: str
     source: Path
     instead: tuple[str, ...]
-    narrow: bool
     network: tuple[Layer, ...]
     allowed: tuple[Layer, ...]
     spared: tuple[Layer, ...]
     macs: int
+
+    def quicker(self, mix: Mix) -> tuple[Mix, ...]:
+        """The same layers in ways to be tried first."""
+        ...
 
     def write(self, mix: Mix) -> Path:
         """The file to open; the next one takes its place."""
@@ -54,7 +58,6 @@ class Bfloat16:
     precision: str = "bf16"
     runtime: str = "openvino"
     instead: tuple[str, ...] = ("f32",)
-    narrow: bool = False
 
     def __init__(self, source: Path, method: Method, folder: Path) -> None:
         graph = onnx.load(source)
@@ -63,6 +66,9 @@ class Bfloat16:
         self.allowed = tuple(outside(self.network, method.float_islands))
         self.spared: tuple[Layer, ...] = ()
         self._folder = folder
+
+    def quicker(self, mix: Mix) -> tuple[Mix, ...]:
+        return ()
 
     def write(self, mix: Mix) -> Path:
         file = self._folder / "model.bf16.xml"
@@ -82,16 +88,23 @@ class Int8:
         graph = onnx.load(source)
         self.source, self.runtime, self.macs = source, runtime, all_macs(graph)
         self.instead: tuple[str, ...] = ("bf16", "f32") if runtime == "openvino" else ("f32",)
-        self.narrow = runtime == "openvino"
         self.network = tuple(layers(graph))
         searched = () if runtime == "openvino" else ("search",)  # ONNX Runtime has no integers where their result is not one
         self.allowed = tuple(outside(int8_layers(self.network, method), searched))
         self.spared = tuple(one for one in outside(self.network, method.float_islands) if one not in self.allowed)
         self._folder, self._quantizer = folder, quantizer
 
+    def quicker(self, mix: Mix) -> tuple[Mix, ...]:
+        if self.runtime != "openvino":
+            return ()
+        narrow = replace(mix, narrow=True)
+        averages = is_averaged(onnx.load(self.source), mix.low)
+        return (replace(narrow, averaged=True), narrow) if averages else (narrow,)
+
     def write(self, mix: Mix) -> Path:
         file = self._folder / "model.int8.onnx"
-        self._quantizer.write(self.source, file, mix.low, round_results=self.runtime == "onnxruntime", narrow=mix.narrow)
+        rounds: Rounds = "all" if self.runtime == "onnxruntime" else "averaged" if mix.averaged else "given"
+        self._quantizer.write(self.source, file, mix.low, rounds, mix.narrow)
         if self.runtime != "openvino":
             return file
         graph = onnx.load(self.source)

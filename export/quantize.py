@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -11,11 +11,18 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from agent.inspection import Depth, Image
-from export.layers import WEIGHTED, Layer, between
+from export.layers import AVERAGE, WEIGHTED, Layer, between
 from export.ranges import learn_ranges, quietly
 from export.rounding import MOST, MOST_NARROW, Rounding
 
 Inputs = Mapping[str, NDArray[Any]]
+Rounds = Literal["given", "averaged", "all"]
+"""What is rounded: what each layer is given; what is averaged over places between layers, too; also what each layer gives.
+
+ONNX Runtime computes in integers only what has them on both sides, so it needs all. OpenVINO does not, and what is subtracted or
+averaged is truer without; but a map of many channels that is averaged right away takes a quarter of the time to write and read as
+bytes (docs/decisions.md).
+"""
 
 
 def inputs_of(images: Sequence[Image], depths: Sequence[Depth] | None) -> list[Inputs]:
@@ -37,15 +44,15 @@ class Quantizer:
         learn_ranges(prepared, views, self._ranges)
         self._rounding = Rounding(prepared, views)
 
-    def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], round_results: bool, narrow: bool = False) -> None:
+    def write(self, float_file: Path, file: Path, chosen: Sequence[Layer], rounds: Rounds, narrow: bool = False) -> None:
         """Writes `file`, the chosen layers and what lies between them in INT8. float_file: the graph whose ranges were learned,
-        or one that differs only outside of the chosen layers.
-
-        round_results: also what a layer gives, not only what it is given. ONNX Runtime computes in integers only what has them on
-        both sides. OpenVINO does not need it, and what is then averaged or subtracted is truer without (docs/decisions.md).
-        narrow: weights of 7 bits.
+        or one that differs only outside of the chosen layers. narrow: weights of 7 bits.
         """
-        nodes = [layer.node for layer in chosen] + between(onnx.load(float_file), chosen, chosen)
+        graph = onnx.load(float_file)
+        nodes = [layer.node for layer in chosen] + between(graph, chosen, chosen)
+        if rounds == "averaged":  # the quantizer would be made to round what these are given, too
+            unrounded = {node.name for node in graph.graph.node if node.op_type in ("MaxPool", "Resize")}
+            nodes = [node for node in nodes if node not in unrounded]
         with quietly():
             quantize_static(
                 self._prepared(float_file),
@@ -59,7 +66,10 @@ class Quantizer:
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_cache_path=self._ranges,
-                extra_options={"OpTypesToExcludeOutputQuantization": [] if round_results else list(WEIGHTED)},
+                extra_options={
+                    "OpTypesToExcludeOutputQuantization": [] if rounds == "all" else [*WEIGHTED, AVERAGE],
+                    "ForceQuantizeNoInputCheck": rounds == "averaged",
+                },
             )
         self._rounding.refine(file, {layer.node for layer in chosen}, MOST_NARROW if narrow else MOST)
 

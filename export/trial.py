@@ -37,8 +37,8 @@ _LEARNED_FROM = 8  # of these, good ones, for a search that is nearly right
 class Made:
     """A file that may become an artefact. source: the float ONNX graph it was made from. rivals: files to be faster than.
 
-    float_layers, bf16_layers: blocks of the network that are in float32, and in bfloat16, instead of its precision. narrow: its
-    INT8 weights have 7 bits.
+    float_layers, bf16_layers: blocks of the network that are in float32, and in bfloat16, instead of its precision. way: what a
+    log line adds to its name.
     """
 
     precision: str
@@ -48,7 +48,7 @@ class Made:
     rivals: list[Path]
     float_layers: tuple[str, ...] = ()
     bf16_layers: tuple[str, ...] = ()
-    narrow: bool = False
+    way: str = ""
 
     @property
     def name(self) -> str:
@@ -150,7 +150,7 @@ def tried(bench: Bench, made: Made) -> Artifact | Withheld:
     answers = [*found[n : n + good], *answered(run, made.file, made.runtime, bench.images[damaged], depths)[0]]
     record = gate(bench.judged, Judged(answers, result.calibration), bench.masks, run.record.input, _cost(bench, made))
     blocks = len(made.bf16_layers), len(made.float_layers)
-    name = f"{made.name} of 7 bits" if made.narrow else made.name
+    name = f"{made.name}{made.way}"
     _log.info("%s, %d blocks in bfloat16, %d in float: %s", name, *blocks, "; ".join(record.failures) or "passes")
     if record.failures:
         return Withheld(made.name, made.runtime, made.precision, "; ".join(record.failures), record)

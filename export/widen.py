@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -58,8 +57,8 @@ def widened(bench: Bench, kind: Kind, sensitivity: Sensitivity, rivals: list[Pat
 
 
 def _mixes(kind: Kind, sensitivity: Sensitivity) -> Iterator[Mix]:
-    """All that may be in low precision, with narrow weights where the kind has them; then with ever more blocks left out: all
-    tries with these in the first precision they may have instead, then in the next."""
+    """All that may be in low precision, in the kind's quicker ways first; then with ever more blocks left out: all tries with
+    these in the first precision they may have instead, then in the next."""
     seen: set[Mix] = set()
     for instead in kind.instead:
         for count in _WIDENED:
@@ -69,8 +68,8 @@ def _mixes(kind: Kind, sensitivity: Sensitivity) -> Iterator[Mix]:
                 break
             beside = tuple(one for one in kind.network if one in kind.spared or (one in kind.allowed and one not in low))
             mix = Mix(low, beside if instead == "bf16" else ())
-            if not seen and kind.narrow:
-                yield replace(mix, narrow=True)
+            if not seen:
+                yield from kind.quicker(mix)
             if mix not in seen:
                 seen.add(mix)
                 yield mix
@@ -79,7 +78,12 @@ def _mixes(kind: Kind, sensitivity: Sensitivity) -> Iterator[Mix]:
 def _made(kind: Kind, mix: Mix, rivals: list[Path]) -> Made:
     floats = [layer for layer in kind.network if layer not in (*mix.low, *mix.bf16)]
     blocks = _blocks(floats), _blocks(mix.bf16)
-    return Made(kind.precision, kind.runtime, kind.write(mix), kind.source, rivals, *blocks, narrow=mix.narrow)
+    return Made(kind.precision, kind.runtime, kind.write(mix), kind.source, rivals, *blocks, way=_way(mix))
+
+
+def _way(mix: Mix) -> str:
+    """What a log line adds to the artefact's name."""
+    return " of 7 bits" * mix.narrow + " before averages, too" * mix.averaged
 
 
 def _blocks(found: Sequence[Layer]) -> tuple[str, ...]:

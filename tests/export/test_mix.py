@@ -171,3 +171,23 @@ def test_an_island_says_what_its_layers_may_be(
 
     offered = {"INT8": int8.allowed, "bfloat16": bf16.allowed, "bfloat16 beside INT8": int8.spared}
     assert {name for name, layers in offered.items() if set(within(int8.network, "layer1")) <= set(layers)} == expected
+
+
+def test_narrow_weights_are_tried_first_and_averages_of_bytes_where_there_are_any(
+    graph: Path, averaging: Path, run: Run, quantizer: Quantizer, tmp_path: Path
+) -> None:
+    method = run.deployed.method  # its backbone averages nothing
+
+    tries = {
+        (file, runtime): [(mix.narrow, mix.averaged) for mix in kind.quicker(Mix(kind.allowed))]
+        for file in (graph, averaging)
+        for runtime in ("openvino", "onnxruntime")
+        for kind in [Int8(file, method, tmp_path, quantizer, runtime)]
+    }
+
+    assert tries == {
+        (graph, "openvino"): [(True, False)],
+        (averaging, "openvino"): [(True, True), (True, False)],
+        (graph, "onnxruntime"): [],
+        (averaging, "onnxruntime"): [],
+    }

@@ -89,9 +89,9 @@ def test_a_convolution_of_7_bits_answers_nearer_to_the_float_one_and_as_it_does_
     quantizer, layer = Quantizer(float_file, views, tmp_path), Layer("conv", "conv", 1)
     wanted = answers(float_file, unseen)
 
-    quantizer.write(float_file, tmp_path / "refined.onnx", [layer], round_results=False, narrow=True)
+    quantizer.write(float_file, tmp_path / "refined.onnx", [layer], "given", narrow=True)
     monkeypatch.setattr(Rounding, "refine", lambda *_: None)
-    quantizer.write(float_file, tmp_path / "nearest.onnx", [layer], round_results=False, narrow=True)
+    quantizer.write(float_file, tmp_path / "nearest.onnx", [layer], "given", narrow=True)
     refined, nearest = (answers(tmp_path / name, unseen) - wanted for name in ("refined.onnx", "nearest.onnx"))
 
     assert np.square(refined).mean() < 0.8 * np.square(nearest).mean()  # what is given is rounded in both
@@ -101,10 +101,10 @@ def test_a_convolution_of_7_bits_answers_nearer_to_the_float_one_and_as_it_does_
 def test_the_weights_of_a_file_do_not_depend_on_what_was_written_before(tmp_path: Path) -> None:
     float_file, views, layer = convolution(tmp_path, "plain"), [view(k) for k in range(4)], Layer("conv", "conv", 1)
     first = Quantizer(float_file, views, tmp_path)
-    first.write(float_file, tmp_path / "wide.onnx", [layer], round_results=True)
-    first.write(float_file, tmp_path / "narrow.onnx", [layer], round_results=True, narrow=True)
+    first.write(float_file, tmp_path / "wide.onnx", [layer], "all")
+    first.write(float_file, tmp_path / "narrow.onnx", [layer], "all", narrow=True)
 
-    Quantizer(float_file, views, tmp_path).write(float_file, tmp_path / "again.onnx", [layer], round_results=True, narrow=True)
+    Quantizer(float_file, views, tmp_path).write(float_file, tmp_path / "again.onnx", [layer], "all", narrow=True)
 
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "narrow.onnx").read_bytes()
     assert (tmp_path / "wide.onnx").read_bytes() != (tmp_path / "narrow.onnx").read_bytes()
