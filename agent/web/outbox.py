@@ -1,12 +1,13 @@
 """What the page reads of the station's outbox, beside the process that writes it. All raise sqlite3.Error."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agent.damaged import damaged_text
 from agent.events.rows import Kind, keep_of
 from agent.events.store import SENT
 from agent.sections import KeepAll
@@ -18,7 +19,9 @@ _NOT_THERE = (_WAITING, SENT)  # where they must go
 
 
 def _opened(outbox: Path) -> "closing[sqlite3.Connection]":
-    return closing(sqlite3.connect(f"{outbox.resolve().as_uri()}?mode=ro", uri=True, timeout=1))
+    db = sqlite3.connect(f"{outbox.resolve().as_uri()}?mode=ro", uri=True, timeout=1)
+    db.text_factory = damaged_text
+    return closing(db)
 
 
 def backlog(outbox: Path) -> int:
@@ -28,16 +31,24 @@ def backlog(outbox: Path) -> int:
 
 
 def alerts(outbox: Path, limit: int = 200) -> list[dict[str, Any]]:
-    """The newest alerts among the station's events, delivered or not."""
+    """The newest alerts among the station's events, delivered or not. A damaged one does not hide the others."""
     if not outbox.exists():
         return []
     with _opened(outbox) as db:
         rows = db.execute("SELECT time, data FROM event WHERE kind = ? ORDER BY seq DESC LIMIT ?", (Kind.ALERT, limit)).fetchall()
-    found = [(time, msgspec.json.decode(data)) for time, data in rows]
+    found = [(time, _content(data)) for time, data in rows]
     return [
         {"time": time, "alert": data.get("alert", ""), "state": data.get("state", "told"), "detail": str(data.get("detail", ""))}
         for time, data in found
     ]
+
+
+def _content(data: bytes) -> dict[str, Any]:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, TypeError):
+        found = msgspec.json.decode(data)
+        if isinstance(found, dict):
+            return found
+    return {"alert": "damaged", "detail": "this alert cannot be read: it was damaged on the disk"}
 
 
 class Waiting(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """What the page says of events that wait for a broker: calmly, as long as nothing is lost."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from waiting import wait_until
 from agent.events.rows import Kind, New
 from agent.events.store import DELIVERED, SENT, EventStore
 from agent.sections import Keep, KeepAll
-from agent.web.outbox import Waiting, waiting_in
+from agent.web.outbox import Waiting, alerts, waiting_in
 
 pytestmark = pytest.mark.timeout(240)  # processes and a browser are started, on a machine that may be busy
 
@@ -53,6 +54,25 @@ def settle(file: Path, first: int, last: int, state: int) -> None:
     with closing(EventStore(file, KeepAll(), "boot")) as store:
         store.mark(first, last, state)
         store.commit()
+
+
+def test_an_alert_that_was_damaged_on_the_disk_does_not_hide_the_others(tmp_path: Path) -> None:
+    rows = [b'{"alert":"drift","detail":"d"}', b'{"alert":"dri\xff', b"[7]", b"\xff"]
+    with closing(EventStore(file := tmp_path / "outbox.db", KeepAll(), "boot")) as store:
+        store.insert([New(f"a{n}", Kind.ALERT, "alert", TIME, data) for n, data in enumerate(rows)])
+        store.commit()
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE event SET time = CAST(x'32303236ff' AS TEXT) WHERE seq = 4")
+
+    found = alerts(file)
+
+    assert [(one["alert"], one["time"]) for one in found] == [
+        ("damaged", "2026\ufffd"),
+        ("damaged", TIME),
+        ("damaged", TIME),
+        ("drift", TIME),
+    ]
+    json.dumps(found).encode()
 
 
 def test_without_an_outbox_nothing_waits(tmp_path: Path) -> None:
@@ -192,20 +212,20 @@ def test_a_disk_that_takes_no_events_is_the_state_of_the_page(opened: Browser, s
 def test_two_hundred_alerts_are_listed_and_newer_ones_come_by_themselves(opened: Browser, station: Served) -> None:
     file = station.state / "outbox.db"
 
-    def alerts(numbers: range) -> None:
+    def alert(numbers: range) -> None:
         data = [json.dumps({"alert": "drift", "detail": f"<b>{n}</b> " + "x" * 200}).encode() for n in numbers]
         with closing(EventStore(file, KeepAll(), "boot")) as store:
             store.insert([New(f"a{n}", Kind.ALERT, "alert", TIME, one) for n, one in zip(numbers, data, strict=True)])
             store.commit()
 
-    alerts(range(300))
+    alert(range(300))
     with inspecting(station.state):
         tab = log_in(opened.tab(), station.port, "viewer", 390, 844)
         tab.click("#tab-alerts")
         tab.wait("document.querySelectorAll('#alert-rows tr').length === 200")
         too_wide = tab.run("document.documentElement.scrollWidth - innerWidth")
 
-        alerts(range(300, 301))
+        alert(range(300, 301))
         tab.wait("document.querySelector('#alert-rows td:last-child').textContent.startsWith('<b>300</b>')", timeout_s=40)
 
     assert too_wide <= 0
