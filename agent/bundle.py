@@ -15,6 +15,7 @@ from agent.watch import Usual
 from agent.whole_file import write_whole
 
 SCHEMA_MAJOR, SCHEMA_MINOR = 1, 4
+LONGEST_NAME = 200  # characters; verdicts carry it
 MANIFEST = "manifest.json"
 RESERVED = frozenset({MANIFEST, "SIGNATURE"})  # SIGNATURE: kept free for signing
 
@@ -131,7 +132,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     schema: str
     bundle_id: str
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
     created: str
     input: InputContract
     artifacts: tuple[Artifact, ...]

@@ -85,12 +85,22 @@ Reading = Prediction | Fault
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """By what a part was judged: the line's own bundle. threshold: of the raw score."""
+
+    bundle_id: str = ""
+    model: str = ""
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision on one part; `detail` is for people."""
+    """The decision on one part; `detail` is for people. by: whose it is; None where no model looked."""
 
     outcome: Outcome
     cause: Cause
     detail: str
+    by: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True)

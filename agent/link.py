@@ -12,8 +12,8 @@ from agent.config import Line
 from agent.gate.plan import GatePlan
 from agent.inspection import Closed, Part, Verdict
 
-_LARGEST_BYTES = 150_000  # a full report whose details (500 characters, problems 100) need six bytes a character in JSON
-PARTS_PER_REPORT = 32
+_LARGEST_BYTES = 150_000  # a full report whose details (500 characters), models (200) and problems (100) need six bytes for each
+PARTS_PER_REPORT = 24
 
 
 class LinkLostError(Exception):

@@ -29,10 +29,9 @@ from dataclasses import replace
 from threading import Event as Stop
 
 from agent.decide import decide, strictest
-from agent.inspection import Fault, Measured, Prediction, Reading, Shot
+from agent.inspection import Fault, Judge, Measured, Prediction, Reading, Shot
 from agent.model import Model
 from agent.observation.seen import Seen
-from agent.readings import Judge
 from agent.runtimes import InferenceError
 from agent.station import Station
 
@@ -51,7 +50,7 @@ def inspect_forever(station: Station, stop: Stop) -> None:
         numbers = tuple(map(measured, shots, readings, [one.judge for one in judging]))
         part, k = shots[0].part, strictest(verdicts)
         station.readings.keep(part, numbers)
-        station.gate.tell(part, verdicts[k])
+        station.gate.tell(part, replace(verdicts[k], by=station.readings.judge))
         station.observer.saw(Seen(shots, readings, numbers, verdicts, [one.model.contract for one in judging], k))
 
 

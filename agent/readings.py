@@ -2,22 +2,10 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 
-from agent.inspection import Measured, Part
+from agent.inspection import Judge, Measured, Part
 
 _READINGS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """By what a part was judged. threshold: of the raw score."""
-
-    bundle_id: str = ""
-    model: str = ""
-    threshold: float = 0.0
-
-
 NOBODY = Judge()
 
 

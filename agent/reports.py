@@ -25,6 +25,8 @@ class Reports:
     def part(self, closed: Closed, durable: Callable[[], None]) -> None:
         """If the outbox is too far behind, the gate will report the part again. durable: called once its event is."""
         measured, judge = self._readings.of(closed.part)
+        if not measured and closed.verdict.by is not None:  # whoever judged it died before it was reported
+            judge = closed.verdict.by
         product = self._product_of.get(closed.recipe or 0, "")
         event = Event(closed, measured, judge.bundle_id, judge.threshold, judge.model, self._config_sha256, product)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.bundle import Artifact, Manifest, Provenance, open_bundle, seal, sha256
+from agent.bundle import LONGEST_NAME, Artifact, BundleError, Manifest, Provenance, open_bundle, seal, sha256
 from agent.clock import utc_now
 from export.artifact import Reference, answered, artifact, reference_of
 from export.bom import bill_of
@@ -41,6 +41,8 @@ def export(
 
     Raises ParityError, CalibrationError, BundleError and, where lower precisions need the training photographs, DataError.
     """
+    if len(name) > LONGEST_NAME:
+        raise BundleError(f"a name of {len(name)} characters, expected at most {LONGEST_NAME}: choose a shorter --name")
     if within_ms is not None:
         run = within(run, within_ms)
     with _unfinished(out) as folder:

@@ -47,8 +47,8 @@ class PartData(msgspec.Struct, frozen=True):
 
     mono_ns: the moment of `time`, which the wall clock had in its state `clock`. threshold, bundle_id, model: of the line's own
     bundle; each reading says by which its camera's photograph was judged. readings: empty where the process that took them died
-    before the part reached the gate. recipe: null where the line has none, and of a part that came during a change-over, which
-    was rejected.
+    before the part was reported; the model is all the same that by which it was judged. recipe: null where the line has none, and
+    of a part that came during a change-over, which was rejected.
     """
 
     part: Part

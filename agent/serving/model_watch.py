@@ -14,9 +14,9 @@ from types import TracebackType
 
 from agent.bundle import Artifact, Bundle, BundleError, open_bundle
 from agent.decide import Policy
+from agent.inspection import Judge
 from agent.model import PLAIN, Here, Model, open_model
 from agent.only_one import AlreadyRunningError
-from agent.readings import Judge
 from agent.runtimes import InferenceError, RuntimeConfig
 from agent.serving.choice import chosen
 from agent.serving.ladder import Ladder

@@ -135,6 +135,13 @@ def test_a_file_name_that_names_no_file_is_refused(own_bundle: Path, name: str) 
         open_bundle(own_bundle)
 
 
+def test_a_name_that_no_verdict_could_carry_is_refused(own_bundle: Path) -> None:
+    edit_manifest(own_bundle, lambda content: content.update(name="x" * 201))
+
+    with pytest.raises(BundleError, match=r"length <= 200.*name"):
+        open_bundle(own_bundle)
+
+
 @pytest.mark.parametrize("field", ["artifacts", "golden"])
 def test_a_file_that_is_used_but_not_hashed_is_refused(own_bundle: Path, field: str) -> None:
     used = {"artifacts": "artifacts/model.onnx", "golden": "reference/golden_1.png"}[field]

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.inspection import Cause, Closed, Outcome, Part, Verdict
+from agent.bundle import LONGEST_NAME
+from agent.inspection import Cause, Closed, Judge, Outcome, Part, Verdict
 from agent.link import (
     PARTS_PER_REPORT,
     Attach,
@@ -178,6 +179,18 @@ def test_what_is_no_message_of_this_version_is_a_lost_link(raw_end: tuple[Channe
 
     with pytest.raises(LinkLostError, match="not a message of this version"):
         channel.receive(wait=True)
+
+
+def test_the_largest_report_comes_through(raw_end: tuple[Channel, socket.socket]) -> None:
+    channel, theirs = raw_end
+    part = Part("f" * 64, 2**53)  # what no text encoding shortens: each character is six bytes in JSON
+    by = Judge("f" * 64, "\x01" * LONGEST_NAME, 1 / 3)
+    verdict = Verdict(Outcome.REJECT, Cause.FAULT, "\x01" * 500, by)
+    report = Report((Closed(part, verdict, 2**62, 2**62, 2**62, "\x01" * 100, 2**31),) * PARTS_PER_REPORT)
+
+    theirs.send(msgspec.json.encode(report))
+
+    assert channel.receive(wait=True) == report
 
 
 def test_fields_that_a_newer_version_adds_are_passed_over(raw_end: tuple[Channel, socket.socket]) -> None:

@@ -8,10 +8,9 @@ import pytest
 from small_bundle import CONTRACT, photograph
 
 from agent.calibration import Calibration
-from agent.inspection import AnomalyMap, Fault, Image, Measured, Part, Prediction, Shot
+from agent.inspection import AnomalyMap, Fault, Image, Judge, Measured, Part, Prediction, Shot
 from agent.loop import measured, read
 from agent.model import Model
-from agent.readings import Judge
 from agent.runtimes import InferenceError
 
 PART = Part("boot", 1)

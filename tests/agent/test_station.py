@@ -16,11 +16,11 @@ from certificates import Authority
 from gate_end import GateEnd, gate_end
 from inspecting import inspecting
 from line_file import write_line
-from small_bundle import raw_score, write_photographs
+from small_bundle import edit_manifest, raw_score, write_photographs
 from subscriber import Subscriber, subscriber
 from waiting import wait_until
 
-from agent.bundle import BundleError
+from agent.bundle import BundleError, open_bundle
 from agent.cameras import CameraLostError
 from agent.clock import utc
 from agent.config import Line, load_line
@@ -63,6 +63,29 @@ def test_the_gate_is_told_to_pass_good_parts_and_to_reject_defects(line: Line, g
         gate.wait_for_confirmation(Part("boot", 3))
 
     assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS, Outcome.PASS, Outcome.REJECT]
+
+
+def test_a_part_is_told_with_the_model_that_judged_it_by_whoever_comes_after_it(
+    line: Line, gate: GateEnd, own_bundle: Path
+) -> None:
+    edit_manifest(own_bundle, lambda manifest: manifest.update(name="cap of June"))
+    with Station(line) as station, inspecting(station):
+        gate.wait_for_attach()
+        gate.trigger(PART)
+        verdict = gate.verdict_on(PART)  # and it dies before the part is reported
+
+    with Station(dataclasses.replace(line, bundle=own_bundle)) as successor, inspecting(successor):
+        gate.wait_for_attach()
+        gate.report(Closed(PART, verdict, 1, 2, None))
+        gate.report(Closed(Part("boot", 2), Verdict(Outcome.REJECT, Cause.MISSED, "nobody was there"), 1, 2, 2))
+        gate.wait_for_confirmation(Part("boot", 2))
+
+    before, now = open_bundle(line.bundle).manifest, open_bundle(own_bundle).manifest
+    with outbox_of(line) as outbox:
+        judged, missed = (json.loads(row.data) for row in outbox.waiting(0, 10) if row.topic.startswith("result/"))
+    assert before.bundle_id != now.bundle_id
+    assert (judged["readings"], judged["bundle_id"], judged["model"]["name"]) == ([], before.bundle_id, before.name)
+    assert (missed["bundle_id"], missed["model"]["name"]) == (now.bundle_id, "cap of June")
 
 
 def test_a_part_that_one_of_two_cameras_sees_a_defect_on_is_rejected(line: Line, gate: GateEnd, tmp_path: Path) -> None:

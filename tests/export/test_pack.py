@@ -64,6 +64,13 @@ def test_a_run_exported_again_is_the_same_bundle_to_the_last_byte(bundle_folder:
     assert again.bundle_id == first.bundle_id
 
 
+def test_a_name_that_no_device_would_take_is_refused_before_anything_is_made(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="a name of 201 characters, expected at most 200"):
+        export(run, tmp_path / "bundle", "x" * 201)
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_an_export_that_was_killed_has_left_is_in_nobodys_way(run: Run, tmp_path: Path) -> None:
     left = tmp_path / f".unfinished-bundle-{os.getpid()}"  # in a container each process has the number of the one before
     (left / "artifacts").mkdir(parents=True)
